@@ -1,0 +1,91 @@
+//! Who may do what: users and API tokens.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{TenantId, TokenId, UserId};
+use crate::name::ServiceName;
+use crate::sealed::{Sealed, Secret};
+use crate::time::Timestamp;
+
+/// What somebody may do. Each role may do all that the ones before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads, and runs what only checks.
+    Viewer,
+    /// Changes tenants and instances.
+    Operator,
+    /// Everything, users, tokens and settings too.
+    Admin,
+}
+
+/// To what somebody's powers are limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// To nothing.
+    #[default]
+    All,
+    /// To one tenant and what belongs to it.
+    Tenant(TenantId),
+    /// To the instances of one service.
+    Service(ServiceName),
+}
+
+/// What a user is called; all of it sealed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserProfile {
+    /// Login name, unique.
+    pub username: String,
+    /// Mail address.
+    pub email: String,
+}
+
+/// A person may log in. Their key exists from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserCreated {
+    /// The new user.
+    pub user_id: UserId,
+    /// What they are called.
+    pub profile: Sealed<UserProfile>,
+    /// What they may do.
+    pub role: Role,
+    /// To what that is limited.
+    pub scope: Scope,
+    /// Argon2id in PHC form.
+    pub password_hash: Sealed<Secret>,
+}
+
+/// A user's password is another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserPasswordChanged {
+    /// The user.
+    pub user_id: UserId,
+    /// Argon2id in PHC form.
+    pub password_hash: Sealed<Secret>,
+}
+
+/// An API token was issued; it was shown once and is nowhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// The new token.
+    pub token_id: TokenId,
+    /// What its owner calls it.
+    pub name: Sealed<String>,
+    /// BLAKE3 of the token's text.
+    #[serde(with = "serde_bytes")]
+    pub hash: [u8; 32],
+    /// What it may do.
+    pub role: Role,
+    /// To what that is limited.
+    pub scope: Scope,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The token opens nothing any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TokenRevoked {
+    /// The token.
+    pub token_id: TokenId,
+}

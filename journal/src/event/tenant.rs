@@ -1,0 +1,98 @@
+//! Tenants: who they are, what they are called, that they are gone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::TenantId;
+use crate::name::{Domain, Slug};
+use crate::sealed::{Sealed, Secret};
+
+/// What a tenant is called and where it comes from; all of it sealed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantDetails {
+    /// Display name.
+    pub name: String,
+    /// Short name; names the directory and the instances.
+    pub slug: Slug,
+    /// Where its frontend is served.
+    pub domain: Domain,
+    /// Where its backend is served.
+    pub api_domain: Option<Domain>,
+    /// What is deployed: a git address, or `file://` and a directory.
+    pub github_repo: Option<String>,
+    /// An operator's remarks.
+    pub notes: Option<String>,
+    /// Absolute path of the tenant's directory.
+    pub directory: String,
+}
+
+/// A tenant exists. Its key exists from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantCreated {
+    /// The new tenant.
+    pub tenant_id: TenantId,
+    /// What it is called.
+    pub details: Sealed<TenantDetails>,
+}
+
+/// The details were replaced: the whole of them as they are from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantUpdated {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The names of the fields that differ from before.
+    pub changed: Vec<String>,
+    /// The details after the change.
+    pub details: Sealed<TenantDetails>,
+}
+
+/// What deletion removes beside the tenant itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removal {
+    /// The tenant's directory.
+    pub files: bool,
+    /// Its nginx sites.
+    pub nginx: bool,
+    /// Its services (systemd units or supervised instances). When not removed they are
+    /// stopped all the same: a deleted tenant runs nothing.
+    pub services: bool,
+}
+
+/// Somebody wants the tenant gone; what is outside the journal is removed first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantDeletionRequested {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// What to remove.
+    pub remove: Removal,
+}
+
+/// The tenant is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantDeleted {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// What was really removed.
+    pub removed: Removal,
+}
+
+/// The application's configuration; unset fields are derived from the tenant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TenantConfig {
+    /// Fields of document 1 by name, as far as somebody set them.
+    pub fields: BTreeMap<String, String>,
+    /// Further environment variables, replaced whole.
+    pub custom_env: BTreeMap<String, Secret>,
+}
+
+/// The configuration was replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantConfigUpdated {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The names of the fields that differ from before.
+    pub changed: Vec<String>,
+    /// The whole configuration from here on.
+    pub config: Sealed<TenantConfig>,
+}
