@@ -1,1 +1,6 @@
-//! x
+//! What the facts mean: the one read model, folded from the journal.
+//!
+//! This room knows [`world::World`] and how each event changes it, snapshots, and how to get
+//! the World of any moment. It knows no HTTP, no time of day, and no I/O but its own files.
+
+pub mod world;

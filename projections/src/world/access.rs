@@ -1,0 +1,165 @@
+//! Users and API tokens.
+
+use std::sync::Arc;
+
+use imbl::{HashMap, OrdMap};
+use serde::{Deserialize, Serialize};
+use tenantry_journal::event::access::{
+    Role, Scope, TokenCreated, TokenRevoked, UserCreated, UserPasswordChanged, UserProfile,
+};
+use tenantry_journal::id::{Seq, TokenId, UserId};
+use tenantry_journal::recorded::{Actor, Recorded};
+use tenantry_journal::sealed::{Sealed, Secret};
+use tenantry_journal::time::Timestamp;
+
+/// A person who may log in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// What they are called.
+    pub profile: Sealed<UserProfile>,
+    /// What they may do.
+    pub role: Role,
+    /// To what that is limited.
+    pub scope: Scope,
+    /// Argon2id in PHC form.
+    pub password_hash: Sealed<Secret>,
+    /// The last event that changed the user. A login older than a changed password is void.
+    pub changed: Seq,
+    /// When the user was created.
+    pub created_at: Timestamp,
+    /// When the password was set.
+    pub password_set_at: Timestamp,
+}
+
+/// An API token that opens something.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// What its owner calls it.
+    pub name: Sealed<String>,
+    /// BLAKE3 of its text.
+    pub hash: [u8; 32],
+    /// What it may do.
+    pub role: Role,
+    /// To what that is limited.
+    pub scope: Scope,
+    /// When it was issued.
+    pub created_at: Timestamp,
+    /// When it ends, if it does.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// All users and tokens.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Access {
+    users: OrdMap<UserId, Arc<User>>,
+    tokens: OrdMap<TokenId, Arc<Token>>,
+    #[serde(skip)]
+    by_username: HashMap<String, UserId>,
+    #[serde(skip)]
+    by_hash: HashMap<[u8; 32], TokenId>,
+}
+
+impl Access {
+    /// One user.
+    #[must_use]
+    pub fn user(&self, id: UserId) -> Option<&Arc<User>> {
+        self.users.get(&id)
+    }
+
+    /// The user with this login name.
+    #[must_use]
+    pub fn user_by_name(&self, username: &str) -> Option<&Arc<User>> {
+        self.by_username.get(username).and_then(|id| self.users.get(id))
+    }
+
+    /// All users, oldest first.
+    pub fn users(&self) -> impl DoubleEndedIterator<Item = &Arc<User>> {
+        self.users.values()
+    }
+
+    /// One token.
+    #[must_use]
+    pub fn token(&self, id: TokenId) -> Option<&Arc<Token>> {
+        self.tokens.get(&id)
+    }
+
+    /// The token whose text has this BLAKE3 hash.
+    #[must_use]
+    pub fn token_by_hash(&self, hash: &[u8; 32]) -> Option<&Arc<Token>> {
+        self.by_hash.get(hash).and_then(|id| self.tokens.get(id))
+    }
+
+    /// All tokens that were not revoked, oldest first.
+    pub fn tokens(&self) -> impl DoubleEndedIterator<Item = &Arc<Token>> {
+        self.tokens.values()
+    }
+
+    /// What an actor is called; `None` for the system, the unknown and the erased.
+    #[must_use]
+    pub fn actor_name(&self, actor: Actor) -> Option<&str> {
+        match actor {
+            Actor::User(id) => self.user(id)?.profile.open().map(|profile| profile.username.as_str()),
+            Actor::Token(id) => self.token(id)?.name.open().map(String::as_str),
+            Actor::System => None,
+        }
+    }
+
+    pub(super) fn user_created(&mut self, recorded: &Recorded, event: &UserCreated) {
+        let user = User {
+            id: event.user_id,
+            profile: event.profile.clone(),
+            role: event.role,
+            scope: event.scope.clone(),
+            password_hash: event.password_hash.clone(),
+            changed: recorded.seq,
+            created_at: recorded.at,
+            password_set_at: recorded.at,
+        };
+        if let Some(profile) = event.profile.open() {
+            self.by_username.insert(profile.username.clone(), event.user_id);
+        }
+        self.users.insert(event.user_id, Arc::new(user));
+    }
+
+    pub(super) fn user_password_changed(&mut self, recorded: &Recorded, event: &UserPasswordChanged) {
+        if let Some(user) = self.users.get_mut(&event.user_id) {
+            let user = Arc::make_mut(user);
+            user.password_hash = event.password_hash.clone();
+            user.password_set_at = recorded.at;
+            user.changed = recorded.seq;
+        }
+    }
+
+    pub(super) fn token_created(&mut self, recorded: &Recorded, event: &TokenCreated) {
+        let token = Token {
+            id: event.token_id,
+            name: event.name.clone(),
+            hash: event.hash,
+            role: event.role,
+            scope: event.scope.clone(),
+            created_at: recorded.at,
+            expires_at: event.expires_at,
+        };
+        self.by_hash.insert(event.hash, event.token_id);
+        self.tokens.insert(event.token_id, Arc::new(token));
+    }
+
+    pub(super) fn token_revoked(&mut self, event: &TokenRevoked) {
+        if let Some(token) = self.tokens.remove(&event.token_id) {
+            self.by_hash.remove(&token.hash);
+        }
+    }
+
+    pub(super) fn reindex(&mut self) {
+        self.by_username = self
+            .users
+            .values()
+            .filter_map(|user| user.profile.open().map(|profile| (profile.username.clone(), user.id)))
+            .collect();
+        self.by_hash = self.tokens.values().map(|token| (token.hash, token.id)).collect();
+    }
+}

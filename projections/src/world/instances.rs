@@ -1,0 +1,455 @@
+//! The processes: what is wished of each, and what was observed.
+//!
+//! The transition table stands in [`World`]'s methods below, one for each event. An
+//! observation that names another run than the present one changes nothing: it is late.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use tenantry_journal::event::instance::{
+    ExitStatus, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged, InstanceRespecified,
+    InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
+    InstanceStarted, InstanceStarting, InstanceStopping, Listen, ProcessSpec, RestartReason, Role,
+};
+use tenantry_journal::id::{InstanceId, RunId, Seq, TenantId};
+use tenantry_journal::name::InstanceKey;
+use tenantry_journal::recorded::Recorded;
+use tenantry_journal::sealed::Sealed;
+use tenantry_journal::time::Timestamp;
+
+use super::{Attention, ProcessMark, World};
+
+/// What somebody wishes of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Desired {
+    /// It shall run.
+    Running,
+    /// It shall not.
+    Stopped,
+    /// It shall not, and be forgotten.
+    Removed,
+}
+
+/// What was observed of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// No process.
+    Idle,
+    /// A run was named; whether it has a process is not known yet, or it is not healthy yet.
+    Starting,
+    /// It has a process that was healthy once in this run.
+    Running,
+    /// Its process was told to end.
+    Stopping,
+    /// No process; the next run waits for its moment.
+    Backoff,
+    /// No process, and the policy leaves it so though it failed.
+    Failed,
+}
+
+/// One life of the process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// When it was named.
+    pub named_at: Timestamp,
+    /// Its process, once there is one.
+    pub process: Option<ProcessMark>,
+    /// When the process began.
+    pub started_at: Option<Timestamp>,
+    /// When the run was healthy first.
+    pub healthy_at: Option<Timestamp>,
+}
+
+/// How the run before ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// The exit status; `None` when there never was a process.
+    pub status: Option<ExitStatus>,
+    /// When.
+    pub at: Timestamp,
+    /// What the operating system said when no process could be made.
+    pub reason: Option<Sealed<String>>,
+}
+
+/// One process definition that the control plane keeps running.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its name, `service:id`.
+    pub name: Sealed<InstanceKey>,
+    /// The tenant whose process it is, and which one.
+    pub tenant: Option<(TenantId, Role)>,
+    /// What to run.
+    pub spec: Sealed<ProcessSpec>,
+    /// When it was registered.
+    pub created_at: Timestamp,
+    /// The last event about it (for `ETag`).
+    pub changed: Seq,
+    /// The event behind its present state: the cause of whatever is done next.
+    pub cause: Seq,
+    /// What is wished.
+    pub desired: Desired,
+    /// What was observed.
+    pub phase: Phase,
+    /// The present run; `None` when there is none.
+    pub run: Option<Run>,
+    /// Set when the present run is to be replaced.
+    pub restart: Option<RestartReason>,
+    /// What the checks of the present run say.
+    pub health: InstanceHealth,
+    /// Restarts by policy since it was registered.
+    pub restart_count: u32,
+    /// Ends without a stable run in between.
+    pub failures: u32,
+    /// In [`Phase::Backoff`]: the next run begins not before this.
+    pub not_before: Option<Timestamp>,
+    /// How the run before ended.
+    pub last_exit: Option<LastExit>,
+}
+
+impl Instance {
+    /// Whether the world outside has to be changed to match what is wished.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        match (self.desired, self.phase) {
+            (Desired::Running, Phase::Running) => self.restart.is_some(),
+            (Desired::Running, Phase::Failed) | (Desired::Stopped, Phase::Idle | Phase::Failed) => false,
+            (Desired::Running | Desired::Stopped | Desired::Removed, _) => true,
+        }
+    }
+
+    fn is_run(&self, run: RunId) -> bool {
+        self.run.as_ref().is_some_and(|present| present.id == run)
+    }
+
+    fn close_run(&mut self) {
+        self.run = None;
+        self.health = InstanceHealth::Unknown;
+        self.phase = Phase::Idle;
+    }
+}
+
+/// All instances, in the order in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Instances {
+    by_id: OrdMap<InstanceId, Arc<Instance>>,
+    /// Names of the ones that are gone, so that old events can still be shown by name.
+    gone: OrdMap<InstanceId, Sealed<InstanceKey>>,
+    #[serde(skip)]
+    by_key: OrdMap<InstanceKey, InstanceId>,
+    #[serde(skip)]
+    by_port: OrdMap<u16, InstanceId>,
+}
+
+impl Instances {
+    /// One instance.
+    #[must_use]
+    pub fn get(&self, id: InstanceId) -> Option<&Arc<Instance>> {
+        self.by_id.get(&id)
+    }
+
+    /// The instance of this name.
+    #[must_use]
+    pub fn by_key(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
+        self.by_key.get(key).and_then(|id| self.by_id.get(id))
+    }
+
+    /// All instances, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Instance>> {
+        self.by_id.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Which instance was given this TCP port.
+    #[must_use]
+    pub fn by_port(&self, port: u16) -> Option<InstanceId> {
+        self.by_port.get(&port).copied()
+    }
+
+    /// The name of an instance that is there or was; `None` when unknown or erased.
+    #[must_use]
+    pub fn name(&self, id: InstanceId) -> Option<&InstanceKey> {
+        self.by_id.get(&id).map(|instance| &instance.name).or_else(|| self.gone.get(&id))?.open()
+    }
+
+    fn index(&mut self, instance: &Instance) {
+        if let Some(key) = instance.name.open() {
+            self.by_key.insert(key.clone(), instance.id);
+        }
+        if let Some(Listen::Port(port)) = instance.spec.open().map(|spec| &spec.listen) {
+            self.by_port.insert(*port, instance.id);
+        }
+    }
+
+    fn unindex(&mut self, instance: &Instance) {
+        if let Some(key) = instance.name.open() {
+            self.by_key.remove(key);
+        }
+        self.unindex_port(instance);
+    }
+
+    fn unindex_port(&mut self, instance: &Instance) {
+        if let Some(Listen::Port(port)) = instance.spec.open().map(|spec| &spec.listen)
+            && self.by_port(*port) == Some(instance.id)
+        {
+            self.by_port.remove(port);
+        }
+    }
+
+    pub(super) fn reindex(&mut self) {
+        self.by_key = OrdMap::new();
+        self.by_port = OrdMap::new();
+        let all: Vec<Arc<Instance>> = self.by_id.values().cloned().collect();
+        for instance in all {
+            self.index(&instance);
+        }
+    }
+}
+
+impl World {
+    /// Puts an instance on or off the reactor's list, by what it needs now.
+    pub(super) fn attend_instance(&mut self, id: InstanceId) {
+        let needed = self.instances.get(id).is_some_and(|instance| instance.needs_attention());
+        if needed {
+            self.attention.insert(Attention::Instance(id));
+        } else {
+            self.attention.remove(&Attention::Instance(id));
+        }
+    }
+
+    fn change_instance(&mut self, id: InstanceId, recorded: &Recorded, change: impl FnOnce(&mut Instance)) {
+        if let Some(instance) = self.instances.by_id.get_mut(&id) {
+            let instance = Arc::make_mut(instance);
+            instance.changed = recorded.seq;
+            change(instance);
+            self.attend_instance(id);
+        }
+    }
+
+    /// Applies an observation, if it is of the present run.
+    fn observe(
+        &mut self,
+        id: InstanceId,
+        run: RunId,
+        recorded: &Recorded,
+        change: impl FnOnce(&mut Instance),
+    ) {
+        if self.instances.get(id).is_some_and(|instance| instance.is_run(run)) {
+            self.change_instance(id, recorded, change);
+        }
+    }
+
+    pub(super) fn instance_spawned(&mut self, recorded: &Recorded, event: &InstanceSpawned) {
+        let instance = Instance {
+            id: event.instance_id,
+            name: event.name.clone(),
+            tenant: event.tenant,
+            spec: event.spec.clone(),
+            created_at: recorded.at,
+            changed: recorded.seq,
+            cause: recorded.seq,
+            desired: Desired::Stopped,
+            phase: Phase::Idle,
+            run: None,
+            restart: None,
+            health: InstanceHealth::Unknown,
+            restart_count: 0,
+            failures: 0,
+            not_before: None,
+            last_exit: None,
+        };
+        self.instances.index(&instance);
+        self.instances.by_id.insert(event.instance_id, Arc::new(instance));
+        if let Some((tenant, role)) = event.tenant {
+            self.tenants.change(tenant, recorded.seq, |tenant| match role {
+                Role::Frontend => tenant.frontend = Some(event.instance_id),
+                Role::Backend => tenant.backend = Some(event.instance_id),
+            });
+        }
+    }
+
+    pub(super) fn instance_respecified(&mut self, recorded: &Recorded, event: &InstanceRespecified) {
+        let Some(before) = self.instances.get(event.instance_id).cloned() else { return };
+        self.instances.unindex_port(&before);
+        self.change_instance(event.instance_id, recorded, |instance| instance.spec = event.spec.clone());
+        if let Some(after) = self.instances.get(event.instance_id).cloned() {
+            self.instances.index(&after);
+        }
+    }
+
+    pub(super) fn instance_start_requested(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.desired = Desired::Running;
+            instance.failures = 0;
+            instance.not_before = None;
+            if matches!(instance.phase, Phase::Backoff | Phase::Failed) {
+                instance.phase = Phase::Idle;
+            }
+        });
+    }
+
+    pub(super) fn instance_stop_requested(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.desired = Desired::Stopped;
+            instance.restart = None;
+            instance.not_before = None;
+            if instance.phase == Phase::Backoff {
+                instance.phase = Phase::Idle;
+            }
+        });
+    }
+
+    pub(super) fn instance_restart_requested(
+        &mut self,
+        recorded: &Recorded,
+        event: &InstanceRestartRequested,
+    ) {
+        self.change_instance(event.instance_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.desired = Desired::Running;
+            if event.reason == RestartReason::Unhealthy {
+                instance.restart_count += 1;
+                instance.failures += 1;
+            } else {
+                instance.failures = 0;
+                instance.not_before = None;
+            }
+            match instance.phase {
+                Phase::Starting | Phase::Running | Phase::Stopping => instance.restart = Some(event.reason),
+                Phase::Idle | Phase::Backoff | Phase::Failed => instance.phase = Phase::Idle,
+            }
+        });
+    }
+
+    pub(super) fn instance_removal_requested(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.desired = Desired::Removed;
+            instance.restart = None;
+        });
+    }
+
+    pub(super) fn instance_starting(&mut self, recorded: &Recorded, event: &InstanceStarting) {
+        self.change_instance(event.instance_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.phase = Phase::Starting;
+            instance.restart = None;
+            instance.not_before = None;
+            instance.health = InstanceHealth::Unknown;
+            instance.run = Some(Run {
+                id: event.run_id,
+                named_at: recorded.at,
+                process: None,
+                started_at: None,
+                healthy_at: None,
+            });
+        });
+    }
+
+    pub(super) fn instance_started(&mut self, recorded: &Recorded, event: &InstanceStarted) {
+        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            if let Some(run) = &mut instance.run {
+                run.process = Some(ProcessMark { pid: event.pid, start_ticks: event.start_ticks });
+                run.started_at = Some(recorded.at);
+            }
+        });
+    }
+
+    pub(super) fn instance_start_failed(&mut self, recorded: &Recorded, event: &InstanceStartFailed) {
+        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.close_run();
+            instance.restart = None;
+            instance.last_exit =
+                Some(LastExit { status: None, at: recorded.at, reason: Some(event.reason.clone()) });
+        });
+    }
+
+    pub(super) fn instance_health_changed(&mut self, recorded: &Recorded, event: &InstanceHealthChanged) {
+        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+            instance.health = event.health;
+            if event.health == InstanceHealth::Healthy {
+                if instance.phase == Phase::Starting {
+                    instance.phase = Phase::Running;
+                    instance.cause = recorded.seq;
+                }
+                if let Some(run) = &mut instance.run {
+                    run.healthy_at.get_or_insert(recorded.at);
+                }
+            } else {
+                instance.cause = recorded.seq;
+            }
+        });
+    }
+
+    pub(super) fn instance_stopping(&mut self, recorded: &Recorded, event: &InstanceStopping) {
+        self.observe(event.instance_id, event.run_id, recorded, |instance| instance.phase = Phase::Stopping);
+    }
+
+    pub(super) fn instance_exited(&mut self, recorded: &Recorded, event: &InstanceExited) {
+        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.close_run();
+            instance.restart = None;
+            instance.last_exit =
+                Some(LastExit { status: Some(event.status), at: event.exited_at, reason: None });
+        });
+    }
+
+    pub(super) fn instance_restart_scheduled(
+        &mut self,
+        recorded: &Recorded,
+        event: &InstanceRestartScheduled,
+    ) {
+        self.change_instance(event.instance_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.phase = Phase::Backoff;
+            instance.not_before = Some(event.not_before);
+            instance.failures = event.failures;
+            instance.restart_count += 1;
+        });
+    }
+
+    pub(super) fn instance_ended(&mut self, recorded: &Recorded, event: &InstanceEnded) {
+        self.change_instance(event.instance_id, recorded, |instance| {
+            instance.phase = if event.failed { Phase::Failed } else { Phase::Idle };
+            if !event.failed {
+                instance.desired = Desired::Stopped;
+            }
+        });
+    }
+
+    pub(super) fn instance_removed(&mut self, id: InstanceId) {
+        let Some(instance) = self.instances.by_id.remove(&id) else { return };
+        self.instances.unindex(&instance);
+        self.instances.gone.insert(id, instance.name.clone());
+        self.attention.remove(&Attention::Instance(id));
+        if let Some((tenant, role)) = instance.tenant {
+            let changed = self.seq;
+            self.tenants.change(tenant, changed, |tenant| match role {
+                Role::Frontend => tenant.frontend = None,
+                Role::Backend => tenant.backend = None,
+            });
+        }
+    }
+}

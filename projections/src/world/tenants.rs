@@ -1,0 +1,295 @@
+//! The customers, and what adds up to each one's status.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+use tenantry_journal::event::health::{HealthChanged, TenantHealth};
+use tenantry_journal::event::instance::Role;
+use tenantry_journal::event::port::PortPair;
+use tenantry_journal::event::tenant::{
+    Removal, TenantConfig, TenantConfigUpdated, TenantCreated, TenantDeletionRequested, TenantDetails,
+    TenantUpdated,
+};
+use tenantry_journal::event::theme::ThemeUpdated;
+use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
+use tenantry_journal::name::{Domain, Slug};
+use tenantry_journal::recorded::Recorded;
+use tenantry_journal::sealed::Sealed;
+use tenantry_journal::time::Timestamp;
+
+use super::deployments::DeploymentStatus;
+use super::instances::{Desired, Phase};
+use super::{Attention, World};
+
+/// Document 1's `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantStatus {
+    /// Never deployed.
+    Pending,
+    /// A deployment is under way.
+    Deploying,
+    /// It should run, and its processes do.
+    Running,
+    /// It was stopped on purpose.
+    Stopped,
+    /// It should run, and does not; or its first deployment failed.
+    Error,
+}
+
+/// The last change of a tenant's health.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthRecord {
+    /// What the parts add up to.
+    pub overall: TenantHealth,
+    /// `up` or `down`.
+    pub frontend: String,
+    /// `up` or `down`.
+    pub backend: String,
+    /// `healthy`, `missing` or `damaged`.
+    pub database: String,
+    /// When it changed.
+    pub since: Timestamp,
+}
+
+/// A tenant's look.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Theme {
+    /// Colors that were set, by field.
+    pub colors: BTreeMap<String, String>,
+    /// Digests of uploaded logos, by field.
+    pub logos: BTreeMap<String, String>,
+}
+
+/// One customer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Names, domains, origin, notes.
+    pub details: Sealed<TenantDetails>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// The last event that changed the tenant itself (for `ETag` and causes).
+    pub changed: Seq,
+    /// The pair that it holds.
+    pub ports: Option<PortPair>,
+    /// Set while it is being deleted: what to remove.
+    pub deletion: Option<Removal>,
+    /// Its frontend's instance, once created.
+    pub frontend: Option<InstanceId>,
+    /// Its backend's instance, once created.
+    pub backend: Option<InstanceId>,
+    /// Its latest deployment.
+    pub deployment: Option<DeploymentId>,
+    /// Number of releases begun so far; the next one gets the number after it.
+    pub releases: u32,
+    /// The release that serves.
+    pub release: Option<u32>,
+    /// When that release was put in service.
+    pub deployed_at: Option<Timestamp>,
+    /// The last change of health.
+    pub health: Option<HealthRecord>,
+    /// The application's configuration, as far as somebody set it.
+    pub config: Option<Sealed<TenantConfig>>,
+    /// Its look, as far as somebody set it.
+    pub theme: Theme,
+}
+
+impl Tenant {
+    /// The instance of a role.
+    #[must_use]
+    pub fn instance(&self, role: Role) -> Option<InstanceId> {
+        match role {
+            Role::Frontend => self.frontend,
+            Role::Backend => self.backend,
+        }
+    }
+}
+
+/// All customers, in the order in which they came.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tenants {
+    by_id: OrdMap<TenantId, Arc<Tenant>>,
+    #[serde(skip)]
+    by_slug: OrdMap<Slug, TenantId>,
+    #[serde(skip)]
+    by_domain: OrdMap<Domain, TenantId>,
+}
+
+impl Tenants {
+    /// One tenant.
+    #[must_use]
+    pub fn get(&self, id: TenantId) -> Option<&Arc<Tenant>> {
+        self.by_id.get(&id)
+    }
+
+    /// All tenants, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Tenant>> {
+        self.by_id.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Who has this slug.
+    #[must_use]
+    pub fn by_slug(&self, slug: &Slug) -> Option<TenantId> {
+        self.by_slug.get(slug).copied()
+    }
+
+    /// Who has this domain, as `domain` or as `api_domain`.
+    #[must_use]
+    pub fn by_domain(&self, domain: &Domain) -> Option<TenantId> {
+        self.by_domain.get(domain).copied()
+    }
+
+    pub(super) fn change(&mut self, id: TenantId, seq: Seq, change: impl FnOnce(&mut Tenant)) {
+        if let Some(tenant) = self.by_id.get_mut(&id) {
+            let tenant = Arc::make_mut(tenant);
+            tenant.changed = seq;
+            change(tenant);
+        }
+    }
+
+    fn index(&mut self, id: TenantId, details: &Sealed<TenantDetails>) {
+        let Some(details) = details.open() else { return };
+        self.by_slug.insert(details.slug.clone(), id);
+        self.by_domain.insert(details.domain.clone(), id);
+        if let Some(domain) = &details.api_domain {
+            self.by_domain.insert(domain.clone(), id);
+        }
+    }
+
+    fn unindex(&mut self, details: &Sealed<TenantDetails>) {
+        let Some(details) = details.open() else { return };
+        self.by_slug.remove(&details.slug);
+        self.by_domain.remove(&details.domain);
+        if let Some(domain) = &details.api_domain {
+            self.by_domain.remove(domain);
+        }
+    }
+
+    pub(super) fn reindex(&mut self) {
+        self.by_slug = OrdMap::new();
+        self.by_domain = OrdMap::new();
+        let all: Vec<Arc<Tenant>> = self.by_id.values().cloned().collect();
+        for tenant in all {
+            self.index(tenant.id, &tenant.details);
+        }
+    }
+}
+
+impl World {
+    pub(super) fn tenant_created(&mut self, recorded: &Recorded, event: &TenantCreated) {
+        let tenant = Tenant {
+            id: event.tenant_id,
+            details: event.details.clone(),
+            created_at: recorded.at,
+            changed: recorded.seq,
+            ports: None,
+            deletion: None,
+            frontend: None,
+            backend: None,
+            deployment: None,
+            releases: 0,
+            release: None,
+            deployed_at: None,
+            health: None,
+            config: None,
+            theme: Theme::default(),
+        };
+        self.tenants.index(event.tenant_id, &event.details);
+        self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant));
+    }
+
+    pub(super) fn tenant_updated(&mut self, recorded: &Recorded, event: &TenantUpdated) {
+        let Some(before) = self.tenants.get(event.tenant_id).map(|tenant| tenant.details.clone()) else {
+            return;
+        };
+        self.tenants.unindex(&before);
+        self.tenants.index(event.tenant_id, &event.details);
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| tenant.details = event.details.clone());
+    }
+
+    pub(super) fn tenant_config_updated(&mut self, recorded: &Recorded, event: &TenantConfigUpdated) {
+        self.tenants
+            .change(event.tenant_id, recorded.seq, |tenant| tenant.config = Some(event.config.clone()));
+    }
+
+    pub(super) fn tenant_deletion_requested(&mut self, recorded: &Recorded, event: &TenantDeletionRequested) {
+        if self.tenants.get(event.tenant_id).is_none() {
+            return;
+        }
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| tenant.deletion = Some(event.remove));
+        self.attention.insert(Attention::Tenant(event.tenant_id));
+    }
+
+    pub(super) fn tenant_deleted(&mut self, id: TenantId) {
+        if let Some(tenant) = self.tenants.by_id.remove(&id) {
+            self.tenants.unindex(&tenant.details);
+        }
+        for deployment in self.deployments.forget_tenant(id) {
+            self.attention.remove(&Attention::Deployment(deployment));
+        }
+        self.attention.remove(&Attention::Tenant(id));
+    }
+
+    pub(super) fn theme_updated(&mut self, recorded: &Recorded, event: &ThemeUpdated) {
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
+            tenant.theme.colors.extend(event.colors.clone());
+            tenant.theme.logos.extend(event.logos.clone());
+        });
+    }
+
+    pub(super) fn health_changed(&mut self, recorded: &Recorded, event: &HealthChanged) {
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
+            tenant.health = Some(HealthRecord {
+                overall: event.overall,
+                frontend: event.frontend.clone(),
+                backend: event.backend.clone(),
+                database: event.database.clone(),
+                since: recorded.at,
+            });
+        });
+    }
+
+    /// What document 1 calls the tenant's status, derived from its deployment and instances.
+    #[must_use]
+    pub fn tenant_status(&self, tenant: &Tenant) -> TenantStatus {
+        let latest = tenant.deployment.and_then(|id| self.deployments.get(id));
+        if latest.is_some_and(|deployment| !deployment.is_over()) {
+            return TenantStatus::Deploying;
+        }
+        if tenant.release.is_none() {
+            return match latest.map(|deployment| deployment.status) {
+                Some(DeploymentStatus::Failed) => TenantStatus::Error,
+                _ => TenantStatus::Pending,
+            };
+        }
+        let instances: Vec<_> = [tenant.frontend, tenant.backend]
+            .into_iter()
+            .flatten()
+            .filter_map(|id| self.instances.get(id))
+            .filter(|instance| instance.desired == Desired::Running || instance.phase == Phase::Failed)
+            .collect();
+        if instances.is_empty() {
+            return TenantStatus::Stopped;
+        }
+        if instances.iter().any(|instance| matches!(instance.phase, Phase::Failed | Phase::Backoff)) {
+            return TenantStatus::Error;
+        }
+        TenantStatus::Running
+    }
+}
