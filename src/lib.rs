@@ -1,1 +1,6 @@
-//! x
+//! Tenantry: the control plane for one application run for many customers.
+//!
+//! See the README for the map of the code.
+
+pub mod domain;
+pub mod engine;
