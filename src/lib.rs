@@ -2,5 +2,7 @@
 //!
 //! See the README for the map of the code.
 
+pub mod clock;
 pub mod domain;
 pub mod engine;
+pub mod error;
