@@ -255,10 +255,8 @@ impl Snapshots {
             return Err(SnapshotError::Peaks(tree.peaks.len()));
         }
         let vault: Arc<dyn Vault> = Arc::new(Forgiving(Arc::clone(&self.vault)));
-        let body = with_vault(&vault, || {
-            bincode::serde::encode_to_vec(world, bincode::config::standard())
-        })
-        .map_err(|source| SnapshotError::Encode { seq: world.seq, source })?;
+        let body = with_vault(&vault, || bincode::serde::encode_to_vec(world, bincode::config::standard()))
+            .map_err(|source| SnapshotError::Encode { seq: world.seq, source })?;
         let header = Header {
             seq: world.seq,
             at: world.at,
@@ -413,9 +411,7 @@ fn refused(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Snapsh
 
 fn remove_if_there(path: &Path) -> Result<(), SnapshotError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(refused("remove", path)(source))
-        }
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(refused("remove", path)(source)),
         _ => Ok(()),
     }
 }

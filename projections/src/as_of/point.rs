@@ -17,7 +17,9 @@ pub enum Point {
 
 /// The text names no moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no point in time: give a seq, an RFC 3339 time, or a distance from now such as 5m or '1h ago'")]
+#[error(
+    "'{0}' is no point in time: give a seq, an RFC 3339 time, or a distance from now such as 5m or '1h ago'"
+)]
 pub struct BadPoint(String);
 
 /// At most this much of a refused text is repeated in the refusal.
@@ -110,9 +112,13 @@ mod tests {
 
     #[test]
     fn a_distance_counts_back_from_now() {
-        for (text, ms) in
-            [("5m ago", 300_000), ("1h", 3_600_000), ("1h30m", 5_400_000), ("250ms", 250), ("2d ago", 172_800_000)]
-        {
+        for (text, ms) in [
+            ("5m ago", 300_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("2d ago", 172_800_000),
+        ] {
             assert_eq!(Point::parse(text, NOW), Ok(Point::At(Timestamp(NOW.0 - ms))), "{text}");
         }
         assert_eq!(Point::parse("9999w", Timestamp(5)), Ok(Point::At(Timestamp(0))));
@@ -121,7 +127,9 @@ mod tests {
     #[test]
     fn nonsense_is_refused_whatever_its_length() {
         let long = "9".repeat(400);
-        for text in ["", " ", "-1", "+5", "h", "5", "5x", "5m5", " ago", "ago", "5m ago ago", "é1h", "1hé", &long] {
+        for text in
+            ["", " ", "-1", "+5", "h", "5", "5x", "5m5", " ago", "ago", "5m ago ago", "é1h", "1hé", &long]
+        {
             assert!(parse_time(text, NOW).is_err(), "{text:?}");
         }
         assert!(Point::parse("18446744073709551616", NOW).is_err());

@@ -115,7 +115,10 @@ fn a_journal_with_a_hole_is_not_folded_past_it() {
     assert_eq!(world.seq, Seq(4));
     let mut world = World::default();
     let short = Listed::new(vec![record(1, created(1))]);
-    assert!(matches!(fold(short.as_ref(), &mut world, Seq(3)), Err(AsOfError::Gap { .. })), "an end too soon");
+    assert!(
+        matches!(fold(short.as_ref(), &mut world, Seq(3)), Err(AsOfError::Gap { .. })),
+        "an end too soon"
+    );
 }
 
 #[test]

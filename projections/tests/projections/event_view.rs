@@ -104,7 +104,11 @@ fn each_part_of_a_filter_lets_through_what_it_names_and_nothing_else() {
     let events = story();
     let world = folded(&events);
     let pass = |filter: EventFilter| -> Vec<u64> {
-        events.iter().filter(|recorded| filter.matches(recorded, &world)).map(|recorded| recorded.seq.0).collect()
+        events
+            .iter()
+            .filter(|recorded| filter.matches(recorded, &world))
+            .map(|recorded| recorded.seq.0)
+            .collect()
     };
     let all = EventFilter::default;
     assert_eq!(pass(all()), [1, 2, 3]);

@@ -54,16 +54,19 @@ fn each_event_of_the_tenant_has_its_share_and_no_other_event_does() {
     assert_eq!(found.next_after, None);
     let changes = |n: usize| found.entries[n].changes.clone();
     assert!(changes(0).contains(&change("slug", Value::Null, json!("slug-1-0"))));
-    assert_eq!(changes(1), [
-        change("backend_port", Value::Null, json!(5011)),
-        change("frontend_port", Value::Null, json!(5010)),
-    ]);
-    assert_eq!(changes(5), [
-        change("api_domain", json!("api.d1-0.example.com"), Value::Null),
-        change("directory", json!("/srv/tenants/slug-1-0"), json!("/srv/tenants/slug-1-1")),
-        change("domain", json!("d1-0.example.com"), json!("d1-1.example.com")),
-        change("slug", json!("slug-1-0"), json!("slug-1-1")),
-    ]);
+    assert_eq!(
+        changes(1),
+        [change("backend_port", Value::Null, json!(5011)), change("frontend_port", Value::Null, json!(5010)),]
+    );
+    assert_eq!(
+        changes(5),
+        [
+            change("api_domain", json!("api.d1-0.example.com"), Value::Null),
+            change("directory", json!("/srv/tenants/slug-1-0"), json!("/srv/tenants/slug-1-1")),
+            change("domain", json!("d1-0.example.com"), json!("d1-1.example.com")),
+            change("slug", json!("slug-1-0"), json!("slug-1-1")),
+        ]
+    );
     assert!(changes(6).contains(&change("slug", json!("slug-1-1"), Value::Null)), "deleted");
     let view = serde_json::to_value(found.entries[1].view(&head)).unwrap();
     assert_eq!((&view["seq"], &view["kind"]), (&json!(3), &json!("port.allocated")));
@@ -74,10 +77,13 @@ fn each_event_of_the_tenant_has_its_share_and_no_other_event_does() {
 fn a_changed_secret_is_seen_to_have_changed_and_nothing_more() {
     let events = story();
     let changes = diff(&folded(&events[..4]), &folded(&events[..5]), tenant(1));
-    assert_eq!(changes, [
-        change("config.custom_env.PASSWORD", json!("***hidden***"), json!("***hidden***")),
-        change("config.site_title", json!("#000001"), json!("#000002")),
-    ]);
+    assert_eq!(
+        changes,
+        [
+            change("config.custom_env.PASSWORD", json!("***hidden***"), json!("***hidden***")),
+            change("config.site_title", json!("#000001"), json!("#000002")),
+        ]
+    );
     let spawned = [of(1, "tenant.created", 2, 2), of(2, "instance.spawned", 2, 2)];
     let text = format!("{:?}", diff(&World::default(), &folded(&spawned), tenant(2)));
     assert!(text.contains("frontend.env.API_KEY") && !text.contains("hunter2"), "{text}");

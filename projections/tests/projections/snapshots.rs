@@ -60,9 +60,26 @@ fn a_snapshot_holds_nothing_that_is_sealed() {
     open(dir.path()).write(&world, &TreeState::default()).unwrap();
     let bytes = fs::read(dir.path().join(format!("{}.snap", world.seq))).unwrap();
     let sealed = [
-        "Personal Name", "slug-1", "d1-1.example", "private remark", "/srv", "private-command", "hunter2", "API_KEY",
-        "api:i1", "no such file", "file:///private", "done so", "taken back", "secret", "PASSWORD", "site_title",
-        "user-1", "private@example.com", "argon2id", "token name",
+        "Personal Name",
+        "slug-1",
+        "d1-1.example",
+        "private remark",
+        "/srv",
+        "private-command",
+        "hunter2",
+        "API_KEY",
+        "api:i1",
+        "no such file",
+        "file:///private",
+        "done so",
+        "taken back",
+        "secret",
+        "PASSWORD",
+        "site_title",
+        "user-1",
+        "private@example.com",
+        "argon2id",
+        "token name",
     ];
     for text in sealed {
         assert!(!bytes.windows(text.len()).any(|window| window == text.as_bytes()), "{text} is readable");
@@ -151,9 +168,10 @@ fn the_latest_at_or_before_is_never_after() {
     let snapshots = open(dir.path());
     write_at(&snapshots, [10, 20, 100]);
     let found = |seq| snapshots.latest_at_or_before(Seq(seq)).map(|snapshot| snapshot.world.seq.0);
-    assert_eq!([9, 10, 19, 20, 99, 100, 101].map(found), [
-        None, Some(10), Some(10), Some(20), Some(20), Some(100), Some(100),
-    ]);
+    assert_eq!(
+        [9, 10, 19, 20, 99, 100, 101].map(found),
+        [None, Some(10), Some(10), Some(20), Some(20), Some(100), Some(100),]
+    );
     assert!(snapshots.latest_between(Seq(20), Seq(99)).is_none());
 }
 
@@ -167,8 +185,10 @@ fn what_an_interrupted_write_left_is_removed_and_a_stranger_is_not() {
     let snapshots = open(dir.path());
     assert_eq!(snapshots.list(), [Seq(1)]);
     snapshots.prune().unwrap();
-    let mut left: Vec<_> =
-        fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut left: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     left.sort();
     assert_eq!(left, ["1.snap", "notes.txt", "x.snap"]);
 }
