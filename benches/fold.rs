@@ -211,11 +211,12 @@ impl Stream {
         }
         while self.events.len() < EVENTS {
             let n = self.draw() % TENANTS;
+            let process = 2 * n + self.draw() % 2;
             match self.draw() % 100 {
                 0..2 => self.update(n),
                 2 => self.deploy(n),
-                3..40 => self.crash(2 * n + self.draw() % 2),
-                _ => self.blip(2 * n + self.draw() % 2),
+                3..40 => self.crash(process),
+                _ => self.blip(process),
             }
         }
         self.events.truncate(EVENTS);
