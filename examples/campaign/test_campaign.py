@@ -318,7 +318,8 @@ class Frontend(InDirectory):
         self.write("assets/logos/logo-full.png", "not really a picture")
         self.write("assets/logos/.hidden.png", "x")
         self.write("assets/page.html", "<script>")
-        os.symlink(os.path.join(self.directory, ".env"), os.path.join(self.directory, "assets", "link.png"))
+        self.write("private.png", "beside the assets")
+        os.symlink(os.path.join(self.directory, "private.png"), os.path.join(self.directory, "assets", "link.png"))
         site = self.start()
         for path in ("/static/style.css", "/static/stats.js", "/static/star.svg", "/assets/logos/logo-full.png", "/events"):
             self.assertEqual(site.ask("GET", path)[0], 200, path)
