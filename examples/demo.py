@@ -347,22 +347,30 @@ def end(places, serve):
 
 
 def leftovers(places):
-    """Processes without a terminal that belong to the data directory, by their command or where they run."""
-    found = []
+    """Processes of other sessions, without a terminal, that belong to the data directory by their command or where they run.
+
+    A shell that merely stands there, a `tail` of the log, or whoever started this demo is none of them.
+    """
+    found, parents, session = [], {}, str(os.getsid(0))
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open("/proc/{}/stat".format(pid)) as file:
                 fields = file.read().rpartition(")")[2].split()
             with open("/proc/{}/cmdline".format(pid), "rb") as file:
-                command = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+                words = file.read().decode("utf-8", "replace").rstrip("\0").split("\0")
             where = os.readlink("/proc/{}/cwd".format(pid))
         except OSError:
             continue  # It ended while we looked, or is not ours to look at.
-        state, terminal = fields[0], fields[4]
-        ours = places.data_dir + os.sep in command + os.sep + " " + where + os.sep
-        if ours and terminal == "0" and state != "Z" and int(pid) != os.getpid():
-            found.append((pid, command))
-    return found
+        state, parents[pid], its_session, terminal = fields[0], fields[1], fields[3], fields[4]
+        # As a whole path or the beginning of one, so that /data is not found in /database.
+        ours = any(places.data_dir + os.sep in word + os.sep for word in words + [where])
+        if ours and terminal == "0" and its_session != session and state != "Z":
+            found.append((pid, " ".join(words)))
+    ancestors, pid = set(), str(os.getpid())
+    while pid in parents and pid not in ancestors:
+        ancestors.add(pid)
+        pid = parents[pid]
+    return [(pid, command) for pid, command in found if pid not in ancestors]
 
 
 def stop_all(places):
