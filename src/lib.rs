@@ -2,5 +2,8 @@
 //!
 //! See the README for the map of the code.
 
+pub mod auth;
 pub mod domain;
+pub mod drivers;
 pub mod engine;
+pub mod http;
