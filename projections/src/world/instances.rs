@@ -332,10 +332,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Running;
-            if event.reason == RestartReason::Unhealthy {
-                instance.restart_count += 1;
-                instance.failures += 1;
-            } else {
+            if event.reason != RestartReason::Unhealthy {
                 instance.failures = 0;
                 instance.not_before = None;
             }
