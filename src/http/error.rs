@@ -259,8 +259,17 @@ impl From<Rejection> for ApiError {
             Reason::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Reason::Stale => StatusCode::PRECONDITION_FAILED,
         };
-        ApiError::new(status, rejection.code, rejection.message).detailed(rejection.hint)
+        let (message, hint) = (sentence(&rejection.message), sentence(&rejection.hint));
+        ApiError::new(status, rejection.code, message).detailed(hint)
     }
+}
+
+/// A rule's words as a sentence.
+fn sentence(words: &str) -> String {
+    let mut rest = words.chars();
+    let Some(first) = rest.next() else { return String::new() };
+    let end = if words.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{}{}{end}", first.to_uppercase(), rest.as_str())
 }
 
 impl From<SubmitError> for ApiError {
@@ -307,8 +316,8 @@ mod tests {
     async fn each_document_has_its_shape() {
         let error = ApiError::from(Rejection::conflict(
             "slug_taken",
-            "Slug 'smith' is taken.".into(),
-            "Choose another slug.",
+            "slug 'smith' is taken".into(),
+            "choose another slug",
         ));
         let manager = json!({"error": "Slug 'smith' is taken.", "detail": "Choose another slug.",
             "code": "SLUG_TAKEN", "timestamp": "2025-11-21T12:00:00.000Z"});

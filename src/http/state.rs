@@ -10,7 +10,6 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId};
-use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::Passwords;
+use crate::clock::Clock;
 use crate::domain::policy::Policy;
 use crate::engine;
+use crate::http::write::KeysInFlight;
 
 /// A moment that cannot be answered for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +52,6 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// # Errors
     /// When the position is after the head or the journal cannot be read.
     fn world_at(&self, seq: Seq) -> Result<Arc<World>, AsOfError>;
-
-    /// At most `limit` events from a position on, in order; empty after the head.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    fn events(&self, from: Seq, limit: usize) -> Result<Vec<Recorded>, AsOfError>;
 }
 
 /// What the steps of deployments printed.
@@ -120,8 +115,6 @@ pub trait Live: Send + Sync + 'static {
 /// What handlers need of the configuration; replaced as a whole when it is read again.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
-    /// What decisions depend on.
-    pub policy: Arc<Policy>,
     /// Host names of our own, besides addresses and `localhost`; lower case, no port.
     pub hosts: Vec<String>,
     /// Requests a minute of one token or user.
@@ -129,9 +122,6 @@ pub struct HttpSettings {
     /// Requests an hour of one token or user.
     pub rate_limit_per_hour: u32,
 }
-
-/// Tells the time of day.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// Everything that handlers reach.
 pub struct Parts {
@@ -143,7 +133,9 @@ pub struct Parts {
     pub logs: Arc<dyn DeploymentLogs>,
     /// Checks of what runs.
     pub live: Arc<dyn Live>,
-    /// The configuration.
+    /// The configuration, as far as decisions depend on it.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The configuration, as far as the API depends on it.
     pub settings: Arc<ArcSwap<HttpSettings>>,
     /// Logins.
     pub jwt: JwtKeys,
@@ -152,7 +144,9 @@ pub struct Parts {
     /// Slows guessing of passwords.
     pub login_limit: LoginLimit,
     /// The time of day.
-    pub clock: Clock,
+    pub clock: Arc<dyn Clock>,
+    /// Idempotency keys of requests that are being answered.
+    pub in_flight: KeysInFlight,
     /// Ends every stream when the program ends.
     pub shutdown: CancellationToken,
 }
@@ -171,7 +165,7 @@ impl AppState {
     /// The time of day.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        (self.0.clock)()
+        self.0.clock.now()
     }
 }
 
