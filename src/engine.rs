@@ -26,7 +26,7 @@ use crate::domain::policy::Policy;
 use crate::domain::rejection::Rejection;
 use writer::{Request, Visible, Writer};
 
-pub use boot::{Booted, BootError, boot};
+pub use boot::{BootError, Booted, JournalSource, Snapshotter, boot};
 
 /// What became of a command.
 #[derive(Clone, Debug)]

@@ -22,13 +22,13 @@ use crate::domain::rejection::Rejection;
 type Answer = Result<Outcome, SubmitError>;
 
 /// A command and who waits for it.
-pub struct Request {
+pub(super) struct Request {
     pub(super) submission: Submission,
     pub(super) reply: oneshot::Sender<Answer>,
 }
 
 /// Decides, and evolves its own World ahead of the durable one.
-pub struct Writer {
+pub(super) struct Writer {
     pub(super) world: World,
     pub(super) policy: Arc<ArcSwap<Policy>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -55,7 +55,12 @@ impl Writer {
                 let would: Arc<[Recorded]> = drafts.into_iter().map(place).collect();
                 let mut world = self.world.clone();
                 would.iter().for_each(|recorded| world.evolve(recorded));
-                return Ok(Outcome { command_id, seq: self.world.seq, events: would, world: Arc::new(world) });
+                return Ok(Outcome {
+                    command_id,
+                    seq: self.world.seq,
+                    events: would,
+                    world: Arc::new(world),
+                });
             }
             Mode::Record => stage.record(drafts).map_err(|error| {
                 Rejection::unprocessable("too_large", crate::error::chain(&error), "send less at once")
@@ -63,12 +68,7 @@ impl Writer {
         }
         .into();
         recorded.iter().for_each(|recorded| self.world.evolve(recorded));
-        Ok(Outcome {
-            command_id,
-            events: recorded,
-            seq: self.world.seq,
-            world: Arc::new(self.world.clone()),
-        })
+        Ok(Outcome { command_id, events: recorded, seq: self.world.seq, world: Arc::new(self.world.clone()) })
     }
 
     fn drafts(
