@@ -2,7 +2,10 @@
 //!
 //! See the README for the map of the code.
 
+pub mod auth;
 pub mod clock;
 pub mod domain;
+pub mod drivers;
 pub mod engine;
 pub mod error;
+pub mod http;
