@@ -2,5 +2,8 @@
 //!
 //! See the README for the map of the code.
 
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod telemetry;
