@@ -3,7 +3,9 @@
 //! See the README for the map of the code.
 
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod error;
 pub mod telemetry;
