@@ -1,1 +1,3 @@
-//! x
+//! Tenantry: the control plane for one application run for many customers.
+
+pub mod keeper;
