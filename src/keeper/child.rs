@@ -64,9 +64,8 @@ impl Attributes {
             check(libc::posix_spawnattr_init(raw.as_mut_ptr()))?;
             Attributes(raw.assume_init())
         };
-        let flags = libc::POSIX_SPAWN_SETSID as i32
-            | libc::POSIX_SPAWN_SETSIGMASK as i32
-            | libc::POSIX_SPAWN_SETSIGDEF as i32;
+        let flags =
+            i32::from(libc::POSIX_SPAWN_SETSID) | libc::POSIX_SPAWN_SETSIGMASK | libc::POSIX_SPAWN_SETSIGDEF;
         let (mut none, mut all) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         // SAFETY: the sets are initialised by sigemptyset and sigfillset, which cannot fail
         // on valid pointers; the attributes were initialised above.

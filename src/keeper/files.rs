@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -189,6 +189,5 @@ pub(super) fn make_way(socket: &Path) -> io::Result<()> {
 
 /// `/dev/null`, for reading.
 pub(super) fn nothing() -> io::Result<OwnedFd> {
-    let null = File::open("/dev/null")?;
-    Ok(null.as_fd().try_clone_to_owned()?)
+    Ok(File::open("/dev/null")?.into())
 }
