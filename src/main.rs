@@ -1,1 +1,2 @@
+//! The `tenantry` program.
 fn main() {}

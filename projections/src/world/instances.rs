@@ -12,7 +12,7 @@ use tenantry_journal::event::instance::{
     InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
     InstanceStarted, InstanceStarting, InstanceStopping, Listen, ProcessSpec, RestartReason, Role,
 };
-use tenantry_journal::id::{InstanceId, RunId, Seq, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
@@ -87,6 +87,8 @@ pub struct Instance {
     pub tenant: Option<(TenantId, Role)>,
     /// What to run.
     pub spec: Sealed<ProcessSpec>,
+    /// The deployment that said so, if one did.
+    pub deployment: Option<DeploymentId>,
     /// When it was registered.
     pub created_at: Timestamp,
     /// The last event about it (for `ETag`).
@@ -278,6 +280,7 @@ impl World {
             name: event.name.clone(),
             tenant: event.tenant,
             spec: event.spec.clone(),
+            deployment: None,
             created_at: recorded.at,
             changed: recorded.seq,
             cause: recorded.seq,
@@ -315,7 +318,10 @@ impl World {
     pub(super) fn instance_respecified(&mut self, recorded: &Recorded, event: &InstanceRespecified) {
         let Some(before) = self.instances.get(event.instance_id).cloned() else { return };
         self.instances.unindex_port(&before);
-        self.change_instance(event.instance_id, recorded, |instance| instance.spec = event.spec.clone());
+        self.change_instance(event.instance_id, recorded, |instance| {
+            instance.spec = event.spec.clone();
+            instance.deployment = event.deployment_id;
+        });
         if let Some(after) = self.instances.get(event.instance_id).cloned() {
             self.instances.index(&after);
         }
@@ -353,10 +359,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Running;
-            if event.reason == RestartReason::Unhealthy {
-                instance.restart_count = instance.restart_count.saturating_add(1);
-                instance.failures = instance.failures.saturating_add(1);
-            } else {
+            if event.reason != RestartReason::Unhealthy {
                 instance.failures = 0;
                 instance.not_before = None;
             }

@@ -1,0 +1,365 @@
+//! Everything that can be asked of the engine.
+//!
+//! The first half comes from people, the second from the control plane's own parts, which
+//! report what they are about to do and what they found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tenantry_journal::event::access::{Role, Scope};
+use tenantry_journal::event::deployment::StepKind;
+use tenantry_journal::event::health::TenantHealth;
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
+use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId, TokenId, UserId};
+use tenantry_journal::name::{Domain, InstanceKey, Slug};
+use tenantry_journal::sealed::Secret;
+use tenantry_journal::time::Timestamp;
+
+/// TCP ports that something on this machine listens on, as found just before the command.
+pub type Listening = Arc<BTreeSet<u16>>;
+
+/// A tenant to be.
+#[derive(Clone, Debug)]
+pub struct CreateTenant {
+    /// Display name.
+    pub name: String,
+    /// Short name.
+    pub slug: Slug,
+    /// Where its frontend is served.
+    pub domain: Domain,
+    /// Where its backend is served.
+    pub api_domain: Option<Domain>,
+    /// A port that it must have; without one it is allocated.
+    pub frontend_port: Option<u16>,
+    /// A port that it must have; without one it is allocated.
+    pub backend_port: Option<u16>,
+    /// What is deployed.
+    pub github_repo: Option<String>,
+    /// Remarks.
+    pub notes: Option<String>,
+    /// Ports that are not free whatever the World says.
+    pub listening: Listening,
+}
+
+/// Fields of a tenant to be replaced; `None` leaves one as it is. The inner `None` clears it.
+#[derive(Clone, Debug, Default)]
+pub struct TenantChanges {
+    /// Display name.
+    pub name: Option<String>,
+    /// Where its frontend is served.
+    pub domain: Option<Domain>,
+    /// Where its backend is served.
+    pub api_domain: Option<Option<Domain>>,
+    /// What is deployed.
+    pub github_repo: Option<Option<String>>,
+    /// Remarks.
+    pub notes: Option<Option<String>>,
+}
+
+/// Which steps of a deployment are not wanted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeploySwitches {
+    /// No certificates.
+    pub skip_ssl: bool,
+    /// No sites.
+    pub skip_nginx: bool,
+    /// Neither create nor start services.
+    pub skip_services: bool,
+}
+
+/// How a driver's work for a step ended.
+#[derive(Clone, Debug)]
+pub enum StepReport {
+    /// Done.
+    Done {
+        /// A sentence: what was done.
+        detail: String,
+        /// Commit of the release's files, when the step knows it.
+        commit: Option<String>,
+    },
+    /// Not done.
+    Failed {
+        /// A sentence: why not.
+        detail: String,
+    },
+}
+
+/// Everything that can be asked of the engine.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Register a tenant and give it ports.
+    CreateTenant(CreateTenant),
+    /// Change what a tenant is called.
+    UpdateTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// What to replace.
+        changes: TenantChanges,
+    },
+    /// Delete a tenant; ends when its removal is reported.
+    DeleteTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// What else goes.
+        remove: Removal,
+    },
+    /// Bring a new release of a tenant into service.
+    DeployTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// Steps that are not wanted.
+        switches: DeploySwitches,
+    },
+    /// Start both processes of a tenant.
+    StartTenant {
+        /// Which.
+        tenant_id: TenantId,
+    },
+    /// Stop both processes of a tenant.
+    StopTenant {
+        /// Which.
+        tenant_id: TenantId,
+    },
+    /// Replace both processes of a tenant by new runs.
+    RestartTenant {
+        /// Which.
+        tenant_id: TenantId,
+    },
+    /// Register an instance of a configured service and start it; one that is not running
+    /// is started again.
+    SpawnInstance {
+        /// Its name.
+        key: InstanceKey,
+        /// Environment on top of the service's.
+        env: BTreeMap<String, Secret>,
+        /// Ports that are not free whatever the World says.
+        listening: Listening,
+    },
+    /// Replace an instance's process by a new run.
+    RestartInstance {
+        /// Which.
+        key: InstanceKey,
+    },
+    /// Stop an instance and forget it.
+    RemoveInstance {
+        /// Which.
+        key: InstanceKey,
+    },
+    /// Stop every instance on purpose (`tenantry stop --all` on a running server).
+    StopEverything,
+    /// Let a person log in.
+    CreateUser {
+        /// Login name.
+        username: String,
+        /// Mail address.
+        email: String,
+        /// What they may do.
+        role: Role,
+        /// To what that is limited.
+        scope: Scope,
+        /// Argon2id in PHC form.
+        password_hash: Secret,
+    },
+    /// Replace a user's password.
+    ChangePassword {
+        /// Whose.
+        user_id: UserId,
+        /// Argon2id in PHC form.
+        password_hash: Secret,
+    },
+    /// Issue an API token.
+    CreateToken {
+        /// What its owner calls it.
+        name: String,
+        /// BLAKE3 of its text.
+        hash: [u8; 32],
+        /// What it may do.
+        role: Role,
+        /// To what that is limited.
+        scope: Scope,
+        /// When it ends, if it does.
+        expires_at: Option<Timestamp>,
+    },
+    /// Revoke an API token.
+    RevokeToken {
+        /// Which.
+        token_id: TokenId,
+    },
+    /// Set a setting.
+    ChangeSetting {
+        /// Which.
+        key: String,
+        /// To what.
+        value: Secret,
+    },
+
+    /// The control plane serves.
+    NoteStarted {
+        /// Its version.
+        version: String,
+        /// The machine's boot id.
+        boot_id: String,
+    },
+    /// A keeper answered.
+    NoteKeeper {
+        /// Its process id.
+        pid: u32,
+        /// Start of that process in clock ticks since boot.
+        start_ticks: u64,
+    },
+    /// The keeper is gone.
+    NoteKeeperLost,
+    /// A run of an instance is about to begin.
+    BeginRun {
+        /// Which.
+        instance_id: InstanceId,
+    },
+    /// The run has a process.
+    RunStarted {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+        /// Its process id.
+        pid: u32,
+        /// Start of that process in clock ticks since boot.
+        start_ticks: u64,
+    },
+    /// No process could be made for the run.
+    RunFailed {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// Checks of a run came to a result.
+    HealthObserved {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+        /// The result.
+        health: InstanceHealth,
+        /// What the check saw.
+        detail: String,
+    },
+    /// A run is about to be told to end.
+    BeginStop {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+    },
+    /// A run ended.
+    RunExited {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+        /// How.
+        status: ExitStatus,
+        /// When, as the keeper saw it.
+        at: Timestamp,
+    },
+    /// A run's process was found alive by a new keeper.
+    RunAdopted {
+        /// Which instance.
+        instance_id: InstanceId,
+        /// Which run.
+        run_id: RunId,
+        /// Its process id.
+        pid: u32,
+    },
+    /// Nothing of a removed instance is left.
+    InstanceGone {
+        /// Which.
+        instance_id: InstanceId,
+    },
+    /// A deployment's step is about to be done.
+    BeginStep {
+        /// Which deployment.
+        deployment_id: DeploymentId,
+        /// Which step.
+        step: StepKind,
+    },
+    /// The `current` link points to the new release: run it.
+    SwitchServices {
+        /// Which deployment.
+        deployment_id: DeploymentId,
+    },
+    /// A deployment's step ended.
+    FinishStep {
+        /// Which deployment.
+        deployment_id: DeploymentId,
+        /// Which step.
+        step: StepKind,
+        /// How.
+        report: StepReport,
+    },
+    /// What a failed deployment had changed outside is as it was before.
+    RolledBack {
+        /// Which deployment.
+        deployment_id: DeploymentId,
+        /// A sentence: what was taken back, or what could not be.
+        detail: String,
+    },
+    /// What deletion of a tenant removes outside is removed.
+    TenantRemoved {
+        /// Which.
+        tenant_id: TenantId,
+        /// What was really removed.
+        removed: Removal,
+    },
+    /// A tenant's checks came to a result.
+    TenantHealthObserved {
+        /// Which.
+        tenant_id: TenantId,
+        /// What the parts add up to.
+        overall: TenantHealth,
+        /// `up` or `down`.
+        frontend: String,
+        /// `up` or `down`.
+        backend: String,
+        /// `healthy`, `missing` or `damaged`.
+        database: String,
+    },
+}
+
+/// A command with who gave it and how.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// What is asked.
+    pub command: Command,
+    /// By whom.
+    pub actor: tenantry_journal::recorded::Actor,
+    /// The event that it answers, if it answers one.
+    pub caused_by: Option<Seq>,
+    /// What recognizes a repetition.
+    pub idempotency: Option<tenantry_journal::recorded::Idempotency>,
+    /// The position that the tenant or instance must still be at (`If-Match`).
+    pub expected: Option<Seq>,
+    /// What to do with the decision.
+    pub mode: Mode,
+}
+
+/// What to do with a decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Record it.
+    #[default]
+    Record,
+    /// Answer what would be recorded, and record nothing.
+    DryRun,
+}
+
+impl Submission {
+    /// A command of the control plane's own, in answer to an event.
+    #[must_use]
+    pub fn system(command: Command, caused_by: Option<Seq>) -> Submission {
+        let actor = tenantry_journal::recorded::Actor::System;
+        Submission { command, actor, caused_by, idempotency: None, expected: None, mode: Mode::Record }
+    }
+}

@@ -1,0 +1,3 @@
+//! Adapters to what is outside: one file for each thing. None knows events or another driver.
+
+pub mod listening;
