@@ -9,4 +9,5 @@ pub mod id;
 pub mod name;
 pub mod recorded;
 pub mod sealed;
+pub mod spool;
 pub mod time;
