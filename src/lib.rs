@@ -3,4 +3,5 @@
 //! See the README for the map of the code.
 
 pub mod domain;
+pub mod drivers;
 pub mod engine;

@@ -1,0 +1,22 @@
+//! One file for each outside thing: files, git, databases, probes, tools, logs.
+//!
+//! A driver knows no events, no World and no other driver; what belongs together is put
+//! together by the reactor. Every `ensure_*` may be repeated: a second call finds its work
+//! done. Nothing here passes data through a shell, and whatever lies below a root is
+//! reached through [`below`], which follows no symbolic link.
+
+pub mod below;
+pub mod database;
+pub mod deploy_log;
+pub mod files;
+pub mod git;
+pub mod probe;
+pub mod tool;
+
+use tenantry_journal::time::Timestamp;
+
+/// The time of day, for what is observed and for lines of logs.
+#[must_use]
+pub fn now() -> Timestamp {
+    Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
+}
