@@ -1,11 +1,20 @@
 //! What may happen: commands, the rules that decide them, and what follows from a World.
 //!
 //! Everything here is plain and synchronous: no I/O, no clock, no randomness ([`ctx::Ctx`]
-//! carries time and ids). `decide` turns a command into events or refuses it; `react` says
-//! what the world outside still lacks.
+//! carries time and ids). [`decide::decide`] turns a command into events or refuses it;
+//! [`react::react`] says what the world outside still lacks.
 
+pub mod access;
 pub mod command;
 pub mod ctx;
+pub mod decide;
+pub mod deployment;
 pub mod effect;
+pub mod instance;
 pub mod policy;
+pub mod ports;
+pub mod react;
 pub mod rejection;
+pub mod run;
+pub mod tenant;
+pub mod text;

@@ -12,11 +12,3 @@ pub mod files;
 pub mod git;
 pub mod probe;
 pub mod tool;
-
-use tenantry_journal::time::Timestamp;
-
-/// The time of day, for what is observed and for lines of logs.
-#[must_use]
-pub fn now() -> Timestamp {
-    Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))
-}

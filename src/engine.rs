@@ -1,18 +1,32 @@
 //! The writer: one thread decides every command against one World, in one order.
 //!
 //! A [`Handle`] is cheap to clone. Reading takes the last durable World without a lock;
-//! writing waits until the decision is durable and visible.
+//! writing waits until the decision is durable and visible. The World that the writer
+//! decides against runs ahead of the durable one; nobody else sees it.
+
+mod boot;
+mod writer;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tenantry_journal::feed::Feed;
+use tenantry_journal::group::{GroupCommit, Refused, Start, Submitter};
 use tenantry_journal::id::{CommandId, Seq};
+use tenantry_journal::keyring::Keyring;
 use tenantry_journal::recorded::Recorded;
+use tenantry_journal::sealed::Vault;
+use tenantry_journal::store::Journal;
 use tenantry_projections::world::World;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use crate::clock::Clock;
 use crate::domain::command::Submission;
+use crate::domain::policy::Policy;
 use crate::domain::rejection::Rejection;
+use writer::{Request, Visible, Writer};
+
+pub use boot::{BootError, Booted, JournalSource, Snapshotter, boot};
 
 /// What became of a command.
 #[derive(Clone, Debug)]
@@ -33,16 +47,67 @@ pub enum SubmitError {
     /// The caller is wrong.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// We are: the journal cannot be written, or the control plane is ending.
+    /// We are: the journal cannot be written, too much waits, or the control plane is ending.
     #[error("the journal does not accept writes: {0}")]
     Unavailable(String),
+}
+
+/// What the engine needs to begin.
+pub struct Setup {
+    /// Where events are kept.
+    pub store: Arc<dyn Journal>,
+    /// The keys of sealed values.
+    pub keyring: Arc<Keyring>,
+    /// The World at the journal's head, and where that is.
+    pub booted: Booted,
+    /// What the configuration says; replaced when it is read again.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The writer's threads. Dropping it stops them after what waits is durable.
+pub struct Engine {
+    group: GroupCommit<Writer>,
+    handle: Handle,
+}
+
+impl Engine {
+    /// Starts the writer.
+    ///
+    /// # Errors
+    /// When its threads cannot be started.
+    pub fn start(setup: Setup) -> std::io::Result<Engine> {
+        let Setup { store, keyring, booted, policy, clock } = setup;
+        let Booted { world, frontier } = booted;
+        let start = Start { seq: world.seq, time: world.at, frontier };
+        let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
+        let feed = Arc::new(Feed::new(Arc::clone(&store), vault, world.seq));
+        let visible = Arc::new(ArcSwap::from_pointee(world.clone()));
+        let publisher = Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed) };
+        let group = GroupCommit::start(store, keyring, start, Writer { world, policy, clock }, publisher)?;
+        let handle = Handle { world: visible, feed, submitter: group.submitter() };
+        Ok(Engine { group, handle })
+    }
+
+    /// The way to the writer.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Takes no more commands and waits until what was taken is durable.
+    pub fn stop(&self) {
+        self.group.stop();
+    }
 }
 
 /// The way to the writer.
 #[derive(Clone)]
 pub struct Handle {
     world: Arc<ArcSwap<World>>,
-    head: watch::Receiver<Seq>,
+    feed: Arc<Feed>,
+    submitter: Submitter<Writer>,
 }
 
 impl Handle {
@@ -51,9 +116,18 @@ impl Handle {
     /// # Errors
     /// [`SubmitError::Rejected`] when a rule refuses it, [`SubmitError::Unavailable`] when the
     /// journal cannot be written.
-    #[expect(clippy::unused_async, reason = "waits for the journal")]
-    pub async fn submit(&self, _submission: Submission) -> Result<Outcome, SubmitError> {
-        Err(SubmitError::Unavailable("not wired yet".into()))
+    pub async fn submit(&self, submission: Submission) -> Result<Outcome, SubmitError> {
+        let (reply, answer) = oneshot::channel();
+        match self.submitter.submit(Request { submission, reply }) {
+            Ok(()) => {}
+            Err(Refused::Busy(_)) => {
+                return Err(SubmitError::Unavailable("too many commands wait already".into()));
+            }
+            Err(Refused::Stopped(_)) => {
+                return Err(SubmitError::Unavailable("the control plane is ending".into()));
+            }
+        }
+        answer.await.unwrap_or_else(|_| Err(SubmitError::Unavailable("the control plane is ending".into())))
     }
 
     /// The last durable World; takes no lock.
@@ -62,16 +136,28 @@ impl Handle {
         self.world.load_full()
     }
 
+    /// Every event, from any position on.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
     /// Follows the position of [`Handle::world`].
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Seq> {
-        self.head.clone()
+        self.feed.watch()
+    }
+
+    /// Why writes are not accepted, when they are not.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<String> {
+        self.submitter.poisoned().map(|poisoned| poisoned.to_string())
     }
 
     /// Whether writes are accepted.
     #[must_use]
     pub fn is_available(&self) -> bool {
-        true
+        self.submitter.poisoned().is_none()
     }
 
     /// Waits until `found` finds something in the World, looking again after each change;

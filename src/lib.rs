@@ -2,6 +2,8 @@
 //!
 //! See the README for the map of the code.
 
+pub mod clock;
 pub mod domain;
 pub mod drivers;
 pub mod engine;
+pub mod error;

@@ -72,6 +72,15 @@ macro_rules! vocabulary {
                 match self { $(Event::$variant(_) => $version),+ }
             }
 
+            /// The version in which this program writes `kind`; `None` when it has no such kind.
+            #[must_use]
+            pub fn version_of(kind: &str) -> Option<u16> {
+                match kind {
+                    $($kind => Some($version),)+
+                    _ => None,
+                }
+            }
+
             /// Appends the event's fields to `out` as a MessagePack named map.
             ///
             /// # Errors

@@ -3,4 +3,9 @@
 //! This room knows [`world::World`] and how each event changes it, snapshots, and how to get
 //! the World of any moment. It knows no HTTP, no time of day, and no I/O but its own files.
 
+pub mod as_of;
+pub mod event_view;
+pub mod history;
+pub mod page;
+pub mod snapshot;
 pub mod world;

@@ -57,7 +57,7 @@ impl DeployLog {
         let entry = Entry {
             run: self.id.0,
             stream: Stream::Stdout,
-            at: super::now(),
+            at: crate::clock::now(),
             bytes: text.as_bytes(),
             shape: Shape::Line,
         };

@@ -72,8 +72,8 @@ pub struct TokenCreated {
     pub token_id: TokenId,
     /// What its owner calls it.
     pub name: Sealed<String>,
-    /// BLAKE3 of the token's text.
-    #[serde(with = "serde_bytes")]
+    /// BLAKE3 of the token's text; bytes in storage, hidden in text.
+    #[serde(with = "hidden_bytes")]
     pub hash: [u8; 32],
     /// What it may do.
     pub role: Role,
@@ -88,4 +88,22 @@ pub struct TokenCreated {
 pub struct TokenRevoked {
     /// The token.
     pub token_id: TokenId,
+}
+
+/// Bytes that are stored as they are, and that text (for people) does not show.
+mod hidden_bytes {
+    use serde::{Deserializer, Serializer};
+
+    use crate::sealed::HIDDEN;
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.serialize_str(HIDDEN);
+        }
+        serde_bytes::serialize(bytes, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        serde_bytes::deserialize(deserializer)
+    }
 }

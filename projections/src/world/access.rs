@@ -119,10 +119,13 @@ impl Access {
             created_at: recorded.at,
             password_set_at: recorded.at,
         };
+        let before = self.users.insert(event.user_id, Arc::new(user));
+        if let Some(profile) = before.as_ref().and_then(|before| before.profile.open()) {
+            self.by_username.remove(&profile.username);
+        }
         if let Some(profile) = event.profile.open() {
             self.by_username.insert(profile.username.clone(), event.user_id);
         }
-        self.users.insert(event.user_id, Arc::new(user));
     }
 
     pub(super) fn user_password_changed(&mut self, recorded: &Recorded, event: &UserPasswordChanged) {
@@ -144,8 +147,10 @@ impl Access {
             created_at: recorded.at,
             expires_at: event.expires_at,
         };
+        if let Some(before) = self.tokens.insert(event.token_id, Arc::new(token)) {
+            self.by_hash.remove(&before.hash);
+        }
         self.by_hash.insert(event.hash, event.token_id);
-        self.tokens.insert(event.token_id, Arc::new(token));
     }
 
     pub(super) fn token_revoked(&mut self, event: &TokenRevoked) {

@@ -174,6 +174,9 @@ impl Deployments {
 impl World {
     pub(super) fn deployment_requested(&mut self, recorded: &Recorded, event: &DeploymentRequested) {
         let Some(tenant) = self.tenants.get(event.tenant_id) else { return };
+        if self.deployments.get(event.deployment_id).is_some() {
+            return;
+        }
         let deployment = Deployment {
             id: event.deployment_id,
             tenant_id: event.tenant_id,
@@ -205,6 +208,7 @@ impl World {
             && let Some(oldest) = ids.pop_front()
         {
             deployments.by_id.remove(&oldest);
+            self.attention.remove(&Attention::Deployment(oldest));
         }
         deployments.by_tenant.insert(event.tenant_id, ids);
         self.attention.insert(Attention::Deployment(event.deployment_id));
@@ -215,6 +219,9 @@ impl World {
     }
 
     pub(super) fn step_started(&mut self, recorded: &Recorded, event: &StepStarted) {
+        if self.deployments.get(event.deployment_id).is_none_or(|deployment| deployment.is_over()) {
+            return;
+        }
         self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
             deployment.status = DeploymentStatus::Running;
         });

@@ -237,11 +237,29 @@ impl World {
     }
 
     fn change_instance(&mut self, id: InstanceId, recorded: &Recorded, change: impl FnOnce(&mut Instance)) {
-        if let Some(instance) = self.instances.by_id.get_mut(&id) {
-            let instance = Arc::make_mut(instance);
-            instance.changed = recorded.seq;
-            change(instance);
-            self.attend_instance(id);
+        self.change_instance_if(id, recorded, |_| true, change);
+    }
+
+    /// The attention list is touched only when the answer is another one, because most
+    /// events leave it as it is and this is where a fold spends its time.
+    fn change_instance_if(
+        &mut self,
+        id: InstanceId,
+        recorded: &Recorded,
+        applies: impl FnOnce(&Instance) -> bool,
+        change: impl FnOnce(&mut Instance),
+    ) {
+        let Some(instance) = self.instances.by_id.get_mut(&id).filter(|instance| applies(instance)) else {
+            return;
+        };
+        let instance = Arc::make_mut(instance);
+        let needed = instance.needs_attention();
+        instance.changed = recorded.seq;
+        change(instance);
+        match (needed, instance.needs_attention()) {
+            (false, true) => drop(self.attention.insert(Attention::Instance(id))),
+            (true, false) => drop(self.attention.remove(&Attention::Instance(id))),
+            _ => {}
         }
     }
 
@@ -253,9 +271,7 @@ impl World {
         recorded: &Recorded,
         change: impl FnOnce(&mut Instance),
     ) {
-        if self.instances.get(id).is_some_and(|instance| instance.is_run(run)) {
-            self.change_instance(id, recorded, change);
-        }
+        self.change_instance_if(id, recorded, |instance| instance.is_run(run), change);
     }
 
     pub(super) fn instance_spawned(&mut self, recorded: &Recorded, event: &InstanceSpawned) {
@@ -279,13 +295,24 @@ impl World {
             last_exit: None,
         };
         self.instances.index(&instance);
-        self.instances.by_id.insert(event.instance_id, Arc::new(instance));
+        if let Some(before) = self.instances.by_id.insert(event.instance_id, Arc::new(instance)) {
+            self.instance_replaced(&before);
+        }
         if let Some((tenant, role)) = event.tenant {
             self.tenants.change(tenant, recorded.seq, |tenant| match role {
                 Role::Frontend => tenant.frontend = Some(event.instance_id),
                 Role::Backend => tenant.backend = Some(event.instance_id),
             });
         }
+    }
+
+    /// An instance was registered again under its id: what was listed for the old one goes.
+    fn instance_replaced(&mut self, before: &Instance) {
+        self.instances.unindex(before);
+        if let Some(after) = self.instances.get(before.id).cloned() {
+            self.instances.index(&after);
+        }
+        self.attend_instance(before.id);
     }
 
     pub(super) fn instance_respecified(&mut self, recorded: &Recorded, event: &InstanceRespecified) {
@@ -332,10 +359,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Running;
-            if event.reason == RestartReason::Unhealthy {
-                instance.restart_count += 1;
-                instance.failures += 1;
-            } else {
+            if event.reason != RestartReason::Unhealthy {
                 instance.failures = 0;
                 instance.not_before = None;
             }
@@ -432,14 +456,15 @@ impl World {
             instance.phase = Phase::Backoff;
             instance.not_before = Some(event.not_before);
             instance.failures = event.failures;
-            instance.restart_count += 1;
+            instance.restart_count = instance.restart_count.saturating_add(1);
         });
     }
 
     pub(super) fn instance_ended(&mut self, recorded: &Recorded, event: &InstanceEnded) {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.phase = if event.failed { Phase::Failed } else { Phase::Idle };
-            if !event.failed {
+            // A wish to remove it outlives the end of its process.
+            if !event.failed && instance.desired == Desired::Running {
                 instance.desired = Desired::Stopped;
             }
         });
@@ -452,9 +477,15 @@ impl World {
         self.attention.remove(&Attention::Instance(id));
         if let Some((tenant, role)) = instance.tenant {
             let changed = self.seq;
-            self.tenants.change(tenant, changed, |tenant| match role {
-                Role::Frontend => tenant.frontend = None,
-                Role::Backend => tenant.backend = None,
+            self.tenants.change(tenant, changed, |tenant| {
+                let held = match role {
+                    Role::Frontend => &mut tenant.frontend,
+                    Role::Backend => &mut tenant.backend,
+                };
+                // Its successor may have been registered before it was gone.
+                if *held == Some(id) {
+                    *held = None;
+                }
             });
         }
     }

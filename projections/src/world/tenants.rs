@@ -210,8 +210,11 @@ impl World {
             config: None,
             theme: Theme::default(),
         };
+        if let Some(before) = self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant)) {
+            self.tenants.unindex(&before.details);
+            self.attention.remove(&Attention::Tenant(event.tenant_id));
+        }
         self.tenants.index(event.tenant_id, &event.details);
-        self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant));
     }
 
     pub(super) fn tenant_updated(&mut self, recorded: &Recorded, event: &TenantUpdated) {

@@ -1,0 +1,226 @@
+//! The feed: every event from any position on, then live, in one loop under one watermark.
+//!
+//! The watermark is the last seq that is durable and visible. A reader asks for what is
+//! between its own position and the watermark: from a ring of the latest commits when it
+//! is near, from the store when it is not. Catching up and following are the same
+//! question, so there is no moment between them in which an event could be lost or
+//! doubled. Nothing is kept for a reader: a slow one holds its position and no memory.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+use tokio_stream::Stream;
+
+use crate::group::Committed;
+use crate::id::Seq;
+use crate::recorded::{Batch, Recorded};
+use crate::scan::{self, ScanError};
+use crate::sealed::Vault;
+use crate::store::Journal;
+
+/// Events that the ring holds at most. A reader that keeps up is a few behind; this is
+/// about a tenth of a second at full load.
+const RING_EVENTS: usize = 64 * 1024;
+/// Encoded bytes of the events that the ring holds at most; decoded they take about three
+/// times as much.
+const RING_BYTES: usize = 32 * 1024 * 1024;
+/// Events that one step of [`Feed::follow`] hands out at most, so that a reader far behind
+/// holds one page and no more.
+const PAGE_EVENTS: usize = 512;
+
+/// Events in a row, shared with everybody who reads them.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    batch: Batch,
+    range: Range<usize>,
+}
+
+impl Slice {
+    fn whole(batch: Batch) -> Self {
+        let range = 0..batch.len();
+        Slice { batch, range }
+    }
+
+    /// The part of a commit that lies between two positions.
+    fn cut(batch: &Batch, from: Seq, to: Seq) -> Self {
+        let start = batch.partition_point(|event| event.seq < from);
+        let end = batch.partition_point(|event| event.seq <= to);
+        Slice { batch: Arc::clone(batch), range: start..end.max(start) }
+    }
+}
+
+impl Deref for Slice {
+    type Target = [Recorded];
+    fn deref(&self) -> &[Recorded] {
+        self.batch.get(self.range.clone()).unwrap_or(&[])
+    }
+}
+
+/// Hands events to readers.
+pub struct Feed {
+    store: Arc<dyn Journal>,
+    vault: Arc<dyn Vault>,
+    head: watch::Sender<Seq>,
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    commits: VecDeque<Committed>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Ring {
+    fn push(&mut self, commit: Committed) {
+        self.events += commit.events.len();
+        self.bytes += commit.bytes;
+        self.commits.push_back(commit);
+        while self.events > RING_EVENTS || self.bytes > RING_BYTES {
+            let Some(oldest) = self.commits.pop_front() else {
+                return;
+            };
+            self.events -= oldest.events.len();
+            self.bytes -= oldest.bytes;
+        }
+    }
+
+    /// What there is between two positions; `None` when it begins before the ring.
+    fn read(&self, from: Seq, to: Seq, max_events: usize) -> Option<Vec<Slice>> {
+        let index = self.commits.partition_point(|commit| commit.last() < from);
+        let first = self.commits.get(index)?;
+        if first.first() > from {
+            return None;
+        }
+        let mut left = max_events;
+        let mut slices = Vec::new();
+        for commit in self.commits.range(index..) {
+            let last = Seq(commit.first().max(from).0.saturating_add(left as u64).saturating_sub(1));
+            let slice = Slice::cut(&commit.events, from, to.min(last));
+            if left == 0 || slice.is_empty() {
+                break;
+            }
+            left -= slice.len();
+            slices.push(slice);
+        }
+        Some(slices)
+    }
+}
+
+impl Feed {
+    /// A feed over a journal whose events up to `head` are durable and visible.
+    #[must_use]
+    pub fn new(store: Arc<dyn Journal>, vault: Arc<dyn Vault>, head: Seq) -> Self {
+        Feed { store, vault, head: watch::Sender::new(head), ring: Mutex::default() }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of commits that are durable and visible from now on, in order. Called by the
+    /// committing side alone.
+    pub fn publish(&self, commits: &[Committed]) {
+        let Some(last) = commits.last() else {
+            return;
+        };
+        {
+            let mut ring = self.ring();
+            for commit in commits {
+                ring.push(commit.clone());
+            }
+        }
+        // Last, so that whoever sees the new head finds the events in the ring.
+        self.head.send_replace(last.last());
+    }
+
+    /// The last event that is durable and visible.
+    #[must_use]
+    pub fn head(&self) -> Seq {
+        *self.head.borrow()
+    }
+
+    /// Says when the head moves.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Seq> {
+        self.head.subscribe()
+    }
+
+    /// Events from `from` to the head, at most `max_events` of them; none when `from` is
+    /// past the head. May read the store, which blocks for about a millisecond.
+    ///
+    /// # Errors
+    /// When the store cannot be read there.
+    pub fn read(&self, from: Seq, max_events: usize) -> Result<Vec<Slice>, ScanError> {
+        match self.read_ring(from, max_events) {
+            Some(slices) => Ok(slices),
+            None => self.read_store(from, max_events),
+        }
+    }
+
+    fn read_ring(&self, from: Seq, max_events: usize) -> Option<Vec<Slice>> {
+        let head = self.head();
+        if from > head || max_events == 0 {
+            return Some(Vec::new());
+        }
+        self.ring().read(from.max(Seq(1)), head, max_events)
+    }
+
+    fn read_store(&self, from: Seq, max_events: usize) -> Result<Vec<Slice>, ScanError> {
+        let events = scan::page(&*self.store, &self.vault, from, self.head(), max_events)?;
+        Ok(vec![Slice::whole(events.into())])
+    }
+
+    /// Every event from `from` on, for ever: no gap, no repeat, however slow the reader.
+    /// Reading the store happens on Tokio's threads for blocking work. Ends after an error.
+    pub fn follow(
+        self: &Arc<Self>,
+        from: Seq,
+    ) -> impl Stream<Item = Result<Slice, ScanError>> + Send + use<> {
+        let feed = Arc::clone(self);
+        async_stream::stream! {
+            let mut next = from.max(Seq(1));
+            let mut head = feed.watch();
+            loop {
+                if next > *head.borrow_and_update() {
+                    // The sender lives in `feed`, which lives in this stream.
+                    if head.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                match feed.step(next).await {
+                    Ok(slices) => {
+                        for slice in slices {
+                            if let Some(last) = slice.last() {
+                                next = last.seq.next();
+                                yield Ok(slice);
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        yield Err(error);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn step(self: &Arc<Self>, from: Seq) -> Result<Vec<Slice>, ScanError> {
+        if let Some(slices) = self.read_ring(from, PAGE_EVENTS) {
+            return Ok(slices);
+        }
+        let feed = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || feed.read_store(from, PAGE_EVENTS)).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down: there is nobody left to hand events to.
+                Err(_) => Ok(Vec::new()),
+            },
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Reading the journal in order, from the store and at full speed: to fold, to fill a page,
+//! to find a moment, to verify.
+//!
+//! Nothing is passed over: a gap, a byte that changed, a root that does not fit and an
+//! event that this program does not know each end the reading with the seq where it is.
+
+use std::sync::Arc;
+
+use crate::codec::{self, CodecError, Commit};
+use crate::id::Seq;
+use crate::merkle::{self, Frontier};
+use crate::recorded::Recorded;
+use crate::sealed::{Vault, with_vault};
+use crate::store::{Journal, StoreError, StoredCommit};
+use crate::time::Timestamp;
+
+/// Bytes of commits that are fetched from the store at a time: large enough that the
+/// store's own cost vanishes, small enough to stay in the processor's cache.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// The journal cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the store holds does not decode.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Events are missing.
+    #[error("event {wanted} is missing: the next commit begins at {found}")]
+    Gap {
+        /// The event that should be there.
+        wanted: Seq,
+        /// What is there in its place; [`Seq::ZERO`] when nothing is.
+        found: Seq,
+    },
+    /// An event before this one is not what it was when the commit was written.
+    #[error("the events before {seq} are not those that the commit at {seq} was written after")]
+    Root {
+        /// Where the commit begins whose header says so.
+        seq: Seq,
+    },
+}
+
+impl ScanError {
+    /// The first event that cannot be relied on; `None` when the store itself fails.
+    #[must_use]
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            ScanError::Store(StoreError::Damaged { seq, .. }) => Some(*seq),
+            ScanError::Store(_) => None,
+            ScanError::Codec(error) => Some(error.seq()),
+            ScanError::Gap { wanted, .. } => Some(*wanted),
+            ScanError::Root { seq } => Some(*seq),
+        }
+    }
+}
+
+/// Hands the checked commits that hold `from..=to` to `each`, in order.
+fn commits(
+    store: &dyn Journal,
+    from: Seq,
+    to: Seq,
+    mut each: impl FnMut(&Commit<'_>) -> Result<(), ScanError>,
+) -> Result<(), ScanError> {
+    let mut next = from.max(Seq(1));
+    let mut first = true;
+    while next <= to {
+        let page = store.read(next, PAGE_BYTES)?;
+        if page.is_empty() {
+            return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
+        }
+        for stored in &page {
+            let commit = check(stored, next, first)?;
+            first = false;
+            next = commit.last().next();
+            each(&commit)?;
+            if next > to {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks a stored commit and that it continues at `next`; the first one that is read may
+/// begin before.
+fn check(stored: &StoredCommit, next: Seq, first: bool) -> Result<Commit<'_>, ScanError> {
+    let gap = || ScanError::Gap { wanted: next, found: stored.seq };
+    if stored.seq != next && !(first && stored.seq < next) {
+        return Err(gap());
+    }
+    let commit = stored.parse()?;
+    if commit.last() < next { Err(gap()) } else { Ok(commit) }
+}
+
+/// Decodes events `from..=to` and hands each to `each`. With a frontier over the events
+/// before `from`, each event is hashed into it, and the roots in the headers are checked.
+///
+/// # Errors
+/// At the first event that is missing, changed, or unknown to this program.
+pub fn fold(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    from: Seq,
+    to: Seq,
+    mut frontier: Option<&mut Frontier>,
+    mut each: impl FnMut(Recorded),
+) -> Result<(), ScanError> {
+    let from = from.max(Seq(1));
+    with_vault(vault, || {
+        commits(store, from, to, |commit| {
+            if let Some(frontier) = &frontier {
+                check_root(commit, frontier)?;
+            }
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if seq < from || seq > to {
+                    continue;
+                }
+                if let Some(frontier) = &mut frontier {
+                    frontier.push(merkle::leaf(bytes));
+                }
+                each(codec::decode_record(seq, bytes)?);
+            }
+            Ok(())
+        })
+    })
+}
+
+/// A frontier that ends inside a commit cannot be compared with its header.
+fn check_root(commit: &Commit<'_>, frontier: &Frontier) -> Result<(), ScanError> {
+    let comparable = commit.first.0 == frontier.size() + 1;
+    if comparable && commit.previous_root != frontier.root() {
+        return Err(ScanError::Root { seq: commit.first });
+    }
+    Ok(())
+}
+
+/// Hashes the events after a frontier up to `to`, without decoding them.
+///
+/// # Errors
+/// At the first event that is missing or changed.
+pub fn hash(store: &dyn Journal, frontier: &mut Frontier, to: Seq) -> Result<(), ScanError> {
+    let from = Seq(frontier.size() + 1);
+    commits(store, from, to, |commit| {
+        check_root(commit, frontier)?;
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if seq >= from && seq <= to {
+                frontier.push(merkle::leaf(bytes));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Events from `from` on, no further than `to`: at most `max_events`, and not beyond the
+/// commit that reaches [`PAGE_BYTES`].
+///
+/// # Errors
+/// As [`fold`].
+pub fn page(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    from: Seq,
+    to: Seq,
+    max_events: usize,
+) -> Result<Vec<Recorded>, ScanError> {
+    let from = from.max(Seq(1));
+    let to = to.min(Seq(from.0.saturating_add(max_events as u64).saturating_sub(1)));
+    let mut events = Vec::new();
+    if from > to {
+        return Ok(events);
+    }
+    let stored = store.read(from, PAGE_BYTES)?;
+    if stored.is_empty() {
+        return Err(ScanError::Gap { wanted: from, found: Seq::ZERO });
+    }
+    with_vault(vault, || {
+        let mut next = from;
+        for (index, stored) in stored.iter().enumerate() {
+            let commit = check(stored, next, index == 0)?;
+            next = commit.last().next();
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if seq > to {
+                    return Ok(());
+                }
+                if seq >= from {
+                    events.push(codec::decode_record(seq, bytes)?);
+                }
+            }
+        }
+        Ok::<(), ScanError>(())
+    })?;
+    Ok(events)
+}
+
+/// The exact bytes of one event's record: what its Merkle leaf is the hash of.
+///
+/// # Errors
+/// When there is no such event, or its commit is damaged.
+pub fn raw(store: &dyn Journal, seq: Seq) -> Result<Vec<u8>, ScanError> {
+    let missing = ScanError::Gap { wanted: seq, found: Seq::ZERO };
+    let stored = store.read(seq, 1)?;
+    let Some(stored) = stored.first() else {
+        return Err(missing);
+    };
+    let commit = check(stored, seq, true)?;
+    for record in commit.records() {
+        let (found, bytes) = record?;
+        if found == seq {
+            return Ok(bytes.to_vec());
+        }
+    }
+    Err(missing)
+}
+
+/// The last event at or before a moment; [`Seq::ZERO`] when all are later.
+///
+/// # Errors
+/// When a commit on the way cannot be read.
+pub fn seq_at(store: &dyn Journal, vault: &Arc<dyn Vault>, at: Timestamp) -> Result<Seq, ScanError> {
+    // Everything up to `before` is at or before the moment, everything from `after` on is
+    // later. Commits are found by any seq in them, so the search is over seqs.
+    let mut before = Seq::ZERO;
+    let mut after = store.head().next();
+    while before.next() < after {
+        let middle = Seq(before.0 + (after.0 - before.0) / 2);
+        let stored = store.read(middle, 1)?;
+        let Some(stored) = stored.first() else {
+            return Err(ScanError::Gap { wanted: middle, found: Seq::ZERO });
+        };
+        let commit = check(stored, middle, true)?;
+        if commit.time <= at {
+            before = commit.last();
+            continue;
+        }
+        // Its last event is later: the border is inside it, or before it.
+        let mut inside = Seq::ZERO;
+        with_vault(vault, || {
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if codec::decode_record(seq, bytes)?.at <= at {
+                    inside = seq;
+                }
+            }
+            Ok::<(), CodecError>(())
+        })?;
+        if inside > Seq::ZERO {
+            return Ok(inside);
+        }
+        after = commit.first;
+    }
+    Ok(before)
+}
+
+/// What [`verify`] found.
+#[derive(Debug)]
+pub struct Verified {
+    /// Events that are as they were written.
+    pub checked: u64,
+    /// The tree over them.
+    pub frontier: Frontier,
+    /// The first event that is not, and why; `None` when all are.
+    pub bad: Option<(Seq, ScanError)>,
+}
+
+/// Reads everything up to `to` again: checksums, positions, every Merkle root.
+///
+/// # Errors
+/// When the store itself fails, so that nothing can be said.
+pub fn verify(store: &dyn Journal, to: Seq) -> Result<Verified, StoreError> {
+    let mut frontier = Frontier::default();
+    let bad = match hash(store, &mut frontier, to) {
+        Ok(()) => None,
+        Err(error) => match (error.seq(), error) {
+            (Some(seq), error) => Some((seq, error)),
+            (None, ScanError::Store(error)) => return Err(error),
+            (None, error) => Some((Seq(frontier.size() + 1), error)),
+        },
+    };
+    let checked = bad.as_ref().map_or(frontier.size(), |(seq, _)| seq.0.saturating_sub(1));
+    Ok(Verified { checked, frontier, bad })
+}

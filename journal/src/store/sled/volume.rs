@@ -1,0 +1,270 @@
+//! One sled store with a stretch of the journal in it.
+
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use sled::IVec;
+
+use super::{Tail, io, sync_dir};
+use crate::codec::{Commit, HEADER_BYTES};
+use crate::id::Seq;
+use crate::store::{StoreError, StoredCommit};
+
+/// Segment of sled's log. A node of more than a quarter of it would go to a file that
+/// sled does not sync.
+pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Longest value. A node holds up to 17 values before it is split: 17 of these and their
+/// keys stay below a quarter of [`SEGMENT_BYTES`].
+pub const PART_BYTES: usize = 56 * 1024;
+/// What sled keeps of a volume in memory; enough for the nodes at its end.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest key: seq and part number.
+const KEY_BYTES: usize = 8;
+
+/// A volume, opened when it is first needed.
+pub(super) struct Volume {
+    first: Seq,
+    dir: PathBuf,
+    open: OnceLock<Open>,
+    opening: std::sync::Mutex<()>,
+}
+
+struct Open {
+    db: sled::Db,
+    /// The same file that sled writes, for the `fdatasync` that it lacks.
+    file: File,
+}
+
+impl Volume {
+    pub(super) fn closed(dir: &Path, first: Seq) -> Self {
+        Volume {
+            first,
+            dir: dir.join(format!("{:020}", first.0)),
+            open: OnceLock::new(),
+            opening: std::sync::Mutex::new(()),
+        }
+    }
+
+    /// Makes an empty volume, durably.
+    pub(super) fn create(dir: &Path, first: Seq) -> Result<Arc<Self>, StoreError> {
+        let volume = Volume::closed(dir, first);
+        fs::create_dir_all(&volume.dir).map_err(io("create", &volume.dir))?;
+        volume.sync()?;
+        for entry in fs::read_dir(&volume.dir).map_err(io("list", &volume.dir))? {
+            let path = entry.map_err(io("list", &volume.dir))?.path();
+            File::open(&path).and_then(|file| file.sync_all()).map_err(io("sync", &path))?;
+        }
+        sync_dir(&volume.dir)?;
+        sync_dir(dir)?;
+        Ok(Arc::new(volume))
+    }
+
+    pub(super) fn first(&self) -> Seq {
+        self.first
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn name(&self) -> String {
+        format!("{:020}", self.first.0)
+    }
+
+    fn open(&self) -> Result<&Open, StoreError> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let _one_opens = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.open.get().is_none() {
+            let opened = self.open_now()?;
+            let _ = self.open.set(opened);
+        }
+        self.open.get().ok_or_else(|| self.damaged(self.first, "it does not open".into()))
+    }
+
+    fn open_now(&self) -> Result<Open, StoreError> {
+        let config = sled::Config::new()
+            .path(&self.dir)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::HighThroughput)
+            .flush_every_ms(None);
+        // sled panics on some kinds of damage.
+        let db = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .map_err(|_| self.damaged(self.first, "the store engine gave up on it".into()))?
+            .map_err(|error| self.failed("open", self.first, error))?;
+        let path = self.dir.join("db");
+        let file = File::options().read(true).write(true).open(&path).map_err(io("open", &path))?;
+        Ok(Open { db, file })
+    }
+
+    fn damaged(&self, seq: Seq, what: String) -> StoreError {
+        StoreError::Damaged { seq, what, path: self.dir.clone() }
+    }
+
+    fn failed(&self, action: &'static str, seq: Seq, error: sled::Error) -> StoreError {
+        match error {
+            sled::Error::Corruption { .. } => self.damaged(seq, error.to_string()),
+            sled::Error::Io(source) => StoreError::Io { action, path: self.dir.clone(), source },
+            other => StoreError::Engine { action, source: other.into() },
+        }
+    }
+
+    /// Puts a commit in, in parts.
+    pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<(), StoreError> {
+        let open = self.open()?;
+        for (part, bytes) in bytes.chunks(PART_BYTES).enumerate() {
+            let seq_key = seq.0.to_be_bytes();
+            let inserted = if part == 0 {
+                open.db.insert(seq_key, bytes)
+            } else {
+                let part = u16::try_from(part).unwrap_or(u16::MAX).to_be_bytes();
+                open.db.insert([seq_key.as_slice(), &part].concat(), bytes)
+            };
+            inserted.map_err(|error| self.failed("append", seq, error))?;
+        }
+        Ok(())
+    }
+
+    /// Returns when what was put in survives a power cut.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let open = self.open()?;
+        open.db.flush().map_err(|error| self.failed("flush", self.first, error))?;
+        open.file.sync_data().map_err(io("sync", &self.dir))
+    }
+
+    /// Commits from the one that contains `from` up to `head`, until `max_bytes`.
+    pub(super) fn read(
+        &self,
+        from: Seq,
+        head: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, StoreError> {
+        let open = self.open()?;
+        // The last first part at or before `from`: parts of one commit share its seq.
+        let below = from.0.saturating_add(1).to_be_bytes();
+        let mut start = None;
+        for entry in open.db.range(..below).rev() {
+            let (key, _) = entry.map_err(|error| self.failed("read", from, error))?;
+            if key.len() == KEY_BYTES {
+                start = Some(key);
+                break;
+            }
+        }
+        let Some(start) = start else {
+            return Err(self.damaged(from, "no commit holds it".into()));
+        };
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        let mut whole = Assembly::default();
+        let mut next = from;
+        for entry in open.db.range(start..) {
+            let (key, value) = entry.map_err(|error| self.failed("read", next, error))?;
+            let seq = seq_of(&key).ok_or_else(|| self.damaged(next, "a key is none".into()))?;
+            if seq > head {
+                break;
+            }
+            next = seq;
+            if let Some(commit) = whole.add(seq, key.len() == KEY_BYTES, value) {
+                bytes += commit.len();
+                page.push(commit);
+                if bytes >= max_bytes {
+                    return Ok(page);
+                }
+            }
+        }
+        if let Some(seq) = whole.unfinished() {
+            return Err(self.damaged(seq, "a part of it is missing".into()));
+        }
+        Ok(page)
+    }
+
+    /// The last commit, checked; `None` when there is none. A commit at the very end that
+    /// lacks its last parts was cut off by a crash before it was acknowledged: it is removed.
+    pub(super) fn tail(&self) -> Result<Option<Tail>, StoreError> {
+        let open = self.open()?;
+        loop {
+            let mut entries = open.db.iter().rev();
+            let last = entries.find(|entry| !entry.as_ref().is_ok_and(|(key, _)| key.len() > KEY_BYTES));
+            let Some(last) = last else {
+                return Ok(None);
+            };
+            let (key, value) = last.map_err(|error| self.failed("read the end", self.first, error))?;
+            let seq = seq_of(&key).ok_or_else(|| self.damaged(self.first, "a key is none".into()))?;
+            let mut whole = Assembly::default();
+            let mut commit = whole.add(seq, true, value);
+            let mut keys = vec![key.clone()];
+            for entry in open.db.range(key..).skip(1) {
+                let (key, value) = entry.map_err(|error| self.failed("read the end", seq, error))?;
+                keys.push(key);
+                commit = commit.or(whole.add(seq, false, value));
+            }
+            if let Some(commit) = commit {
+                let commit = Commit::parse(seq, &commit).map_err(|e| self.damaged(seq, e.to_string()))?;
+                return Ok(Some(Tail { head: commit.last(), time: commit.time }));
+            }
+            tracing::warn!(event.seq = seq.0, "removing a commit that a crash cut off");
+            for key in keys.into_iter().rev() {
+                open.db.remove(key).map_err(|error| self.failed("cut", seq, error))?;
+            }
+            self.sync()?;
+        }
+    }
+
+    pub(super) fn size_on_disk(&self) -> Result<u64, StoreError> {
+        dir_bytes(&self.dir)
+    }
+}
+
+fn dir_bytes(dir: &Path) -> Result<u64, StoreError> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).map_err(io("list", dir))? {
+        let entry = entry.map_err(io("list", dir))?;
+        let Ok(metadata) = entry.metadata() else {
+            // sled replaces its snapshot file meanwhile.
+            continue;
+        };
+        bytes += if metadata.is_dir() { dir_bytes(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
+}
+
+fn seq_of(key: &IVec) -> Option<Seq> {
+    key.first_chunk::<8>().map(|seq| Seq(u64::from_be_bytes(*seq)))
+}
+
+/// Puts parts together again.
+#[derive(Default)]
+struct Assembly {
+    seq: Seq,
+    parts: Vec<u8>,
+}
+
+impl Assembly {
+    /// Takes the next part, and gives the commit when it is whole.
+    fn add(&mut self, seq: Seq, first: bool, value: IVec) -> Option<StoredCommit> {
+        // A value without a header announces nothing: it is handed out as it is, and
+        // found to be damaged when it is parsed.
+        if first {
+            let announced = Commit::announced_len(&value).filter(|_| value.len() >= HEADER_BYTES);
+            if announced.is_none_or(|announced| announced <= value.len() || value.len() < PART_BYTES) {
+                return Some(StoredCommit::from_sled(seq, value));
+            }
+            self.seq = seq;
+            self.parts.clear();
+        }
+        self.parts.extend_from_slice(&value);
+        let announced = Commit::announced_len(&self.parts)?;
+        if self.parts.len() < announced {
+            return None;
+        }
+        Some(StoredCommit::new(seq, std::mem::take(&mut self.parts).into()))
+    }
+
+    fn unfinished(&self) -> Option<Seq> {
+        (!self.parts.is_empty()).then_some(self.seq)
+    }
+}

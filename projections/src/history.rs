@@ -1,0 +1,128 @@
+//! What became of one tenant: the difference between two moments, and each event's share.
+//!
+//! A tenant is seen as a flat list of fields. Secrets are compared by what they are and
+//! shown as hidden, so that a changed password is seen to have changed and nothing more.
+
+mod fields;
+
+use std::ops::ControlFlow;
+
+use serde::Serialize;
+use serde_json::Value;
+use tenantry_journal::id::{EventId, Seq, TenantId};
+use tenantry_journal::recorded::Recorded;
+use tenantry_journal::time::Timestamp;
+
+use crate::as_of::{AsOfError, TimeTravel, fold_and_watch};
+use crate::event_view::ActorView;
+use crate::world::World;
+
+/// The largest page: a few hundred kilobytes of changes.
+pub const MAX_ENTRIES: usize = 1000;
+
+/// A field that is not what it was.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Which, such as `domain`, `config.site_title` or `frontend.phase`.
+    pub field: String,
+    /// What it was; `null` when it was not there.
+    pub from: Value,
+    /// What it is; `null` when it is not there.
+    pub to: Value,
+}
+
+/// What one event changed.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The event.
+    pub recorded: Recorded,
+    /// Its share, in the order of the fields' names. Empty when it only noted something.
+    pub changes: Vec<Change>,
+}
+
+/// An [`Entry`] with the name of who did it.
+#[derive(Serialize)]
+pub struct EntryView<'a> {
+    seq: Seq,
+    id: EventId,
+    at: Timestamp,
+    actor: ActorView<'a>,
+    kind: &'static str,
+    changes: &'a [Change],
+}
+
+impl Entry {
+    /// Document 3's form, with the names of `world`.
+    #[must_use]
+    pub fn view<'a>(&'a self, world: &'a World) -> EntryView<'a> {
+        EntryView {
+            seq: self.recorded.seq,
+            id: self.recorded.id,
+            at: self.recorded.at,
+            actor: ActorView::new(self.recorded.actor, world),
+            kind: self.recorded.event.kind(),
+            changes: &self.changes,
+        }
+    }
+}
+
+/// Part of a tenant's history, oldest first.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The part.
+    pub entries: Vec<Entry>,
+    /// Where the next part begins: pass it as `after`. `None` when this was the last.
+    pub next_after: Option<Seq>,
+}
+
+/// How a tenant differs between two Worlds, in the order of the fields' names.
+#[must_use]
+pub fn diff(from: &World, to: &World, tenant: TenantId) -> Vec<Change> {
+    let mut before = fields::of(from, tenant);
+    let mut changes: Vec<Change> = Vec::new();
+    for (field, to) in fields::of(to, tenant) {
+        let from = before.remove(&field);
+        if from.as_ref() != Some(&to) {
+            let from = from.map_or(Value::Null, fields::Field::shown);
+            changes.push(Change { field, from, to: to.shown() });
+        }
+    }
+    let gone = before.into_iter();
+    changes.extend(gone.map(|(field, from)| Change { field, from: from.shown(), to: Value::Null }));
+    changes.sort_by(|a, b| a.field.cmp(&b.field));
+    changes
+}
+
+/// One tenant's events after `after` up to and with `until`, at most `limit` (and never
+/// more than [`MAX_ENTRIES`]), with what each changed. `head` is the live World.
+///
+/// # Errors
+/// When there is no World at `after` or at `until`, or the journal fails.
+pub fn history(
+    time: &TimeTravel,
+    head: &World,
+    tenant: TenantId,
+    (after, until): (Seq, Seq),
+    limit: usize,
+) -> Result<History, AsOfError> {
+    let limit = limit.clamp(1, MAX_ENTRIES);
+    let mut world = time.world_at(after, head)?;
+    let mut before = world.clone();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut more = false;
+    fold_and_watch(time.source(), &mut world, until.min(head.seq), |world, recorded| {
+        if recorded.tenant_id != Some(tenant) {
+            return ControlFlow::Continue(());
+        }
+        if entries.len() == limit {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        let changes = diff(&before, world, tenant);
+        entries.push(Entry { recorded: recorded.clone(), changes });
+        before = world.clone();
+        ControlFlow::Continue(())
+    })?;
+    let next_after = entries.last().filter(|_| more).map(|entry| entry.recorded.seq);
+    Ok(History { entries, next_after })
+}

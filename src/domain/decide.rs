@@ -1,0 +1,178 @@
+//! The one place where commands become events.
+
+use tenantry_journal::event::Event;
+use tenantry_journal::event::system::{KeeperConnected, KeeperLost, SystemStarted};
+use tenantry_journal::id::{InstanceId, Seq, TenantId};
+use tenantry_projections::world::World;
+
+use super::command::Command;
+use super::ctx::Ctx;
+use super::rejection::{Reason, Rejection};
+use super::{access, deployment, instance, run, tenant};
+
+/// Decides a command: the events that it causes, in their order. None means that there was
+/// nothing to do.
+///
+/// # Errors
+/// A [`Rejection`] when a rule forbids it; then nothing may be recorded.
+pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+    match command {
+        Command::CreateTenant(create) => tenant::create(world, create, ctx),
+        Command::UpdateTenant { tenant_id, changes } => tenant::update(world, *tenant_id, changes),
+        Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
+        Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
+        Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id),
+        Command::StopTenant { tenant_id } => tenant::stop(world, *tenant_id),
+        Command::RestartTenant { tenant_id } => tenant::restart(world, *tenant_id),
+        Command::TenantHealthObserved { tenant_id, overall, frontend, backend, database } => {
+            Ok(tenant::health_observed(world, *tenant_id, *overall, frontend, backend, database))
+        }
+
+        Command::DeployTenant { tenant_id, switches } => {
+            deployment::request(world, *tenant_id, *switches, ctx)
+        }
+        Command::BeginStep { deployment_id, step } => {
+            Ok(deployment::begin_step(world, *deployment_id, *step))
+        }
+        Command::SwitchServices { deployment_id } => Ok(deployment::switch(world, *deployment_id, ctx)),
+        Command::FinishStep { deployment_id, step, report } => {
+            Ok(deployment::finish_step(world, *deployment_id, *step, report, ctx))
+        }
+        Command::RolledBack { deployment_id, detail } => {
+            Ok(deployment::rolled_back(world, *deployment_id, detail, ctx))
+        }
+
+        Command::SpawnInstance { key, env, listening } => instance::spawn(world, key, env, listening, ctx),
+        Command::RestartInstance { key } => instance::restart(world, key),
+        Command::RemoveInstance { key } => instance::remove(world, key),
+        Command::StopEverything => Ok(instance::stop_everything(world)),
+
+        Command::BeginRun { instance_id } => Ok(run::begin(world, *instance_id, ctx)),
+        Command::RunStarted { instance_id, run_id, pid, start_ticks } => {
+            Ok(run::started(world, *instance_id, *run_id, *pid, *start_ticks))
+        }
+        Command::RunFailed { instance_id, run_id, reason } => {
+            Ok(run::failed(world, *instance_id, *run_id, reason, ctx))
+        }
+        Command::HealthObserved { instance_id, run_id, health, detail } => {
+            Ok(run::health_observed(world, *instance_id, *run_id, *health, detail))
+        }
+        Command::BeginStop { instance_id, run_id } => Ok(run::begin_stop(world, *instance_id, *run_id)),
+        Command::RunExited { instance_id, run_id, status, at } => {
+            Ok(run::exited(world, *instance_id, *run_id, *status, *at, ctx))
+        }
+        Command::RunAdopted { instance_id, run_id, pid } => {
+            Ok(run::adopted(world, *instance_id, *run_id, *pid))
+        }
+        Command::InstanceGone { instance_id } => Ok(run::gone(world, *instance_id)),
+
+        Command::CreateUser { username, email, role, scope, password_hash } => {
+            access::create_user(world, username, email, *role, scope, password_hash, ctx)
+        }
+        Command::ChangePassword { user_id, password_hash } => {
+            access::change_password(world, *user_id, password_hash)
+        }
+        Command::CreateToken { name, hash, role, scope, expires_at } => {
+            access::create_token(name, *hash, *role, scope, *expires_at, ctx)
+        }
+        Command::RevokeToken { token_id } => access::revoke_token(world, *token_id),
+        Command::ChangeSetting { key, value } => access::change_setting(key, value),
+
+        Command::NoteStarted { version, boot_id } => {
+            Ok(vec![SystemStarted { version: version.clone(), boot_id: boot_id.clone() }.into()])
+        }
+        Command::NoteKeeper { pid, start_ticks } => Ok(note_keeper(world, *pid, *start_ticks)),
+        Command::NoteKeeperLost => {
+            Ok(world.keeper.map(|keeper| KeeperLost { pid: keeper.pid }.into()).into_iter().collect())
+        }
+    }
+}
+
+fn note_keeper(world: &World, pid: u32, start_ticks: u64) -> Vec<Event> {
+    let known = world.keeper.is_some_and(|keeper| keeper.pid == pid && keeper.start_ticks == start_ticks);
+    if known { Vec::new() } else { vec![KeeperConnected { pid, start_ticks }.into()] }
+}
+
+/// Refuses a command whose caller has looked at an older state than the present one.
+///
+/// # Errors
+/// [`Reason::Stale`] when what the command is about has changed since `expected`.
+pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result<(), Rejection> {
+    let changed = match command {
+        Command::UpdateTenant { tenant_id, .. }
+        | Command::DeleteTenant { tenant_id, .. }
+        | Command::DeployTenant { tenant_id, .. }
+        | Command::StartTenant { tenant_id }
+        | Command::StopTenant { tenant_id }
+        | Command::RestartTenant { tenant_id } => world.tenants.get(*tenant_id).map(|tenant| tenant.changed),
+        Command::RestartInstance { key } | Command::RemoveInstance { key } => {
+            world.instances.by_key(key).map(|instance| instance.changed)
+        }
+        Command::ChangeSetting { key, .. } => world.settings.get(key).map(|setting| setting.changed),
+        Command::ChangePassword { user_id, .. } => world.access.user(*user_id).map(|user| user.changed),
+        _ => None,
+    };
+    match changed {
+        Some(changed) if changed != expected => Err(Rejection {
+            reason: Reason::Stale,
+            code: "changed_meanwhile",
+            message: format!("it was changed by event {changed}, you last saw event {expected}"),
+            hint: "read it again and repeat the change".into(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The tenant and the instance that an event is about, in a World just before it.
+#[must_use]
+pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<InstanceId>) {
+    let tenant_of = |id: &InstanceId| {
+        world.instances.get(*id).and_then(|instance| instance.tenant).map(|(tenant, _)| tenant)
+    };
+    let of_instance = |id: &InstanceId| (tenant_of(id), Some(*id));
+    let of_deployment = |id| (world.deployments.get(id).map(|deployment| deployment.tenant_id), None);
+    match event {
+        Event::SystemStarted(_)
+        | Event::KeeperConnected(_)
+        | Event::KeeperLost(_)
+        | Event::SettingChanged(_)
+        | Event::UserCreated(_)
+        | Event::UserPasswordChanged(_)
+        | Event::TokenCreated(_)
+        | Event::TokenRevoked(_) => (None, None),
+
+        Event::TenantCreated(event) => (Some(event.tenant_id), None),
+        Event::TenantUpdated(event) => (Some(event.tenant_id), None),
+        Event::TenantDeletionRequested(event) => (Some(event.tenant_id), None),
+        Event::TenantDeleted(event) => (Some(event.tenant_id), None),
+        Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
+        Event::ThemeUpdated(event) => (Some(event.tenant_id), None),
+        Event::HealthChanged(event) => (Some(event.tenant_id), None),
+        Event::PortAllocated(event) => (Some(event.tenant_id), None),
+        Event::PortReleased(event) => (Some(event.tenant_id), None),
+        Event::DeploymentRequested(event) => (Some(event.tenant_id), None),
+        Event::ReleaseActivated(event) => (Some(event.tenant_id), None),
+        Event::DeploymentFinished(event) => (Some(event.tenant_id), None),
+
+        Event::StepStarted(event) => of_deployment(event.deployment_id),
+        Event::StepFinished(event) => of_deployment(event.deployment_id),
+        Event::StepRolledBack(event) => of_deployment(event.deployment_id),
+
+        Event::InstanceSpawned(event) => (event.tenant.map(|(tenant, _)| tenant), Some(event.instance_id)),
+        Event::InstanceRespecified(event) => of_instance(&event.instance_id),
+        Event::InstanceStartRequested(event) => of_instance(&event.instance_id),
+        Event::InstanceStopRequested(event) => of_instance(&event.instance_id),
+        Event::InstanceRestartRequested(event) => of_instance(&event.instance_id),
+        Event::InstanceRemovalRequested(event) => of_instance(&event.instance_id),
+        Event::InstanceStarting(event) => of_instance(&event.instance_id),
+        Event::InstanceStarted(event) => of_instance(&event.instance_id),
+        Event::InstanceStartFailed(event) => of_instance(&event.instance_id),
+        Event::InstanceHealthChanged(event) => of_instance(&event.instance_id),
+        Event::InstanceStopping(event) => of_instance(&event.instance_id),
+        Event::InstanceExited(event) => of_instance(&event.instance_id),
+        Event::InstanceRestartScheduled(event) => of_instance(&event.instance_id),
+        Event::InstanceEnded(event) => of_instance(&event.instance_id),
+        Event::InstanceAdopted(event) => of_instance(&event.instance_id),
+        Event::InstanceRemoved(event) => of_instance(&event.instance_id),
+    }
+}

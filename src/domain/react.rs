@@ -1,0 +1,60 @@
+//! What the world outside still lacks, derived from the World alone.
+//!
+//! Level-triggered: it is the same after a crash as before it. It looks only at what the
+//! World has on its attention list, so its cost does not grow with the number of tenants.
+
+use tenantry_journal::event::deployment::StepKind;
+use tenantry_journal::event::instance::InstanceHealth;
+use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_projections::world::instances::{Desired, Phase};
+use tenantry_projections::world::{Attention, World};
+
+use super::effect::{Due, Effect};
+
+/// Everything that is to be done, now or at a moment to come.
+#[must_use]
+pub fn react(world: &World) -> Vec<Due> {
+    world
+        .attention
+        .iter()
+        .filter_map(|attention| match *attention {
+            Attention::Instance(id) => instance(world, id),
+            Attention::Deployment(id) => deployment(world, id),
+            Attention::Tenant(id) => tenant(world, id),
+        })
+        .collect()
+}
+
+fn instance(world: &World, id: InstanceId) -> Option<Due> {
+    let instance = world.instances.get(id)?;
+    let run = instance.run.as_ref().map(|run| run.id);
+    let replace = instance.restart.is_some() || instance.health == InstanceHealth::Unhealthy;
+    let effect = match (instance.desired, instance.phase) {
+        (Desired::Running, Phase::Idle | Phase::Backoff) => Effect::BeginRun(id),
+        (Desired::Running, Phase::Starting) if !replace => Effect::EnsureRun(id, run?),
+        (Desired::Running, Phase::Running) if instance.restart.is_none() => return None,
+        (Desired::Running | Desired::Stopped, Phase::Failed) => return None,
+        (Desired::Stopped, Phase::Idle | Phase::Backoff) => return None,
+        (Desired::Removed, Phase::Idle | Phase::Backoff | Phase::Failed) => Effect::ForgetInstance(id),
+        (_, Phase::Starting | Phase::Running | Phase::Stopping) => Effect::EndRun(id, run?),
+    };
+    let not_before = if effect == Effect::BeginRun(id) { instance.not_before } else { None };
+    Some(Due { effect, not_before, cause: instance.cause })
+}
+
+fn deployment(world: &World, id: DeploymentId) -> Option<Due> {
+    let deployment = world.deployments.get(id)?;
+    let effect = match deployment.failed() {
+        Some(step) if step.kind == StepKind::StartServices => Effect::RollBack(id),
+        Some(_) => return None,
+        None => Effect::RunStep(id, deployment.current()?.kind),
+    };
+    Some(Due { effect, not_before: None, cause: deployment.cause })
+}
+
+fn tenant(world: &World, id: TenantId) -> Option<Due> {
+    let tenant = world.tenants.get(id)?;
+    let rid_of_instances = tenant.frontend.is_none() && tenant.backend.is_none();
+    let due = Due { effect: Effect::RemoveTenant(id), not_before: None, cause: tenant.changed };
+    rid_of_instances.then_some(due)
+}

@@ -1,0 +1,170 @@
+//! What follows from what the supervisor does and finds.
+//!
+//! A report about another run than the present one is late and changes nothing. Reports
+//! may come twice; the second changes nothing either.
+
+use tenantry_journal::event::Event;
+use tenantry_journal::event::instance::{
+    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged,
+    InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled, InstanceStartFailed,
+    InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
+};
+use tenantry_journal::id::{InstanceId, RunId};
+use tenantry_journal::sealed::Sealed;
+use tenantry_journal::time::Timestamp;
+use tenantry_projections::world::World;
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Run};
+
+use super::ctx::Ctx;
+
+fn present(world: &World, id: InstanceId, run: RunId) -> Option<(&Instance, &Run)> {
+    let instance = world.instances.get(id)?;
+    let present = instance.run.as_ref().filter(|present| present.id == run)?;
+    Some((instance, present))
+}
+
+fn policy(instance: &Instance) -> RestartPolicy {
+    instance.spec.open().map_or(RestartPolicy::Never, |spec| spec.restart)
+}
+
+pub(super) fn begin(world: &World, instance_id: InstanceId, ctx: &Ctx) -> Vec<Event> {
+    let due = world.instances.get(instance_id).is_some_and(|instance| {
+        instance.desired == Desired::Running
+            && matches!(instance.phase, Phase::Idle | Phase::Backoff)
+            && instance.not_before.is_none_or(|moment| moment <= ctx.now)
+    });
+    if !due {
+        return Vec::new();
+    }
+    vec![InstanceStarting { instance_id, run_id: ctx.ids.make() }.into()]
+}
+
+pub(super) fn started(
+    world: &World,
+    instance_id: InstanceId,
+    run_id: RunId,
+    pid: u32,
+    start_ticks: u64,
+) -> Vec<Event> {
+    match present(world, instance_id, run_id) {
+        Some((_, run)) if run.process.is_none() => {
+            vec![InstanceStarted { instance_id, run_id, pid, start_ticks }.into()]
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+pub(super) fn failed(
+    world: &World,
+    instance_id: InstanceId,
+    run_id: RunId,
+    reason: &str,
+    ctx: &Ctx,
+) -> Vec<Event> {
+    let Some((instance, run)) = present(world, instance_id, run_id) else { return Vec::new() };
+    let reason = Sealed::new(instance.name.key(), reason.to_owned());
+    let mut events = vec![InstanceStartFailed { instance_id, run_id, reason }.into()];
+    if instance.desired == Desired::Running {
+        events.push(after_failure(instance, run, ctx.now, ctx));
+    }
+    events
+}
+
+/// What the policy says after a run that failed.
+fn after_failure(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
+    let instance_id = instance.id;
+    if policy(instance) == RestartPolicy::Never {
+        return InstanceEnded { instance_id, failed: true }.into();
+    }
+    schedule(instance, run, ended_at, ctx)
+}
+
+fn schedule(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
+    let backoff = ctx.policy.backoff;
+    let stable = run.healthy_at.is_some_and(|healthy| ended_at.since_ms(healthy) >= backoff.stable_ms);
+    let failures = if stable { 1 } else { instance.failures.saturating_add(1) };
+    let delay_ms = backoff.delay_ms(failures);
+    let not_before = ctx.now.plus_ms(delay_ms);
+    InstanceRestartScheduled { instance_id: instance.id, not_before, delay_ms, failures }.into()
+}
+
+pub(super) fn health_observed(
+    world: &World,
+    instance_id: InstanceId,
+    run_id: RunId,
+    health: InstanceHealth,
+    detail: &str,
+) -> Vec<Event> {
+    let Some((instance, _)) = present(world, instance_id, run_id) else { return Vec::new() };
+    if instance.health == health || instance.phase == Phase::Stopping {
+        return Vec::new();
+    }
+    let detail = detail.to_owned();
+    let mut events = vec![InstanceHealthChanged { instance_id, run_id, health, detail }.into()];
+    let replace = health == InstanceHealth::Unhealthy
+        && instance.phase == Phase::Running
+        && instance.desired == Desired::Running
+        && instance.restart.is_none()
+        && policy(instance) != RestartPolicy::Never;
+    if replace {
+        events.push(InstanceRestartRequested { instance_id, reason: RestartReason::Unhealthy }.into());
+    }
+    events
+}
+
+pub(super) fn begin_stop(world: &World, instance_id: InstanceId, run_id: RunId) -> Vec<Event> {
+    match present(world, instance_id, run_id) {
+        Some((instance, _)) if instance.phase != Phase::Stopping => {
+            vec![InstanceStopping { instance_id, run_id }.into()]
+        }
+        Some(_) | None => Vec::new(),
+    }
+}
+
+pub(super) fn exited(
+    world: &World,
+    instance_id: InstanceId,
+    run_id: RunId,
+    status: ExitStatus,
+    at: Timestamp,
+    ctx: &Ctx,
+) -> Vec<Event> {
+    let Some((instance, run)) = present(world, instance_id, run_id) else { return Vec::new() };
+    let mut events = vec![InstanceExited { instance_id, run_id, status, exited_at: at }.into()];
+    if instance.desired != Desired::Running {
+        return events;
+    }
+    let unhealthy = instance.health == InstanceHealth::Unhealthy;
+    let wanted = matches!(instance.restart, Some(RestartReason::Requested | RestartReason::Deployed))
+        || (instance.phase == Phase::Stopping && !unhealthy);
+    if wanted {
+        return events;
+    }
+    let failed = status != ExitStatus::Code(0) || unhealthy;
+    let again = match policy(instance) {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => failed,
+        RestartPolicy::Never => false,
+    };
+    events.push(if again {
+        schedule(instance, run, at, ctx)
+    } else {
+        InstanceEnded { instance_id, failed }.into()
+    });
+    events
+}
+
+pub(super) fn adopted(world: &World, instance_id: InstanceId, run_id: RunId, pid: u32) -> Vec<Event> {
+    present(world, instance_id, run_id)
+        .map(|_| InstanceAdopted { instance_id, run_id, pid }.into())
+        .into_iter()
+        .collect()
+}
+
+pub(super) fn gone(world: &World, instance_id: InstanceId) -> Vec<Event> {
+    let gone = world
+        .instances
+        .get(instance_id)
+        .is_some_and(|instance| instance.desired == Desired::Removed && instance.run.is_none());
+    if gone { vec![InstanceRemoved { instance_id }.into()] } else { Vec::new() }
+}
