@@ -10,5 +10,6 @@ pub mod database;
 pub mod deploy_log;
 pub mod files;
 pub mod git;
+pub mod owner;
 pub mod probe;
 pub mod tool;

@@ -7,3 +7,6 @@ pub mod domain;
 pub mod drivers;
 pub mod engine;
 pub mod error;
+pub mod keeper;
+pub mod reactor;
+pub mod supervisor;

@@ -143,13 +143,11 @@ where
     // Both live in this future: nothing goes on when it is dropped.
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(answer);
-    loop {
-        tokio::select! {
-            biased;
-            verdict = &mut answer => return verdict,
-            // The connection's end is not the answer's: its last bytes may still be read.
-            _ = &mut connection => return answer.await,
-        }
+    tokio::select! {
+        biased;
+        verdict = &mut answer => verdict,
+        // The connection's end is not the answer's: its last bytes may still be read.
+        _ = &mut connection => answer.await,
     }
 }
 

@@ -11,8 +11,9 @@ use crate::time::Timestamp;
 /// for one line.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
 
-/// No batch unpacks to more: a full one plus one line and its head.
-pub(super) const BATCH_LIMIT: usize = BATCH_BYTES + LINE_LIMIT + 64;
+/// No batch may be larger. Between noticing that a batch is full and writing it, two
+/// streams may each add a 64 KiB chunk of lines, which grows fourfold when all are empty.
+pub(super) const BATCH_LIMIT: usize = 1 << 20;
 
 const STDERR: u8 = 1;
 const SHAPE_SHIFT: u8 = 1;
@@ -80,7 +81,7 @@ impl Batch {
         self.count == 0
     }
 
-    /// Whether it is large enough to be written.
+    /// Whether it is large enough to be written. One that grows past 1 MiB is refused.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH_BYTES

@@ -13,6 +13,7 @@ use std::time::UNIX_EPOCH;
 
 use uuid::Uuid;
 
+use super::batch::BATCH_LIMIT;
 use super::segment::{HEAD, Seal, Segment, list, path_of};
 use super::{Batch, Entry, Key, SpoolError};
 use crate::time::Timestamp;
@@ -150,6 +151,10 @@ impl Writer {
     pub fn write(&mut self, batch: &Batch) -> Result<(), SpoolError> {
         if batch.is_empty() {
             return Ok(());
+        }
+        if batch.size() > BATCH_LIMIT {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+            return Err(SpoolError::io("write a batch of more than 1 MiB to", &self.dir)(source));
         }
         let full = self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes);
         if full {
