@@ -10,6 +10,7 @@ pub mod database;
 pub mod deploy_log;
 pub mod files;
 pub mod git;
+pub mod listening;
 pub mod owner;
 pub mod probe;
 pub mod tool;

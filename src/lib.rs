@@ -2,11 +2,17 @@
 //!
 //! See the README for the map of the code.
 
+pub mod auth;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod drivers;
 pub mod engine;
 pub mod error;
+pub mod http;
 pub mod keeper;
+pub mod past;
 pub mod reactor;
 pub mod supervisor;
+pub mod telemetry;

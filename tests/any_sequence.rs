@@ -1,6 +1,8 @@
 //! Whatever is commanded, in whatever order: the invariants of the World hold, and folding
 //! what was recorded gives the same World.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

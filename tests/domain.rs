@@ -1,5 +1,7 @@
 //! The rules, as given / when / then: which events a command causes, and what it is refused for.
 
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,9 @@
+//! Who is asking: passwords, logins, API tokens, and what each may do.
+//!
+//! Nothing here records anything; users and tokens are events like everything else.
+
+pub mod jwt;
+pub mod login_limit;
+pub mod password;
+pub mod principal;
+pub mod token;

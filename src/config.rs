@@ -1,0 +1,296 @@
+//! What the operator says: one TOML file, environment variables, and flags.
+//!
+//! A flag wins over the environment, the environment over the file, the file over the
+//! default. Everything is checked at once and told at once, with line numbers; a
+//! [`Config`] that exists is valid, and every path in it is absolute.
+
+mod file;
+mod reader;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use tenantry_journal::name::{Domain, ServiceName};
+use tenantry_journal::sealed::Secret;
+
+use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+
+/// A configuration file longer than this (1 MiB) is a mistake.
+pub const FILE_LIMIT: u64 = 1 << 20;
+
+/// How the program's own log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One readable line for each message.
+    #[default]
+    Text,
+    /// One JSON object for each message.
+    Json,
+}
+
+/// How many requests one token or user may make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Within a minute.
+    pub per_minute: u32,
+    /// Within an hour.
+    pub per_hour: u32,
+}
+
+/// A service that instances can be spawned of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// What to run.
+    pub template: ServiceTemplate,
+    /// After how many milliseconds without a request it is stopped, to be woken by the next one.
+    pub idle_timeout_ms: Option<u64>,
+    /// How far an instance is kept from the rest of the machine: `process`, `namespace` or `sandbox`.
+    pub isolation: Option<String>,
+    /// Memory that an instance may use, in MiB.
+    pub memory_limit_mb: Option<u64>,
+    /// Weight of its processor time, 1 to 10000.
+    pub cpu_shares: Option<u64>,
+    /// Disk space that an instance may use, in MiB.
+    pub storage_quota_mb: Option<u64>,
+    /// Whether its directory stays when it is removed.
+    pub storage_persist: bool,
+}
+
+/// Certificates for tenants' domains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ssl {
+    /// None.
+    #[default]
+    Off,
+    /// Signed by itself.
+    SelfSigned,
+    /// From an ACME authority.
+    Acme,
+}
+
+/// How tenants are deployed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Deploy {
+    /// Below it lies each tenant's directory.
+    pub root: PathBuf,
+    /// Whether nginx sites are made.
+    pub nginx: bool,
+    /// Which certificates are made.
+    pub ssl: Ssl,
+    /// What every tenant runs.
+    pub template: DeployTemplate,
+}
+
+/// The `[nginx]` section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nginx {
+    /// Program and arguments.
+    pub command: Option<Vec<String>>,
+    /// Where sites are written.
+    pub sites_available: Option<PathBuf>,
+    /// Where links to them make them live.
+    pub sites_enabled: Option<PathBuf>,
+}
+
+/// The `[analyze]` section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Analyze {
+    /// Hosts that may be fetched although their address is private.
+    pub allow_hosts: Vec<String>,
+    /// Where the language model's API is.
+    pub anthropic_base_url: Option<String>,
+}
+
+/// The `[acme]` section.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Acme {
+    /// The authority's directory URL.
+    pub directory: Option<String>,
+    /// Mail address for the authority.
+    pub contact: Option<String>,
+    /// Extra root certificate for reaching the authority.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What the operator says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file that was read, if one was.
+    pub file: Option<PathBuf>,
+    /// The control plane's own directory.
+    pub data_dir: PathBuf,
+    /// Listener with the defaults of document 1.
+    pub manager: SocketAddr,
+    /// Listener with the defaults of document 2.
+    pub instances: SocketAddr,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What is logged, such as `info,tenantry=debug`.
+    pub log_filter: Option<String>,
+    /// Below it tenants may get a domain.
+    pub domain: Option<Domain>,
+    /// Host names under which the control plane itself may be reached, besides its addresses.
+    pub allowed_hosts: Vec<String>,
+    /// Limits on requests.
+    pub rate_limit: RateLimit,
+    /// Time between health checks, in milliseconds, where a service names none.
+    pub health_interval_ms: u64,
+    /// Pairs of ports for tenants.
+    pub ports: PortRange,
+    /// First and last port for instances of services.
+    pub instance_ports: (u16, u16),
+    /// Restarts after crashes.
+    pub backoff: Backoff,
+    /// The services.
+    pub services: BTreeMap<ServiceName, Service>,
+    /// How tenants are deployed.
+    pub deploy: Deploy,
+    /// The `[nginx]` section.
+    pub nginx: Nginx,
+    /// The `[analyze]` section.
+    pub analyze: Analyze,
+    /// The `[acme]` section.
+    pub acme: Acme,
+    /// Password of the first administrator, from `TENANTRY_ADMIN_PASSWORD` alone.
+    pub admin_password: Option<Secret>,
+    /// What is accepted and doubtful, as sentences.
+    pub warnings: Vec<String>,
+}
+
+/// What comes from outside of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--manager`
+    pub manager: Option<String>,
+    /// `--instances`
+    pub instances: Option<String>,
+    /// `--log-format`
+    pub log_format: Option<LogFormat>,
+    /// The environment; only `TENANTRY_...` is looked at.
+    pub variables: BTreeMap<String, String>,
+    /// What relative paths are relative to.
+    pub working_dir: PathBuf,
+}
+
+impl Overrides {
+    /// Takes the environment and the working directory of this process, and no flags. The one
+    /// place where the environment is read.
+    ///
+    /// # Errors
+    /// When the working directory is gone.
+    pub fn from_process() -> std::io::Result<Overrides> {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("TENANTRY_"))
+            .collect();
+        Ok(Overrides { variables, working_dir: std::env::current_dir()?, ..Overrides::default() })
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The line of the file, counted from 1; none when it is not in the file.
+    pub line: Option<usize>,
+    /// A sentence: what is wrong and what would be right.
+    pub message: String,
+}
+
+/// Everything that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// The file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What is wrong, in the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration is not valid")?;
+        let file =
+            self.file.as_ref().map_or_else(|| "configuration".into(), |file| file.display().to_string());
+        for problem in &self.problems {
+            match problem.line {
+                Some(line) => write!(f, "\n  {file}:{line}: {}", problem.message)?,
+                None => write!(f, "\n  {}", problem.message)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl Config {
+    /// Reads the file (none: defaults) and puts the overrides on top.
+    ///
+    /// # Errors
+    /// With everything that is wrong, at once.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+        let Some(path) = path else { return Config::parse("", overrides) };
+        let path = overrides.working_dir.join(path);
+        let failed = |message: String| ConfigErrors {
+            file: Some(path.clone()),
+            problems: vec![Problem { line: None, message }],
+        };
+        let length = std::fs::metadata(&path)
+            .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?
+            .len();
+        if length > FILE_LIMIT {
+            return Err(failed(format!("{} is longer than {FILE_LIMIT} bytes", path.display())));
+        }
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?;
+        let mut config = Config::parse(&text, overrides)
+            .map_err(|errors| ConfigErrors { file: Some(path.clone()), ..errors })?;
+        config.file = Some(path);
+        Ok(config)
+    }
+
+    /// Reads a file's text and puts the overrides on top.
+    ///
+    /// # Errors
+    /// With everything that is wrong, at once.
+    pub fn parse(text: &str, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+        file::read(text, overrides)
+    }
+
+    /// What of it decisions depend on.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        let services =
+            self.services.iter().map(|(name, service)| (name.clone(), service.template.clone())).collect();
+        Policy {
+            data_dir: self.data_dir.clone(),
+            deploy_root: self.deploy.root.clone(),
+            ports: self.ports,
+            instance_ports: self.instance_ports,
+            services,
+            template: self.deploy.template.clone(),
+            edges: self.edges(),
+            backoff: self.backoff,
+        }
+    }
+
+    /// Why the steps of a deployment that have no driver are skipped.
+    fn edges(&self) -> Edges {
+        let nginx = if self.deploy.nginx {
+            "this version does not write nginx sites"
+        } else {
+            "nginx is off in the configuration"
+        };
+        let ssl = match self.deploy.ssl {
+            Ssl::Off => "certificates are off in the configuration",
+            Ssl::SelfSigned | Ssl::Acme => "this version does not make certificates",
+        };
+        Edges { nginx_off: Some(nginx.to_owned()), ssl_off: Some(ssl.to_owned()) }
+    }
+}

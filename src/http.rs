@@ -1,0 +1,23 @@
+//! The HTTP API: extract, authorize, act, answer. No rule about tenants stands here.
+//!
+//! Each route is declared once with who may call it ([`router::Routes`]); [`auth_layer`]
+//! enforces that before a handler runs and hands it a [`extract::Scope`], the only way to
+//! the World. Errors are values ([`error::ApiError`]), put into the shape of the document
+//! that the route stands in by [`frame`], in one place.
+
+pub mod auth_layer;
+pub mod error;
+pub mod etag;
+pub mod event_json;
+pub mod events;
+pub mod extract;
+pub mod frame;
+pub mod instances;
+pub mod listing;
+pub mod manager;
+pub mod origin;
+pub mod router;
+pub mod state;
+pub mod system;
+pub mod write;
+pub mod ws;

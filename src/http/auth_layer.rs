@@ -1,0 +1,200 @@
+//! The gate before every handler: who asks, whether they may, and which World they see.
+//!
+//! In this order: Host and Origin, credential (401), role and reach (403), length of the body
+//! (413), `X-Min-Seq`, `as_of`, `Idempotency-Key`. So 401 and 403 come before 404, and a
+//! handler starts with a [`Scope`] or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tenantry_journal::id::Seq;
+use tenantry_journal::sealed::Secret;
+use tenantry_projections::world::World;
+use tokio::time::Instant;
+
+use super::error::ApiError;
+use super::extract::{Scope, query_value};
+use super::origin;
+use super::router::{Access, Listener, Shows, Table, Who};
+use super::state::{AppState, AsOfError};
+use super::write::{self, Answers};
+use crate::auth::principal::{Principal, authenticate};
+
+/// The position that an answer is as of.
+pub const AS_OF_SEQ: HeaderName = HeaderName::from_static("x-as-of-seq");
+/// The position of a write's last event.
+pub const EVENT_SEQ: HeaderName = HeaderName::from_static("x-event-seq");
+/// The position that a read must include.
+const MIN_SEQ: HeaderName = HeaderName::from_static("x-min-seq");
+/// How long a read waits to include a position; the contract's.
+const MIN_SEQ_WAIT: Duration = Duration::from_secs(5);
+
+/// What the layers know besides the request.
+#[derive(Clone)]
+pub struct Gate {
+    /// Everything that handlers reach.
+    pub state: AppState,
+    /// Who may call what.
+    pub table: Table,
+    /// The listener that these layers stand on.
+    pub listener: Listener,
+}
+
+/// Lets a request through to its handler, or answers it here.
+pub async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let answers = Answers::default();
+    let as_of = match admit(&gate, &mut request, &answers).await {
+        Ok(as_of) => as_of,
+        Err(error) => return error.into_response(),
+    };
+    let mut response = next.run(request).await;
+    if let Some(seq) = as_of {
+        response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
+    }
+    if let Some(seq) = answers.seq() {
+        response.headers_mut().insert(EVENT_SEQ, HeaderValue::from(seq.0));
+    }
+    response
+}
+
+/// Decides whether the request may go on; puts what the handler needs into its extensions.
+async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<Option<Seq>, ApiError> {
+    let app = &gate.state;
+    origin::check(request, &app.settings.load().hosts)?;
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .and_then(|path| gate.table.find(path.as_str(), request.method()))
+        .map(|declared| declared.access);
+    let limit = route.map_or(super::router::BODY_LIMIT, |access| access.body_limit);
+    if route.is_some_and(|access| access.who == Who::Anyone) {
+        check_length(request.headers(), limit)?;
+        return Ok(None);
+    }
+
+    let Some((principal, credential)) = principal(app, request.headers())? else {
+        let by_message = route.is_some_and(|access| matches!(access.who, Who::Socket(_)));
+        if by_message && is_upgrade(request.headers()) {
+            return Ok(None);
+        }
+        return Err(ApiError::unauthorized("A credential is needed for this."));
+    };
+    if let Some(access) = route {
+        check_access(&principal, access)?;
+    }
+    check_length(request.headers(), limit)?;
+    wait_for_min_seq(app, request.headers()).await?;
+
+    let mut world = app.engine.world();
+    let mut as_of = None;
+    if let (Some(access), Method::GET | Method::HEAD) = (route, request.method().clone())
+        && let Some(point) = query_value(request.uri().query(), "as_of")?
+    {
+        if access.shows == Shows::Now {
+            return Err(ApiError::bad_request("What this route shows has no past.")
+                .coded("not_time_travelable")
+                .detailed("Leave out as_of."));
+        }
+        let (seq, past) = travel(app, point).await?;
+        (world, as_of) = (past, Some(seq));
+    }
+    if route.is_some() && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let before = write::recognize(app, request, &principal, limit, answers).await?;
+        world = before.unwrap_or(world);
+    }
+    request.extensions_mut().insert(answers.clone());
+    request.extensions_mut().insert(Scope {
+        principal: Arc::new(principal),
+        world,
+        as_of,
+        listener: gate.listener,
+        credential: Arc::new(credential),
+    });
+    Ok(as_of)
+}
+
+/// Who sends the credential; `None` without one.
+fn principal(app: &AppState, headers: &HeaderMap) -> Result<Option<(Principal, Secret)>, ApiError> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = sent.next() else { return Ok(None) };
+    let credential = value.to_str().ok().and_then(|text| {
+        let (scheme, credential) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
+    });
+    let known = credential.filter(|_| sent.next().is_none()).and_then(|credential| {
+        let principal = authenticate(&app.engine.world(), &app.jwt, credential, app.now())?;
+        Some((principal, Secret::new(credential.to_owned())))
+    });
+    match known {
+        Some(known) => Ok(Some(known)),
+        None => Err(ApiError::unauthorized("The credential is not valid, or not valid any more.")),
+    }
+}
+
+/// Whether a principal may call a route.
+///
+/// # Errors
+/// 403 with what is missing.
+pub fn check_access(principal: &Principal, access: Access) -> Result<(), ApiError> {
+    let (Who::Role(needed) | Who::Socket(needed)) = access.who else { return Ok(()) };
+    if principal.role < needed {
+        return Err(ApiError::forbidden(format!(
+            "This takes the role {}, the credential has {}.",
+            format!("{needed:?}").to_lowercase(),
+            format!("{:?}", principal.role).to_lowercase(),
+        )));
+    }
+    if access.unlimited && !principal.is_unlimited() {
+        return Err(ApiError::forbidden("The credential is limited to one tenant or service."));
+    }
+    Ok(())
+}
+
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Refuses a body that says itself that it is too long, before it is read.
+fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
+    let length = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse::<u64>().ok());
+    match length {
+        Some(length) if length > limit => Err(ApiError::too_large(limit)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(MIN_SEQ) else { return Ok(()) };
+    let wanted: u64 = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| ApiError::bad_request("X-Min-Seq must be a position, a whole number."))?;
+    let deadline = Instant::now() + MIN_SEQ_WAIT;
+    app.engine
+        .until(deadline, |world| (world.seq.0 >= wanted).then_some(()))
+        .await
+        .ok_or_else(|| ApiError::unavailable(format!("Position {wanted} is not here yet.")).retry_after(1))
+}
+
+/// The World at a point of the past.
+///
+/// # Errors
+/// 400 for a point that names nothing, 503 when the journal cannot be read.
+pub async fn travel(app: &AppState, point: String) -> Result<(Seq, Arc<World>), ApiError> {
+    let time = Arc::clone(&app.time);
+    let now = app.now();
+    let past = tokio::task::spawn_blocking(move || -> Result<_, AsOfError> {
+        let seq = time.resolve(&point, now)?;
+        Ok((seq, time.world_at(seq)?))
+    });
+    let found = past.await.map_err(|error| AsOfError::Unavailable(error.to_string()))?;
+    Ok(found?)
+}

@@ -1,0 +1,395 @@
+//! Every metric of the control plane, and the page that shows them.
+//!
+//! Counters count since the process started. What is a matter of state (how many instances
+//! run) is taken from the World when the page is made, so it can never disagree with it.
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use tenantry_journal::event::Event;
+use tenantry_journal::recorded::Recorded;
+use tenantry_journal::time::Timestamp;
+use tenantry_projections::world::World;
+use tenantry_projections::world::instances::{Instance, Phase};
+
+use super::process::Process;
+use super::text;
+
+/// From 50 µs to 1.6 s: a sync of a fast disk to one of a disk in trouble.
+fn sync_buckets() -> impl Iterator<Item = f64> {
+    exponential_buckets(0.000_05, 2.0, 16)
+}
+
+/// From 0.5 ms to 16 s: a read from memory to a spawn that waits to be healthy.
+fn request_buckets() -> impl Iterator<Item = f64> {
+    exponential_buckets(0.000_5, 2.0, 16)
+}
+
+/// State of an instance, as the API prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// The state.
+    pub status: Status,
+}
+
+/// State of an instance, as the API prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Started, not healthy yet.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was told to end.
+    Stopping,
+    /// It does not run, as it shall.
+    Stopped,
+    /// It ended and waits for its next start.
+    Restarting,
+    /// It ended and is left so.
+    Failed,
+}
+
+impl Status {
+    /// Every state, in the order in which they are shown.
+    pub const ALL: [Status; 6] = [
+        Status::Starting,
+        Status::Running,
+        Status::Stopping,
+        Status::Stopped,
+        Status::Restarting,
+        Status::Failed,
+    ];
+
+    /// What an instance's phase and wish add up to.
+    #[must_use]
+    pub fn of(instance: &Instance) -> Status {
+        use tenantry_projections::world::instances::Desired;
+        match (instance.phase, instance.desired) {
+            (Phase::Starting, _) if instance.restart.is_some() => Status::Restarting,
+            (Phase::Running | Phase::Stopping, Desired::Running) if instance.restart.is_some() => {
+                Status::Restarting
+            }
+            (Phase::Idle, Desired::Running) | (Phase::Starting, _) => Status::Starting,
+            (Phase::Running, Desired::Stopped | Desired::Removed) | (Phase::Stopping, _) => Status::Stopping,
+            (Phase::Running, Desired::Running) => Status::Running,
+            (Phase::Backoff, _) => Status::Restarting,
+            (Phase::Failed, _) => Status::Failed,
+            (Phase::Idle, Desired::Stopped | Desired::Removed) => Status::Stopped,
+        }
+    }
+
+    /// Its name on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Starting => "starting",
+            Status::Running => "running",
+            Status::Stopping => "stopping",
+            Status::Stopped => "stopped",
+            Status::Restarting => "restarting",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+impl EncodeLabelValue for Status {
+    fn encode(
+        &self,
+        encoder: &mut prometheus_client::encoding::LabelValueEncoder<'_>,
+    ) -> Result<(), std::fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// How.
+    pub result: Passed,
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the derive prints the variant's name as the label's value")]
+pub enum Passed {
+    /// Well.
+    passed,
+    /// Not well.
+    failed,
+}
+
+/// Which request; every value is one of a few.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// `manager` or `instances`.
+    pub listener: &'static str,
+    /// The method; `other` for unusual ones.
+    pub method: &'static str,
+    /// The route's pattern; `unmatched` without one.
+    pub route: String,
+    /// `2xx` and so on.
+    pub status: &'static str,
+}
+
+/// Which listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerLabel {
+    /// `manager` or `instances`.
+    pub listener: &'static str,
+}
+
+type RequestDurations = Family<ListenerRouteLabels, Histogram, fn() -> Histogram>;
+
+/// Which route of which listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ListenerRouteLabels {
+    /// `manager` or `instances`.
+    pub listener: &'static str,
+    /// The route's pattern; `unmatched` without one.
+    pub route: String,
+}
+
+/// Every metric; each part of the program counts in its own.
+pub struct Metrics {
+    registry: Registry,
+    /// Instances registered.
+    pub instances_spawned: Counter,
+    /// Restarts by policy.
+    pub restarts: Counter,
+    /// Health checks, by result.
+    pub health_checks: Family<ResultLabel, Counter>,
+    /// Runs that got a process.
+    pub runs_started: Counter,
+    /// Runs that got none.
+    pub runs_failed: Counter,
+    /// Effects under way.
+    pub effects_in_flight: Gauge,
+    /// Events made durable.
+    pub journal_events: Counter,
+    /// Commits made durable.
+    pub journal_commits: Counter,
+    /// Encoded bytes made durable.
+    pub journal_bytes: Counter,
+    /// How long the disk took to make a commit durable, in seconds.
+    pub journal_sync_seconds: Histogram,
+    /// 1 when the journal takes no writes any more.
+    pub journal_poisoned: Gauge,
+    /// Who follows the feed now.
+    pub feed_subscribers: Gauge,
+    /// Events sent to those who follow.
+    pub feed_sent: Counter,
+    /// Events rendered for those who follow.
+    pub feed_rendered: Counter,
+    /// Requests that were answered.
+    pub requests: Family<RequestLabels, Counter>,
+    /// How long answers took, in seconds.
+    pub request_seconds: RequestDurations,
+    /// Requests that are being answered.
+    pub requests_in_flight: Family<ListenerLabel, Gauge>,
+    journal_head: Gauge,
+    instances: Family<StatusLabel, Gauge>,
+    tenants: Gauge,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new(version: &str, started_at: Timestamp) -> Metrics {
+        let mut registry = Registry::default();
+        let metrics = Metrics {
+            instances_spawned: Counter::default(),
+            restarts: Counter::default(),
+            health_checks: Family::default(),
+            runs_started: Counter::default(),
+            runs_failed: Counter::default(),
+            effects_in_flight: Gauge::default(),
+            journal_events: Counter::default(),
+            journal_commits: Counter::default(),
+            journal_bytes: Counter::default(),
+            journal_sync_seconds: Histogram::new(sync_buckets()),
+            journal_poisoned: Gauge::default(),
+            feed_subscribers: Gauge::default(),
+            feed_sent: Counter::default(),
+            feed_rendered: Counter::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(|| Histogram::new(request_buckets())),
+            requests_in_flight: Family::default(),
+            journal_head: Gauge::default(),
+            instances: Family::default(),
+            tenants: Gauge::default(),
+            registry: Registry::default(),
+        };
+        for result in [Passed::passed, Passed::failed] {
+            drop(metrics.health_checks.get_or_create(&ResultLabel { result }));
+        }
+        metrics.register(&mut registry, version);
+        registry.register_collector(Box::new(Process { started_at }));
+        Metrics { registry, ..metrics }
+    }
+
+    /// Counters are registered without `_total`, which their samples get.
+    fn register(&self, to: &mut Registry, version: &str) {
+        to.register("tenement_instances", "Total instances spawned", self.instances_spawned.clone());
+        to.register("tenement_instances", "Instances by state", self.instances.clone());
+        to.register("tenement_restarts", "Restarts after crashes", self.restarts.clone());
+        to.register("tenement_health_checks", "Health checks by result", self.health_checks.clone());
+        to.register("tenantry_tenants", "Tenants", self.tenants.clone());
+
+        to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
+        to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());
+        to.register(
+            "tenantry_supervisor_effects_in_flight",
+            "Effects under way",
+            self.effects_in_flight.clone(),
+        );
+
+        to.register("tenantry_journal_head_seq", "Position of the last event", self.journal_head.clone());
+        to.register("tenantry_journal_appended_events", "Events made durable", self.journal_events.clone());
+        to.register(
+            "tenantry_journal_appended_commits",
+            "Commits made durable",
+            self.journal_commits.clone(),
+        );
+        to.register(
+            "tenantry_journal_appended_bytes",
+            "Encoded bytes made durable",
+            self.journal_bytes.clone(),
+        );
+        to.register(
+            "tenantry_journal_sync_duration_seconds",
+            "Time until a commit was durable",
+            self.journal_sync_seconds.clone(),
+        );
+        to.register(
+            "tenantry_journal_poisoned",
+            "1 when the journal takes no writes any more",
+            self.journal_poisoned.clone(),
+        );
+
+        to.register("tenantry_feed_subscribers", "Who follows the feed", self.feed_subscribers.clone());
+        to.register("tenantry_feed_sent_events", "Events sent to who follows", self.feed_sent.clone());
+        to.register(
+            "tenantry_feed_rendered_events",
+            "Events rendered for who follows",
+            self.feed_rendered.clone(),
+        );
+
+        to.register("tenantry_http_requests", "Requests answered", self.requests.clone());
+        to.register(
+            "tenantry_http_request_duration_seconds",
+            "Time until an answer began",
+            self.request_seconds.clone(),
+        );
+        to.register(
+            "tenantry_http_requests_in_flight",
+            "Requests being answered",
+            self.requests_in_flight.clone(),
+        );
+        let build = Info::new(vec![("version", version.to_owned())]);
+        to.register("tenantry_build", "The program", build);
+    }
+
+    /// Counts what an event says; to be called once for each event that is recorded.
+    pub fn note(&self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::InstanceSpawned(_) => drop(self.instances_spawned.inc()),
+            Event::InstanceRestartScheduled(_) => drop(self.restarts.inc()),
+            Event::InstanceStarted(_) => drop(self.runs_started.inc()),
+            Event::InstanceStartFailed(_) => drop(self.runs_failed.inc()),
+            // Counting is not folding: what is not counted needs no case of its own.
+            _ => {}
+        }
+    }
+
+    /// The page and its content type, with the state of `world`.
+    #[must_use]
+    pub fn page(&self, world: &World) -> (&'static str, String) {
+        self.journal_head.set(i64::try_from(world.seq.0).unwrap_or(i64::MAX));
+        self.tenants.set(i64::try_from(world.tenants.iter().count()).unwrap_or(i64::MAX));
+        let mut counts = [0_i64; Status::ALL.len()];
+        for instance in world.instances.iter() {
+            let status = Status::of(instance);
+            for (count, _) in counts.iter_mut().zip(Status::ALL).filter(|(_, known)| *known == status) {
+                *count += 1;
+            }
+        }
+        for (status, count) in Status::ALL.into_iter().zip(counts) {
+            self.instances.get_or_create(&StatusLabel { status }).set(count);
+        }
+        let mut page = String::new();
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut page, &self.registry) {
+            tracing::error!(%error, "the metrics cannot be written");
+        }
+        (text::CONTENT_TYPE, text::to_prometheus(&page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        metrics.page(&World::default()).1
+    }
+
+    #[test]
+    fn the_printed_names_come_out_as_printed() {
+        let metrics = Metrics::new("0.1.0", Timestamp(1_763_726_400_000));
+        metrics.instances_spawned.inc_by(42);
+        let page = page(&metrics);
+        let head = "# HELP tenement_instances_total Total instances spawned\n# TYPE tenement_instances_total counter\ntenement_instances_total 42\n";
+        assert!(page.contains(head), "{page}");
+        assert!(page.contains("tenement_instances{status=\"running\"} 0\n"), "{page}");
+        assert!(page.contains("tenement_restarts_total 0\n"));
+        assert!(page.contains("tenement_health_checks_total{result=\"failed\"} 0\n"));
+        assert!(page.contains("tenantry_build_info{version=\"0.1.0\"} 1\n"), "{page}");
+        assert!(page.contains("process_start_time_seconds 1763726400"));
+        assert!(page.contains("process_resident_memory_bytes "));
+    }
+
+    /// Each family is declared once, before its samples, and its samples bear its name.
+    #[test]
+    fn the_page_follows_the_text_format() {
+        let metrics = Metrics::new("0.1.0", Timestamp(0));
+        metrics.journal_sync_seconds.observe(0.001);
+        let labels =
+            RequestLabels { listener: "manager", method: "GET", route: "/api/{id}".into(), status: "2xx" };
+        metrics.requests.get_or_create(&labels).inc();
+        let text = page(&metrics);
+        let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut family = "";
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = rest.split_once(' ').unwrap();
+                assert!(kinds.insert(name, kind).is_none(), "{name} is declared twice");
+                family = name;
+            } else if !line.starts_with("# HELP ") {
+                assert!(!line.starts_with('#'), "{line}");
+                let name = line.split(['{', ' ']).next().unwrap();
+                let base = match kinds.get(family) {
+                    Some(&"histogram") => {
+                        name.trim_end_matches("_bucket").trim_end_matches("_sum").trim_end_matches("_count")
+                    }
+                    _ => name,
+                };
+                assert_eq!(base, family, "{line}");
+                assert!(seen.insert(line.rsplit_once(' ').unwrap().0), "{line} is there twice");
+                assert!(line.rsplit_once(' ').unwrap().1.parse::<f64>().is_ok(), "{line}");
+            }
+        }
+        assert!(kinds.len() > 20);
+    }
+}
