@@ -34,9 +34,9 @@ use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::{self, Passwords};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::drivers::deploy_log::DeployLogs;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
+use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
@@ -249,8 +249,7 @@ async fn first_admin(handle: &Handle, given: Option<&Secret>) -> anyhow::Result<
             (made.clone(), Some(made))
         }
     };
-    let password_hash =
-        tokio::task::spawn_blocking(move || password::hash(password.reveal())).await??;
+    let password_hash = tokio::task::spawn_blocking(move || password::hash(password.reveal())).await??;
     let command = Command::CreateUser {
         username: "admin".into(),
         email: "admin@example.com".into(),

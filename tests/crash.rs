@@ -129,9 +129,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_running_is_touched() {
 
     let events = app.events(1).await;
     for (_, deployment) in &deployments {
-        let finished = events
-            .iter()
-            .filter(|e| e["kind"] == "deployment.finished" && e["data"]["deployment_id"] == deployment.as_str());
+        let finished = events.iter().filter(|e| {
+            e["kind"] == "deployment.finished" && e["data"]["deployment_id"] == deployment.as_str()
+        });
         assert_eq!(finished.count(), 1, "deployment {deployment} ended more or less than once");
     }
     check_lines(&app).await;
@@ -143,9 +143,11 @@ async fn check_lines(app: &TestApp) {
     let path = "/api/logs/api/printer?limit=1000";
     let mut offset = 0;
     loop {
-        let page = app.send(app.instances_request("GET", &format!("{path}&offset={offset}"))).await.expect(200);
+        let page =
+            app.send(app.instances_request("GET", &format!("{path}&offset={offset}"))).await.expect(200);
         let logs = page["logs"].as_array().unwrap();
-        let numbers = logs.iter().filter_map(|line| line["message"].as_str()?.strip_prefix("line ")?.parse().ok());
+        let numbers =
+            logs.iter().filter_map(|line| line["message"].as_str()?.strip_prefix("line ")?.parse().ok());
         let mut numbers: Vec<u64> = numbers.collect();
         // Offsets count from the newest line, which moves while we read: overlap is cut here.
         numbers.retain(|number| lines.first().is_none_or(|oldest| number < oldest));

@@ -14,7 +14,8 @@ async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
     let tenant = app.tenant("smith").await;
     let shown = app.get(&format!("/api/tenants/{tenant}")).await.expect(200);
     assert_eq!(shown["status"], "pending");
-    let (frontend, backend) = (shown["frontend_port"].as_u64().unwrap(), shown["backend_port"].as_u64().unwrap());
+    let (frontend, backend) =
+        (shown["frontend_port"].as_u64().unwrap(), shown["backend_port"].as_u64().unwrap());
     assert_eq!(backend, frontend + 1);
 
     let answer = app.post(&format!("/api/tenants/{tenant}/deploy"), json!({})).await;
@@ -118,7 +119,8 @@ async fn everything_is_as_it_was_after_a_kill() {
     let tenant = app.tenant("smith").await;
     let deployment = app.deploy(&tenant).await;
     app.deployed(&deployment).await;
-    let paths = ["/api/tenants".to_owned(), "/api/ports".to_owned(), format!("/api/deployments/{deployment}")];
+    let paths =
+        ["/api/tenants".to_owned(), "/api/ports".to_owned(), format!("/api/deployments/{deployment}")];
     let mut before = Vec::new();
     for path in &paths {
         before.push(app.get(path).await.expect(200));
@@ -173,7 +175,8 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one() {
         app.instances_request("POST", "/api/instances").json(&body)
     };
     assert_eq!(app.send(spawn("late")).await.status, 404);
-    let more = format!("\n[service.late]\ncommand = \"python3 {}\"\n", support::app::fixture("api.py").display());
+    let more =
+        format!("\n[service.late]\ncommand = \"python3 {}\"\n", support::app::fixture("api.py").display());
     std::fs::write(home.config_file(), format!("{}{more}", home.config())).unwrap();
     support::app::signal(app.pid, "HUP");
     app.log_says("configuration read again").await;
