@@ -594,7 +594,9 @@ async fn a_reused_pid_is_never_signalled() {
     assert_eq!(file.process, Some((spawned.pid, spawned.start_ticks)));
     let child = bench.file("child");
     let script = format!("sleep 1000 & echo $! > {}; wait", child.display());
-    let mut innocent = std::process::Command::new("setsid").args(["sh", "-c", &script]).spawn().unwrap();
+    let mut innocent = std::process::Command::new("setsid");
+    innocent.args(["sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut innocent = innocent.spawn().unwrap();
     let child = pid_in(&child).await;
     let (_, ticks) = stat(innocent.id()).unwrap();
     file.process = Some((innocent.id(), ticks + 1));
