@@ -655,6 +655,18 @@ async fn a_process_inherits_nothing_of_ours() {
 }
 
 #[tokio::test]
+async fn the_keeper_holds_no_descriptor_that_its_parent_left_open() {
+    let bench = Bench::new();
+    let held = std::fs::File::create(bench.file("held")).unwrap();
+    rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
+    let connected = bench.connect().await;
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", connected.info.pid)).unwrap();
+    let open: Vec<_> = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).collect();
+    assert!(open.contains(&bench.data().join("keeper.lock")), "{open:?}");
+    assert!(!open.contains(&bench.file("held")));
+}
+
+#[tokio::test]
 async fn a_data_directory_too_deep_for_a_socket_address_works_and_is_private() {
     let outer = tempfile::tempdir().unwrap();
     let deep = outer.path().join("d".repeat(100));
