@@ -121,11 +121,9 @@ pub(super) fn stop_all(data_dir: &Path) -> anyhow::Result<()> {
         };
         let keeper = connected.keeper;
         let count = running(&keeper).await?;
-        match DataLock::take(data_dir) {
-            Ok(_lock) => keeper.shutdown(true).await.context("the keeper did not end its instances")?,
-            Err(LockError::Held { pid: Some(server), .. }) => ask_server(server, &keeper).await?,
-            Err(error) => return Err(error.into()),
-        }
+        tokio::time::timeout(ALL_ENDED, end_all(data_dir, &keeper))
+            .await
+            .context("some instances did not end in time")??;
         println!("ended {count} instances");
         Ok(())
     })
@@ -136,17 +134,29 @@ async fn running(keeper: &Keeper) -> anyhow::Result<usize> {
     Ok(runs.iter().filter(|run| run.state == RunState::Running).count())
 }
 
-/// The lock is held, so the process id in it is the server's.
-async fn ask_server(server: u32, keeper: &Keeper) -> anyhow::Result<()> {
-    let pid = i32::try_from(server).ok().and_then(Pid::from_raw).context("the lock names no process")?;
-    kill_process(pid, Signal::USR1).context("cannot reach the server")?;
-    let ended = async {
-        while running(keeper).await? > 0 {
-            tokio::time::sleep(ASK_EVERY).await;
+/// Asks a server once, if there is one; a server that is just ending leaves the work to us.
+async fn end_all(data_dir: &Path, keeper: &Keeper) -> anyhow::Result<()> {
+    let mut asked = None;
+    loop {
+        match DataLock::take(data_dir) {
+            Ok(_lock) => {
+                return keeper.shutdown(true).await.context("the keeper did not end its instances");
+            }
+            Err(LockError::Held { pid: Some(server), .. }) if asked != Some(server) => {
+                ask(server)?;
+                asked = Some(server);
+            }
+            Err(LockError::Held { .. }) if running(keeper).await? == 0 => return Ok(()),
+            Err(LockError::Held { .. }) => tokio::time::sleep(ASK_EVERY).await,
+            Err(error) => return Err(error.into()),
         }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(ALL_ENDED, ended).await.context("some instances did not end in time")?
+    }
+}
+
+/// Tells the server to stop every instance. The lock is held, so the process id in it is its.
+fn ask(server: u32) -> anyhow::Result<()> {
+    let pid = i32::try_from(server).ok().and_then(Pid::from_raw).context("the lock names no process")?;
+    kill_process(pid, Signal::USR1).context("cannot reach the server")
 }
 
 fn hex(bytes: &[u8]) -> String {

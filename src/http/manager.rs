@@ -6,6 +6,7 @@ mod auth;
 mod deployment_feed;
 mod deployment_ws;
 mod deployments;
+pub(crate) mod dump;
 mod health;
 mod health_ws;
 mod ports;

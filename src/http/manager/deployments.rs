@@ -132,7 +132,7 @@ impl<'a> StepView<'a> {
 }
 
 #[derive(Serialize)]
-struct DeploymentView<'a> {
+pub(super) struct DeploymentView<'a> {
     id: DeploymentId,
     tenant_id: TenantId,
     status: DeploymentStatus,
@@ -146,7 +146,7 @@ struct DeploymentView<'a> {
 }
 
 impl<'a> DeploymentView<'a> {
-    fn new(deployment: &'a Deployment, logs: Option<String>) -> DeploymentView<'a> {
+    pub(super) fn new(deployment: &'a Deployment, logs: Option<String>) -> DeploymentView<'a> {
         DeploymentView {
             id: deployment.id,
             tenant_id: deployment.tenant_id,
