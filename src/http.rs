@@ -15,6 +15,7 @@ pub mod frame;
 pub mod instances;
 pub mod listing;
 pub mod manager;
+pub mod observed;
 pub mod origin;
 pub mod router;
 pub mod state;
