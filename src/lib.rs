@@ -11,4 +11,6 @@ pub mod drivers;
 pub mod engine;
 pub mod error;
 pub mod http;
+pub mod keeper;
+pub mod past;
 pub mod telemetry;

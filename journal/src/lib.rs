@@ -17,6 +17,7 @@ mod open;
 pub mod recorded;
 pub mod scan;
 pub mod sealed;
+pub mod spool;
 pub mod store;
 pub mod time;
 pub mod upcast;

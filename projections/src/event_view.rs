@@ -39,6 +39,15 @@ impl Serialize for ActorView<'_> {
     }
 }
 
+/// Writes a name without making a `String` of it first.
+struct Text<'a>(&'a InstanceKey);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
 /// Document 3's form of an event.
 #[derive(Clone, Copy)]
 pub struct EventView<'a> {
@@ -66,7 +75,7 @@ impl<'a> EventView<'a> {
 impl Serialize for EventView<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let EventView { recorded, world } = *self;
-        let instance = recorded.instance_id.and_then(|id| world.instances.name(id));
+        let instance = recorded.instance_id.and_then(|id| world.instances.name(id)).map(Text);
         let mut out = serializer.serialize_struct("Event", 10)?;
         out.serialize_field("seq", &recorded.seq)?;
         out.serialize_field("id", &recorded.id)?;

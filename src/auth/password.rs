@@ -52,7 +52,10 @@ impl Passwords {
     pub async fn verify(&self, password: Secret, hash: Option<Secret>) -> Result<bool, HashError> {
         self.compute(move || {
             let known = hash.is_some();
-            let text = hash.as_ref().map_or_else(dummy, Secret::reveal);
+            let text = match &hash {
+                Some(hash) => hash.reveal(),
+                None => dummy(),
+            };
             let matches = PasswordHash::new(text).is_ok_and(|parsed| {
                 Argon2::default().verify_password(password.reveal().as_bytes(), &parsed).is_ok()
             });

@@ -50,7 +50,8 @@ mod tests {
 
     #[test]
     fn a_connection_is_no_listener() {
-        let table = "head\n   1: 0100007F:7E2C 0100007F:A000 01 00000000\n   2: 0100007F:7E2D 00000000:0000 0A 0\n";
+        let table =
+            "head\n   1: 0100007F:7E2C 0100007F:A000 01 00000000\n   2: 0100007F:7E2D 00000000:0000 0A 0\n";
         assert_eq!(listening(table), [0x7E2D]);
     }
 }

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenantry_journal::id::Seq;
+use tenantry_journal::sealed::Secret;
 use tenantry_projections::world::World;
 use tokio::time::Instant;
 
@@ -75,7 +76,7 @@ async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<
         return Ok(None);
     }
 
-    let Some(principal) = principal(app, request.headers())? else {
+    let Some((principal, credential)) = principal(app, request.headers())? else {
         let by_message = route.is_some_and(|access| matches!(access.who, Who::Socket(_)));
         if by_message && is_upgrade(request.headers()) {
             return Ok(None);
@@ -105,25 +106,31 @@ async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<
         let before = write::recognize(app, request, &principal, limit, answers).await?;
         world = before.unwrap_or(world);
     }
-    let principal = Arc::new(principal);
     request.extensions_mut().insert(answers.clone());
-    request.extensions_mut().insert(Scope { principal, world, as_of, listener: gate.listener });
+    request.extensions_mut().insert(Scope {
+        principal: Arc::new(principal),
+        world,
+        as_of,
+        listener: gate.listener,
+        credential: Arc::new(credential),
+    });
     Ok(as_of)
 }
 
 /// Who sends the credential; `None` without one.
-fn principal(app: &AppState, headers: &HeaderMap) -> Result<Option<Principal>, ApiError> {
+fn principal(app: &AppState, headers: &HeaderMap) -> Result<Option<(Principal, Secret)>, ApiError> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = sent.next() else { return Ok(None) };
     let credential = value.to_str().ok().and_then(|text| {
         let (scheme, credential) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
     });
-    let known = credential
-        .filter(|_| sent.next().is_none())
-        .and_then(|credential| authenticate(&app.engine.world(), &app.jwt, credential, app.now()));
+    let known = credential.filter(|_| sent.next().is_none()).and_then(|credential| {
+        let principal = authenticate(&app.engine.world(), &app.jwt, credential, app.now())?;
+        Some((principal, Secret::new(credential.to_owned())))
+    });
     match known {
-        Some(principal) => Ok(Some(principal)),
+        Some(known) => Ok(Some(known)),
         None => Err(ApiError::unauthorized("The credential is not valid, or not valid any more.")),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
@@ -12,14 +13,28 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId, TokenId};
+use tenantry_journal::sealed::Secret;
 use tenantry_projections::world::World;
 use tenantry_projections::world::tenants::Tenant;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use url::form_urlencoded;
 
 use super::error::ApiError;
 use super::router::{BODY_LIMIT, Listener};
 use super::state::AppState;
-use crate::auth::principal::Principal;
+use crate::auth::principal::{Principal, authenticate};
+
+/// How often an open stream's credential is looked at: a revoked one ends it within 1 s.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Why an open stream has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The credential was revoked, expired, or opens something else now.
+    Lapsed,
+    /// The control plane is ending.
+    Shutdown,
+}
 
 /// The only way of a handler to the World: what the caller may see of it.
 #[derive(Clone)]
@@ -32,9 +47,44 @@ pub struct Scope {
     pub as_of: Option<Seq>,
     /// The listener that the request came in by.
     pub listener: Listener,
+    /// What they showed; looked at again while a stream is open.
+    pub(super) credential: Arc<Secret>,
 }
 
 impl Scope {
+    /// When to look at the credential of an open stream again.
+    #[must_use]
+    pub fn looks() -> Interval {
+        let mut looks = interval(LOOK_AGAIN);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.reset();
+        looks
+    }
+
+    /// Resolves when an open stream has to end, and says why. `look` comes from
+    /// [`Scope::looks`]; this may be dropped and called again with it.
+    pub async fn ended(&self, app: &AppState, look: &mut Interval) -> StreamEnd {
+        let lapsed = async {
+            loop {
+                look.tick().await;
+                if !self.still_holds(app) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = lapsed => StreamEnd::Lapsed,
+            () = app.shutdown.cancelled() => StreamEnd::Shutdown,
+        }
+    }
+
+    /// Whether the credential still opens what it opened when the request came.
+    #[must_use]
+    pub fn still_holds(&self, app: &AppState) -> bool {
+        let now = authenticate(&app.engine.world(), &app.jwt, self.credential.reveal(), app.now());
+        now.is_some_and(|now| now.role == self.principal.role && now.scope == self.principal.scope)
+    }
+
     /// The tenants that the caller may see, oldest first.
     pub fn visible_tenants(&self) -> impl DoubleEndedIterator<Item = &Arc<Tenant>> {
         self.world.tenants.iter().filter(|tenant| self.principal.reaches_tenant(tenant.id))
@@ -62,7 +112,11 @@ impl Scope {
 impl FromRequestParts<AppState> for Scope {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        parts.extensions.get::<Scope>().cloned().ok_or_else(|| ApiError::unauthorized("A credential is needed."))
+        parts
+            .extensions
+            .get::<Scope>()
+            .cloned()
+            .ok_or_else(|| ApiError::unauthorized("A credential is needed."))
     }
 }
 
@@ -135,10 +189,10 @@ pub struct Query<T>(pub T);
 /// No parameters but those that every route takes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct None_ {}
+pub struct NoParams {}
 
 /// The query of a route that has no parameters of its own.
-pub type NoQuery = Query<None_>;
+pub type NoQuery = Query<NoParams>;
 
 impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     type Rejection = ApiError;
@@ -190,7 +244,11 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for MaybeJson<T> {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         if is_json(&request) {
             let bytes = read(request.into_body(), BODY_LIMIT).await?;
-            return if bytes.is_empty() { Ok(MaybeJson(T::default())) } else { parse_json(&bytes).map(MaybeJson) };
+            return if bytes.is_empty() {
+                Ok(MaybeJson(T::default()))
+            } else {
+                parse_json(&bytes).map(MaybeJson)
+            };
         }
         let (parts, body) = request.into_parts();
         let bytes = read(body, BODY_LIMIT).await?;
@@ -242,9 +300,9 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         let subject = if path == "." { "The body".to_owned() } else { format!("The field '{path}'") };
         ApiError::bad_request(format!("{subject} is wrong: {inner}.")).coded("invalid_field")
     })?;
-    deserializer
-        .end()
-        .map_err(|error| ApiError::bad_request(format!("The body is not JSON: {error}.")).coded("invalid_json"))?;
+    deserializer.end().map_err(|error| {
+        ApiError::bad_request(format!("The body is not JSON: {error}.")).coded("invalid_json")
+    })?;
     Ok(parsed)
 }
 
@@ -289,7 +347,10 @@ mod tests {
         assert!(refused(r#"{"name":"a"} x"#).contains("not JSON"));
         assert!(refused("").contains("not JSON"));
         assert!(refused("[]").contains("The body"));
-        assert!(refused(&"[".repeat(100_000)).contains("is wrong") || refused(&"[".repeat(100_000)).contains("not JSON"));
+        assert!(
+            refused(&"[".repeat(100_000)).contains("is wrong")
+                || refused(&"[".repeat(100_000)).contains("not JSON")
+        );
     }
 
     #[test]
@@ -316,7 +377,7 @@ mod tests {
         assert!(refused("dry_run=true").contains("dry_run"));
         assert!(refused("limit=many").contains("limit"));
         assert!(refused("limit=1&limit=2").contains("limit"));
-        assert!(parse_query::<None_>("", "as_of").is_ok());
-        assert!(parse_query::<None_>("x", "as_of").is_err());
+        assert!(parse_query::<NoParams>("", "as_of").is_ok());
+        assert!(parse_query::<NoParams>("x", "as_of").is_err());
     }
 }

@@ -37,12 +37,11 @@ impl Page {
     pub fn new(limit: Option<i64>, offset: Option<i64>, default_limit: u64) -> Result<Page, ApiError> {
         let limit = match limit {
             None => default_limit,
-            Some(given) => u64::try_from(given)
-                .ok()
-                .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
-                .ok_or_else(|| {
-                    ApiError::bad_request(format!("limit must be 1 to {LARGEST_PAGE}, not {given}."))
-                })?,
+            Some(given) => {
+                u64::try_from(given).ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit)).ok_or_else(
+                    || ApiError::bad_request(format!("limit must be 1 to {LARGEST_PAGE}, not {given}.")),
+                )?
+            }
         };
         let offset = offset.unwrap_or(0);
         let offset = usize::try_from(offset)

@@ -99,7 +99,9 @@ mod tests {
         for own in ["127.0.0.1:8000", "[::1]:8000", "localhost:1", "LOCALHOST", "manager.nominate.ai"] {
             assert_eq!(checked(own, None), None, "{own}");
         }
-        for foreign in ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example"] {
+        for foreign in
+            ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example"]
+        {
             assert_eq!(checked(foreign, None), Some(421), "{foreign}");
         }
         assert_eq!(checked("", None), Some(400));
@@ -110,7 +112,9 @@ mod tests {
         assert_eq!(checked("127.0.0.1:8000", Some("http://127.0.0.1:8000")), None);
         assert_eq!(checked("manager.nominate.ai", Some("https://manager.nominate.ai")), None);
         assert_eq!(checked("[::1]:8000", Some("http://[::1]:8000")), None);
-        for foreign in ["null", "http://evil.example", "http://127.0.0.1:3000", "http://localhost:8000", "file://"] {
+        for foreign in
+            ["null", "http://evil.example", "http://127.0.0.1:3000", "http://localhost:8000", "file://"]
+        {
             assert_eq!(checked("127.0.0.1:8000", Some(foreign)), Some(403), "{foreign}");
         }
     }

@@ -83,7 +83,8 @@ struct Noted {
 struct Repetition {
     idempotency: Option<Idempotency>,
     replay: Option<Outcome>,
-    in_flight: Option<InFlight>,
+    /// Frees the key when the request is answered.
+    _in_flight: Option<InFlight>,
 }
 
 impl Answers {
@@ -148,11 +149,8 @@ pub(super) async fn recognize(
         )
         .retry_after(1));
     };
-    let mut repetition = Repetition {
-        idempotency: Some(idempotency),
-        replay: None,
-        in_flight: Some(in_flight),
-    };
+    let mut repetition =
+        Repetition { idempotency: Some(idempotency), replay: None, _in_flight: Some(in_flight) };
     let mut before = None;
     if let Some(answered) = app.engine.world().requests.get(&idempotency.key).copied() {
         if answered.request != idempotency.request {

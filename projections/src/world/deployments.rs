@@ -224,10 +224,10 @@ impl World {
         }
         self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
             deployment.status = DeploymentStatus::Running;
-        });
-        self.deployments.change_step(event.deployment_id, event.step, recorded.seq, |step| {
-            step.status = StepStatus::Running;
-            step.started_at.get_or_insert(recorded.at);
+            if let Some(step) = deployment.steps.iter_mut().find(|step| step.kind == event.step) {
+                step.status = StepStatus::Running;
+                step.started_at.get_or_insert(recorded.at);
+            }
         });
     }
 

@@ -11,6 +11,7 @@ mod as_of;
 mod event_view;
 mod golden;
 mod history;
+mod late;
 mod properties;
 mod snapshots;
 mod support;

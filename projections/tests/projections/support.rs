@@ -69,7 +69,9 @@ pub(crate) fn details(n: u64, version: u8) -> TenantDetails {
         name: format!("Personal Name {n}"),
         slug: format!("slug-{n}-{version}").parse().unwrap(),
         domain: format!("d{n}-{version}.example.com").parse().unwrap(),
-        api_domain: (version % 2 == 0).then(|| format!("api.d{n}-{version}.example.com").parse().unwrap()),
+        api_domain: version
+            .is_multiple_of(2)
+            .then(|| format!("api.d{n}-{version}.example.com").parse().unwrap()),
         github_repo: None,
         notes: Some("a private remark".to_owned()),
         directory: format!("/srv/tenants/slug-{n}-{version}"),

@@ -1,0 +1,355 @@
+//! How fast the journal takes events durably, and how fast it reads them back.
+//!
+//! Everything is measured in one run, in rounds that take turns, and told as a multiple of
+//! the plainest durable log there is: `pwrite` of 256 bytes and `fdatasync`, one thread, a
+//! growing file. The events are encoded, sealed and hashed as the engine does it; a writer
+//! is a task that submits one event, waits until it is durable and visible, and goes on.
+//!
+//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS]`
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tenantry_journal::event::setting::SettingChanged;
+use tenantry_journal::feed::Feed;
+use tenantry_journal::group::{Author, Committed, GroupCommit, Poisoned, Publisher, Refused, Stage, Start};
+use tenantry_journal::id::{CommandId, EventId, Seq, TenantId, UserId};
+use tenantry_journal::merkle::Frontier;
+use tenantry_journal::recorded::{Actor, Draft};
+use tenantry_journal::scan;
+use tenantry_journal::sealed::{Sealed, Secret, Vault};
+use tenantry_journal::store::Journal;
+use tenantry_journal::store::sled::{SEGMENT_BYTES, SledJournal};
+use tenantry_journal::time::Timestamp;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+const EVENT_BYTES: usize = 256;
+const WRITERS: [usize; 4] = [1, 64, 256, 1024];
+/// Multiples of the bare loop that the journal must reach, for each number of writers.
+const GOALS: [f64; 4] = [0.5, 11.0, 20.0, 30.0];
+/// Goal for the p99 of an acknowledgement, as a multiple of its p50.
+const TAIL_GOAL: f64 = 5.0;
+/// Events a second that a cold journal must be folded at.
+const FOLD_GOAL: f64 = 1_000_000.0;
+
+fn main() {
+    let numbers: Vec<f64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    let seconds = Duration::from_secs_f64(numbers.first().copied().unwrap_or(2.0));
+    let rounds = numbers.get(1).map_or(3, |rounds| *rounds as usize);
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk");
+    println!("{} rounds of {seconds:?} each, in {}", rounds, dir.path().display());
+    append(dir.path(), seconds, rounds);
+    read(dir.path());
+}
+
+/// What one case reached in one round.
+#[derive(Clone, Default)]
+struct Run {
+    rate: f64,
+    p50: Duration,
+    p99: Duration,
+    max: Duration,
+}
+
+impl Run {
+    fn of(events: usize, took: Duration, mut waits: Vec<u32>) -> Run {
+        waits.sort_unstable();
+        let at = |share: f64| {
+            let index = (waits.len() as f64 * share) as usize;
+            Duration::from_nanos(
+                u64::from(waits.get(index.min(waits.len().saturating_sub(1))).copied().unwrap_or(0)) * 100,
+            )
+        };
+        Run { rate: events as f64 / took.as_secs_f64(), p50: at(0.5), p99: at(0.99), max: at(1.0) }
+    }
+}
+
+/// Waits are kept in units of 100 ns.
+fn units(wait: Duration) -> u32 {
+    u32::try_from(wait.as_nanos() / 100).unwrap_or(u32::MAX)
+}
+
+fn append(dir: &Path, seconds: Duration, rounds: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let mut cases: Vec<(String, Option<f64>, Vec<Run>)> = Vec::new();
+    for round in 0..rounds {
+        let mut index = 0;
+        let mut add = |name: String, goal: Option<f64>, run: Run| {
+            if round == 0 {
+                cases.push((name, goal, Vec::new()));
+            }
+            if let Some((_, _, runs)) = cases.get_mut(index) {
+                runs.push(run);
+            }
+            index += 1;
+        };
+        let fresh = |name: &str| {
+            let path = dir.join(format!("{name}-{round}"));
+            std::fs::create_dir(&path).expect("a fresh directory");
+            path
+        };
+        add("bare pwrite + fdatasync".into(), None, bare(&fresh("bare"), seconds));
+        add("SQLite, WAL, FULL, 1 writer".into(), None, sqlite(&fresh("sqlite"), seconds));
+        for events in [1, 64, 256] {
+            let name = format!("sled, flush + fdatasync, {events} in a value");
+            add(name, None, raw_sled(&fresh(&format!("sled{events}")), events, seconds));
+        }
+        for (writers, goal) in WRITERS.into_iter().zip(GOALS) {
+            let path = fresh(&format!("journal{writers}"));
+            let run = runtime.block_on(journal(&path, writers, seconds));
+            add(format!("journal, {writers} writers"), Some(goal), run);
+        }
+    }
+    print_table(&cases);
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
+    let base: Vec<f64> =
+        cases.first().map(|(_, _, runs)| runs.iter().map(|run| run.rate).collect()).unwrap_or_default();
+    println!(
+        "\n| durable appends of {EVENT_BYTES} bytes | events/s | x bare | goal | p50 | p99 | p99/p50 | max |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    for (name, goal, runs) in cases {
+        let middle = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(of).collect());
+        let ratio = median(runs.iter().zip(&base).map(|(run, base)| run.rate / base).collect());
+        let (p50, p99) = (middle(&|run| run.p50.as_secs_f64()), middle(&|run| run.p99.as_secs_f64()));
+        let goal_met = goal.map_or(String::new(), |goal| {
+            let met = ratio >= goal && p99 < TAIL_GOAL * p50;
+            format!("{goal} {}", if met { "met" } else { "MISSED" })
+        });
+        println!(
+            "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {:.1} | {:.0?} |",
+            middle(&|run| run.rate),
+            Duration::from_secs_f64(p50),
+            Duration::from_secs_f64(p99),
+            p99 / p50,
+            Duration::from_secs_f64(middle(&|run| run.max.as_secs_f64())),
+        );
+    }
+}
+
+/// Calls `one` until the time is over; `one` makes `events` durable.
+fn repeat(seconds: Duration, events: usize, mut one: impl FnMut(u64)) -> Run {
+    let mut waits = Vec::with_capacity(1 << 20);
+    let start = Instant::now();
+    let mut number = 0;
+    while start.elapsed() < seconds {
+        let before = Instant::now();
+        one(number);
+        waits.push(units(before.elapsed()));
+        number += 1;
+    }
+    Run::of(number as usize * events, start.elapsed(), waits)
+}
+
+fn bare(dir: &Path, seconds: Duration) -> Run {
+    let file = File::create(dir.join("log")).expect("a file");
+    let event = [7u8; EVENT_BYTES];
+    repeat(seconds, 1, |number| {
+        file.write_all_at(&event, number * EVENT_BYTES as u64).expect("a write");
+        file.sync_data().expect("a sync");
+    })
+}
+
+fn sqlite(dir: &Path, seconds: Duration) -> Run {
+    let connection = rusqlite::Connection::open(dir.join("db")).expect("a database");
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             CREATE TABLE events (seq INTEGER PRIMARY KEY, event BLOB NOT NULL);",
+        )
+        .expect("a table");
+    let mut insert = connection.prepare("INSERT INTO events (event) VALUES (?1)").expect("a statement");
+    let event = [7u8; EVENT_BYTES];
+    repeat(seconds, 1, |_| {
+        insert.execute([event.as_slice()]).expect("an insert");
+    })
+}
+
+fn raw_sled(dir: &Path, events: usize, seconds: Duration) -> Run {
+    let db = sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_BYTES)
+        .flush_every_ms(None)
+        .open()
+        .expect("a store");
+    let file = File::options().write(true).open(dir.join("db")).expect("its file");
+    let value = vec![7u8; EVENT_BYTES * events];
+    repeat(seconds, events, |number| {
+        db.insert((number * events as u64).to_be_bytes(), value.as_slice()).expect("an insert");
+        db.flush().expect("a flush");
+        file.sync_data().expect("a sync");
+    })
+}
+
+/// Records what it is handed.
+struct Scribe;
+type Caller = oneshot::Sender<Result<Seq, Poisoned>>;
+
+impl Author for Scribe {
+    type Request = (Draft, Caller);
+    type Reply = (Caller, Seq);
+    type State = ();
+
+    fn decide(&mut self, (draft, caller): Self::Request, stage: &mut Stage) -> Self::Reply {
+        let recorded = stage.record(vec![draft]).expect("the event is recordable");
+        (caller, recorded.last().map_or(Seq::ZERO, |event| event.seq))
+    }
+
+    fn state(&mut self) {}
+}
+
+struct Teller(Arc<Feed>);
+
+impl Publisher<Scribe> for Teller {
+    fn publish(&mut self, (): (), commits: &[Committed]) {
+        self.0.publish(commits);
+    }
+
+    fn answer(&mut self, (caller, seq): (Caller, Seq), outcome: Result<(), Poisoned>) {
+        let _ = caller.send(outcome.map(|()| seq));
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId(Uuid::from_u128(0xa1))
+}
+
+/// An event whose record takes 256 bytes, with one sealed field in it.
+fn event(number: u64) -> Draft {
+    Draft {
+        id: EventId(Uuid::from_u128(u128::from(number))),
+        at: Timestamp(1_763_726_400_000),
+        actor: Actor::User(UserId(Uuid::from_u128(0xb1))),
+        tenant_id: Some(tenant()),
+        instance_id: None,
+        command_id: CommandId(Uuid::from_u128(u128::from(number))),
+        caused_by: None,
+        idempotency: None,
+        event: SettingChanged {
+            key: "s".into(),
+            value: Sealed::new(tenant(), Secret::new("sealed!".into())),
+        }
+        .into(),
+    }
+}
+
+fn pipeline(dir: &Path) -> (Arc<SledJournal>, Arc<dyn Vault>, GroupCommit<Scribe>) {
+    let opened = tenantry_journal::open(dir).expect("a data directory");
+    opened.keyring.create(tenant().into());
+    let store: Arc<dyn Journal> = Arc::clone(&opened.store) as _;
+    let vault: Arc<dyn Vault> = Arc::clone(&opened.keyring) as _;
+    let feed = Arc::new(Feed::new(Arc::clone(&store), Arc::clone(&vault), store.head()));
+    let group = GroupCommit::start(store, opened.keyring, Start::default(), Scribe, Teller(feed))
+        .expect("two threads");
+    (opened.store, vault, group)
+}
+
+async fn journal(dir: &Path, writers: usize, seconds: Duration) -> Run {
+    let (store, _, group) = pipeline(dir);
+    let start = Instant::now();
+    let tasks: Vec<_> = (0..writers as u64)
+        .map(|writer| {
+            let submitter = group.submitter();
+            tokio::spawn(async move {
+                let mut waits = Vec::with_capacity(1 << 16);
+                while start.elapsed() < seconds {
+                    let (caller, answer) = oneshot::channel();
+                    let before = Instant::now();
+                    let request = (event(writer << 32 | waits.len() as u64), caller);
+                    match submitter.submit(request) {
+                        Ok(()) => {}
+                        Err(Refused::Busy(_)) => panic!("the queue is longer than the writers are many"),
+                        Err(Refused::Stopped(_)) => panic!("stopped"),
+                    }
+                    answer.await.expect("an answer").expect("durable");
+                    waits.push(units(before.elapsed()));
+                }
+                waits
+            })
+        })
+        .collect();
+    let mut waits = Vec::new();
+    for task in tasks {
+        waits.extend(task.await.expect("a writer"));
+    }
+    let run = Run::of(waits.len(), start.elapsed(), waits);
+    let bytes: usize = scan::raw(&*store, store.head()).map(|record| record.len()).unwrap_or(0);
+    assert!((EVENT_BYTES - 8..=EVENT_BYTES + 16).contains(&bytes), "a record takes {bytes} bytes");
+    run
+}
+
+/// Events that are written to be read.
+const READ_EVENTS: u64 = 2_000_000;
+
+fn read(dir: &Path) {
+    let path: PathBuf = dir.join("read");
+    let (store, _, group) = pipeline(&path);
+    let start = Instant::now();
+    let mut answers = std::collections::VecDeque::new();
+    for number in 0..READ_EVENTS {
+        let (caller, answer) = oneshot::channel();
+        group.submit((event(number), caller)).expect("the queue has room");
+        answers.push_back(answer);
+        if answers.len() >= 2048 {
+            answers.pop_front().map(|answer: oneshot::Receiver<_>| answer.blocking_recv());
+        }
+    }
+    drop(answers);
+    drop(group);
+    let wrote = start.elapsed();
+    println!(
+        "\nwrote {READ_EVENTS} events from one thread in {wrote:.1?}: {:.0} MB on disk for {:.0} MB of events",
+        store.size_on_disk().expect("a size") as f64 / 1e6,
+        READ_EVENTS as f64 * EVENT_BYTES as f64 / 1e6,
+    );
+    drop(store);
+    println!("\n| cold journal | events/s | took |\n| --- | ---: | ---: |");
+    for attempt in ["first opening", "second opening"] {
+        forget_cache();
+        let start = Instant::now();
+        let opened = tenantry_journal::open(&path).expect("a data directory");
+        let took = start.elapsed();
+        println!("| {attempt} | | {took:.1?} |");
+        let vault: Arc<dyn Vault> = Arc::clone(&opened.keyring) as _;
+        let head = opened.store.head();
+        assert_eq!(head, Seq(READ_EVENTS));
+        for (name, cold) in [("fold, cold", true), ("fold, in the page cache", false)] {
+            if cold {
+                forget_cache();
+            }
+            let start = Instant::now();
+            let mut secrets = 0;
+            scan::fold(&*opened.store, &vault, Seq(1), head, None, |event| {
+                secrets += usize::from(event.at > Timestamp(0));
+            })
+            .expect("a whole journal");
+            let took = start.elapsed();
+            let rate = secrets as f64 / took.as_secs_f64();
+            let met = if rate >= FOLD_GOAL { "met" } else { "MISSED" };
+            println!("| {name} (goal {FOLD_GOAL:.0}: {met}) | {rate:.0} | {took:.1?} |");
+        }
+        let start = Instant::now();
+        let mut frontier = Frontier::default();
+        scan::hash(&*opened.store, &mut frontier, head).expect("a whole journal");
+        let took = start.elapsed();
+        println!("| verify every root | {:.0} | {took:.1?} |", head.0 as f64 / took.as_secs_f64());
+    }
+}
+
+/// Asks the system to forget what it read; works for root alone.
+fn forget_cache() {
+    if std::fs::write("/proc/sys/vm/drop_caches", "3").is_err() {
+        println!("(not root: the page cache is warm)");
+    }
+}

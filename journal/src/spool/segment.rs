@@ -1,0 +1,262 @@
+//! One segment file: its head, its frames, and its name.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use chacha20poly1305::aead::{Aead, Payload};
+use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use uuid::Uuid;
+
+use super::batch::{BATCH_LIMIT, Batch, unpack};
+use super::{Key, Record, SpoolError};
+use crate::time::Timestamp;
+
+/// Length of a segment's head.
+pub(super) const HEAD: usize = 32;
+/// Length of a frame's head.
+pub(super) const FRAME_HEAD: usize = 40;
+const MAGIC: &[u8; 8] = b"TNSPOOL\x01";
+const ENCRYPTED: u8 = 1;
+const NONCE: usize = 24;
+/// No frame's body is longer: LZ4 grows what it cannot shrink by less than 1 % and 64
+/// bytes, encryption by 40.
+const BODY_LIMIT: usize = BATCH_LIMIT + BATCH_LIMIT / 64 + 256;
+
+/// Who a spool belongs to and the key it is under.
+pub(super) struct Seal {
+    pub(super) owner: Uuid,
+    cipher: Option<XChaCha20Poly1305>,
+}
+
+impl Seal {
+    pub(super) fn new(owner: Uuid, key: Option<&Key>) -> Seal {
+        Seal { owner, cipher: key.map(|key| XChaCha20Poly1305::new((&**key).into())) }
+    }
+
+    /// Whether new segments are encrypted.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.cipher.is_some()
+    }
+
+    /// The head of a new segment.
+    pub(super) fn head(&self) -> [u8; HEAD] {
+        let mut head = [0; HEAD];
+        let parts = MAGIC.iter().chain(self.owner.as_bytes());
+        head.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+        if let Some(flags) = head.get_mut(24) {
+            *flags = if self.cipher.is_some() { ENCRYPTED } else { 0 };
+        }
+        head
+    }
+
+    /// Appends the frame of a batch to `out`.
+    pub(super) fn frame(&self, batch: &Batch, first: u64, out: &mut Vec<u8>) {
+        let packed = batch.packed();
+        let (first_at, last_at) = batch.times();
+        let mut rest = [0u8; FRAME_HEAD - 8];
+        let fields = first.to_le_bytes().into_iter().chain(first_at.0.to_le_bytes());
+        let fields = fields.chain(last_at.0.to_le_bytes()).chain(batch.count().to_le_bytes());
+        let fields = fields.chain((packed.len() as u32).to_le_bytes());
+        rest.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+
+        let squeezed = lz4_flex::block::compress(packed);
+        let body = match &self.cipher {
+            None => squeezed,
+            Some(cipher) => {
+                let nonce: [u8; NONCE] = rand::random();
+                let aad = self.aad(&rest);
+                let sealed = cipher
+                    .encrypt(&XNonce::from(nonce), Payload { msg: &squeezed, aad: &aad })
+                    .expect("a body of some 100 KiB is far below the cipher's limit");
+                [&nonce[..], &sealed].concat()
+            }
+        };
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&rest);
+        crc.update(&body);
+        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        out.extend_from_slice(&crc.finalize().to_le_bytes());
+        out.extend_from_slice(&rest);
+        out.extend_from_slice(&body);
+    }
+
+    /// The records of a frame.
+    pub(super) fn open(&self, frame: &Frame, encrypted: bool) -> Opened {
+        let squeezed = match (&self.cipher, encrypted) {
+            (_, false) => frame.body.clone(),
+            (None, true) => return Opened::WrongKey,
+            (Some(cipher), true) => {
+                let Some((nonce, sealed)) = frame.body.split_first_chunk::<NONCE>() else {
+                    return Opened::Damaged;
+                };
+                let aad = self.aad(&frame.rest);
+                match cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }) {
+                    Ok(squeezed) => squeezed,
+                    Err(_) => return Opened::WrongKey,
+                }
+            }
+        };
+        lz4_flex::block::decompress(&squeezed, frame.unpacked)
+            .ok()
+            .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count))
+            .map_or(Opened::Damaged, Opened::Records)
+    }
+
+    fn aad(&self, rest: &[u8]) -> Vec<u8> {
+        [self.owner.as_bytes(), rest].concat()
+    }
+}
+
+/// What became of opening a frame.
+pub(super) enum Opened {
+    Records(Vec<Record>),
+    WrongKey,
+    Damaged,
+}
+
+/// A frame whose checksum holds, not yet opened.
+pub(super) struct Frame {
+    pub(super) first: u64,
+    pub(super) count: u32,
+    /// Length in the file, head included.
+    pub(super) len: u64,
+    first_at: Timestamp,
+    unpacked: usize,
+    rest: [u8; FRAME_HEAD - 8],
+    body: Vec<u8>,
+}
+
+impl Frame {
+    /// The position after its last record.
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+}
+
+/// An open segment.
+pub(super) struct Segment {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) encrypted: bool,
+}
+
+impl Segment {
+    /// Opens a segment and checks its head; `None` when the head is not written yet.
+    pub(super) fn open(path: &Path, owner: Uuid) -> Result<Option<Segment>, SpoolError> {
+        let mut file = File::open(path).map_err(SpoolError::io("open", path))?;
+        let mut head = [0; HEAD];
+        match file.read_exact(&mut head) {
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other.map_err(SpoolError::io("read", path))?,
+        }
+        let ours = head.starts_with(MAGIC) && head.get(8..24) == Some(owner.as_bytes());
+        let flags = head.get(24).copied().unwrap_or_default();
+        if !ours || flags & !ENCRYPTED != 0 {
+            return Err(SpoolError::Foreign { path: path.to_path_buf(), owner });
+        }
+        Ok(Some(Segment { file, path: path.to_path_buf(), encrypted: flags & ENCRYPTED != 0 }))
+    }
+
+    /// The frame at `offset`; `None` when there is none, or none that is whole.
+    pub(super) fn frame(&self, offset: u64) -> Result<Option<Frame>, SpoolError> {
+        let mut head = [0; FRAME_HEAD];
+        if !self.read_at(&mut head, offset)? {
+            return Ok(None);
+        }
+        let Some(Head { body, crc, frame }) = Head::parse(&head) else { return Ok(None) };
+        let mut frame = Frame { body: vec![0; body], ..frame };
+        if !self.read_at(&mut frame.body, offset + FRAME_HEAD as u64)? {
+            return Ok(None);
+        }
+        let mut found = crc32fast::Hasher::new();
+        found.update(&frame.rest);
+        found.update(&frame.body);
+        Ok((found.finalize() == crc).then_some(frame))
+    }
+
+    /// Positions and offsets of all whole frames up to the first that is not, and where that is.
+    pub(super) fn index(&self) -> Result<(Vec<u64>, u64, Option<u64>), SpoolError> {
+        let mut offsets = Vec::new();
+        let (mut offset, mut end) = (HEAD as u64, None);
+        while let Some(frame) = self.frame(offset)? {
+            offsets.push(offset);
+            offset += frame.len;
+            end = Some(frame.end());
+        }
+        Ok((offsets, offset, end))
+    }
+
+    /// Whether bytes lie behind `offset`.
+    pub(super) fn goes_past(&self, offset: u64) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() > offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<bool, SpoolError> {
+        match self.file.read_exact_at(buffer, offset) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(SpoolError::io("read", &self.path)(error)),
+        }
+    }
+}
+
+struct Head {
+    body: usize,
+    crc: u32,
+    frame: Frame,
+}
+
+impl Head {
+    fn parse(head: &[u8; FRAME_HEAD]) -> Option<Head> {
+        let (body, rest) = head.split_first_chunk::<4>()?;
+        let (crc, rest) = rest.split_first_chunk::<4>()?;
+        let all: [u8; FRAME_HEAD - 8] = rest.try_into().ok()?;
+        let (first, rest) = rest.split_first_chunk::<8>()?;
+        let (first_at, rest) = rest.split_first_chunk::<8>()?;
+        let (_last_at, rest) = rest.split_first_chunk::<8>()?;
+        let (count, rest) = rest.split_first_chunk::<4>()?;
+        let (unpacked, _) = rest.split_first_chunk::<4>()?;
+        let body = u32::from_le_bytes(*body) as usize;
+        let unpacked = u32::from_le_bytes(*unpacked) as usize;
+        let count = u32::from_le_bytes(*count);
+        // Before the checksum is known to hold, a length must not make us reserve memory.
+        if body > BODY_LIMIT || unpacked > BATCH_LIMIT || count == 0 {
+            return None;
+        }
+        let frame = Frame {
+            first: u64::from_le_bytes(*first),
+            count,
+            len: (FRAME_HEAD + body) as u64,
+            first_at: Timestamp(u64::from_le_bytes(*first_at)),
+            unpacked,
+            rest: all,
+            body: Vec::new(),
+        };
+        Some(Head { body, crc: u32::from_le_bytes(*crc), frame })
+    }
+}
+
+/// The file name of the segment that begins at a position.
+pub(super) fn path_of(dir: &Path, first: u64) -> PathBuf {
+    dir.join(format!("{first:020}.seg"))
+}
+
+/// The first positions of all segments in a directory, ascending; none when it is missing.
+pub(super) fn list(dir: &Path) -> Result<Vec<u64>, SpoolError> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(SpoolError::io("list", dir)(error)),
+    };
+    let mut firsts = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(SpoolError::io("list", dir))?;
+        let name = entry.file_name();
+        let digits = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+        firsts.extend(digits.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}

@@ -1,0 +1,254 @@
+//! The one writer of a spool: gives positions, appends frames, starts new segments and
+//! deletes the oldest.
+//!
+//! After a failed write the file is cut back to its last whole frame, so that a full disk
+//! costs what was printed meanwhile and nothing that was kept before.
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use uuid::Uuid;
+
+use super::batch::BATCH_LIMIT;
+use super::segment::{HEAD, Seal, Segment, list, path_of};
+use super::{Batch, Entry, Key, SpoolError};
+use crate::time::Timestamp;
+
+/// How much a spool keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Past this size a segment is closed and the next begun.
+    pub segment_bytes: u64,
+    /// Past this size of all segments the oldest are deleted (never the one being written).
+    pub retain_bytes: u64,
+    /// Segments last written longer ago than this are deleted by [`Writer::expire`].
+    pub retain_ms: Option<u64>,
+}
+
+impl Default for Options {
+    /// 64 MiB in sixteen segments: a day of a chatty service, and deleting one forgets a
+    /// sixteenth; no limit of age.
+    fn default() -> Self {
+        Options { segment_bytes: 4 << 20, retain_bytes: 64 << 20, retain_ms: None }
+    }
+}
+
+struct Closed {
+    first: u64,
+    len: u64,
+    written: Timestamp,
+}
+
+struct Active {
+    file: File,
+    first: u64,
+    len: u64,
+    written: Timestamp,
+}
+
+/// The writing end of a spool. There must be only one for a directory at any time.
+pub struct Writer {
+    dir: PathBuf,
+    seal: Seal,
+    options: Options,
+    closed: VecDeque<Closed>,
+    /// `None` when the next write must begin a segment.
+    active: Option<Active>,
+    next: u64,
+    batch: Batch,
+}
+
+impl Writer {
+    /// Opens a spool or makes it, and cuts off a torn end.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, read or written, or belongs to another owner.
+    pub fn open(dir: &Path, owner: Uuid, key: Option<&Key>, options: Options) -> Result<Writer, SpoolError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(SpoolError::io("create", dir))?;
+        let mut writer = Writer {
+            dir: dir.to_path_buf(),
+            seal: Seal::new(owner, key),
+            options,
+            closed: VecDeque::new(),
+            active: None,
+            next: 1,
+            batch: Batch::default(),
+        };
+        let mut firsts = list(dir)?;
+        let last = firsts.pop();
+        for first in firsts {
+            let path = path_of(dir, first);
+            let meta = path.metadata().map_err(SpoolError::io("inspect", &path))?;
+            let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            let written = Timestamp(written.map_or(0, |at| at.as_millis() as u64));
+            writer.closed.push_back(Closed { first, len: meta.len(), written });
+        }
+        if let Some(first) = last {
+            writer.next = first;
+            writer.resume(first)?;
+        }
+        Ok(writer)
+    }
+
+    /// Goes on with the newest segment when it is under the same kind of seal.
+    fn resume(&mut self, first: u64) -> Result<(), SpoolError> {
+        let path = path_of(&self.dir, first);
+        let Some(segment) = Segment::open(&path, self.seal.owner)? else { return Ok(()) };
+        let (_, len, end) = segment.index()?;
+        self.next = end.unwrap_or(first);
+        let file = OpenOptions::new().append(true).open(&path).map_err(SpoolError::io("open", &path))?;
+        file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
+        let meta = file.metadata().map_err(SpoolError::io("inspect", &path))?;
+        let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let written = Timestamp(written.map_or(0, |at| at.as_millis() as u64));
+        if segment.encrypted == self.seal.is_encrypted() {
+            self.active = Some(Active { file, first, len, written });
+        } else if end.is_some() {
+            self.closed.push_back(Closed { first, len, written });
+        }
+        Ok(())
+    }
+
+    /// The position that the next record will get.
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
+        self.next + u64::from(self.batch.count())
+    }
+
+    /// Adds a record; it is written once enough have come together, or by [`Writer::flush`].
+    ///
+    /// # Errors
+    /// When writing failed: what was added since the last write is dropped.
+    pub fn append(&mut self, entry: &Entry<'_>) -> Result<(), SpoolError> {
+        self.batch.push(entry);
+        if self.batch.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what was appended.
+    ///
+    /// # Errors
+    /// When writing failed: what was added since the last write is dropped.
+    pub fn flush(&mut self) -> Result<(), SpoolError> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let result = self.write(&batch);
+        batch.clear();
+        self.batch = batch;
+        result
+    }
+
+    /// Writes a batch as one frame, after whatever was appended before.
+    ///
+    /// # Errors
+    /// When writing failed: nothing of the batch is kept, and no position used.
+    pub fn write(&mut self, batch: &Batch) -> Result<(), SpoolError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if batch.size() > BATCH_LIMIT {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
+            return Err(SpoolError::io("write a batch of more than 1 MiB to", &self.dir)(source));
+        }
+        let full = self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes);
+        if full {
+            self.close();
+        }
+        let mut active = match self.active.take() {
+            Some(active) => active,
+            None => self.begin()?,
+        };
+        let mut frame = Vec::with_capacity(batch.size() / 2);
+        self.seal.frame(batch, self.next, &mut frame);
+        match active.file.write_all(&frame) {
+            Ok(()) => {
+                active.len += frame.len() as u64;
+                active.written = batch.times().1;
+                self.next += u64::from(batch.count());
+                self.active = Some(active);
+                Ok(())
+            }
+            Err(error) => {
+                let path = path_of(&self.dir, active.first);
+                // Left without an active segment when even this fails: the next write
+                // then begins a new one, and readers skip the torn frame.
+                if active.file.set_len(active.len).is_ok() {
+                    self.active = Some(active);
+                } else if active.first < self.next {
+                    let Active { first, len, written, .. } = active;
+                    self.closed.push_back(Closed { first, len, written });
+                }
+                Err(SpoolError::io("write", &path)(error))
+            }
+        }
+    }
+
+    /// Deletes segments that are past the age given in the options.
+    ///
+    /// # Errors
+    /// When a file cannot be deleted.
+    pub fn expire(&mut self, now: Timestamp) -> Result<(), SpoolError> {
+        let Some(age) = self.options.retain_ms else { return Ok(()) };
+        let stale = |written: Timestamp| now.since_ms(written) > age;
+        if self.active.as_ref().is_some_and(|active| active.first < self.next && stale(active.written)) {
+            self.close();
+            // An empty segment keeps the count of positions.
+            self.active = Some(self.begin()?);
+        }
+        while self.closed.front().is_some_and(|oldest| stale(oldest.written)) {
+            self.drop_oldest()?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if let Some(Active { first, len, written, .. }) = self.active.take() {
+            self.closed.push_back(Closed { first, len, written });
+        }
+    }
+
+    fn begin(&mut self) -> Result<Active, SpoolError> {
+        let path = path_of(&self.dir, self.next);
+        let mut open = OpenOptions::new();
+        open.append(true).create(true).mode(0o600);
+        let mut file = open.open(&path).map_err(SpoolError::io("create", &path))?;
+        // Something may lie under this name only when it held no whole frame.
+        file.set_len(0).map_err(SpoolError::io("empty", &path))?;
+        if let Err(error) = file.write_all(&self.seal.head()) {
+            let _ = file.set_len(0);
+            return Err(SpoolError::io("write", &path)(error));
+        }
+        let mut kept = self.closed.iter().map(|closed| closed.len).sum::<u64>();
+        let room = self.options.retain_bytes.saturating_sub(self.options.segment_bytes);
+        while kept > room {
+            let Some(oldest) = self.closed.front() else { break };
+            kept -= oldest.len;
+            self.drop_oldest()?;
+        }
+        Ok(Active { file, first: self.next, len: HEAD as u64, written: Timestamp(0) })
+    }
+
+    fn drop_oldest(&mut self) -> Result<(), SpoolError> {
+        let Some(oldest) = self.closed.pop_front() else { return Ok(()) };
+        let path = path_of(&self.dir, oldest.first);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(SpoolError::io("delete", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // Whoever cares whether this works calls flush.
+        let _ = self.flush();
+    }
+}

@@ -1,0 +1,1 @@
+//! Real disks that fail.

@@ -1,0 +1,53 @@
+//! What each command of the command line does.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::{offline, serve};
+use crate::cli::{Program, Reload, Replay, Verdict};
+use crate::config::Config;
+use crate::telemetry;
+
+/// The program, as the command line drives it.
+#[derive(Debug, Default)]
+pub struct Tenantry;
+
+/// This very program's file, so that it can start the keeper.
+fn own_executable() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find the program's own file")
+}
+
+impl Program for Tenantry {
+    fn serve(&self, config: Config, reload: Reload) -> anyhow::Result<()> {
+        telemetry::init(config.log_format, config.log_filter.as_deref())?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let ended = runtime.block_on(serve::serve(config, &reload, own_executable()?));
+        // Work on blocking threads that does not end must not keep the program from ending.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        ended
+    }
+
+    fn keeper(&self, data_dir: &Path) -> anyhow::Result<()> {
+        crate::keeper::run(data_dir).context("the keeper failed")
+    }
+
+    fn stop_all(&self, data_dir: &Path) -> anyhow::Result<()> {
+        offline::stop_all(data_dir)
+    }
+
+    fn replay(&self, replay: &Replay) -> anyhow::Result<()> {
+        offline::replay(replay)
+    }
+
+    fn verify_journal(&self, data_dir: &Path) -> anyhow::Result<Verdict> {
+        offline::verify(data_dir)
+    }
+
+    fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()> {
+        offline::stats(data_dir)
+    }
+}

@@ -1,0 +1,55 @@
+//! `tenantry serve`: starts, says where it is, and obeys signals until one ends it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{App, FirstAdmin};
+use crate::cli::Reload;
+use crate::config::Config;
+
+/// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+pub(super) async fn serve(config: Config, reload: &Reload, executable: PathBuf) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (app, first) = App::start(config, executable).await?;
+    say_ready(&app, first.as_ref())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reconfigure(&app, reload),
+        }
+    }
+    tracing::info!("ending; the instances run on");
+    app.stop().await;
+    Ok(())
+}
+
+fn reconfigure(app: &App, reload: &Reload) {
+    match reload.read() {
+        Ok(config) => {
+            for warning in &config.warnings {
+                tracing::warn!("{warning}");
+            }
+            app.reconfigure(&config);
+            tracing::info!("configuration read again");
+        }
+        Err(errors) => tracing::error!(%errors, "the configuration is refused, the old one kept"),
+    }
+}
+
+/// Standard output is for people and scripts; the log goes to standard error.
+fn say_ready(app: &App, first: Option<&FirstAdmin>) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if let Some(password) = first.and_then(|first| first.password.as_ref()) {
+        writeln!(out, "login: admin")?;
+        writeln!(out, "password (shown only now): {}", password.reveal())?;
+    }
+    writeln!(out, "manager: http://{}", app.manager)?;
+    writeln!(out, "instances: http://{}", app.instances)?;
+    writeln!(out, "ready")?;
+    out.flush()
+}

@@ -1,0 +1,234 @@
+//! Whatever is commanded, in whatever order: the invariants of the World hold, and folding
+//! what was recorded gives the same World.
+
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use support::scenario::Scenario;
+use tenantry::domain::command::{Command, DeploySwitches, StepReport};
+use tenantry::domain::effect::Effect;
+use tenantry_journal::event::deployment::StepKind;
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
+use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::id::TenantId;
+use tenantry_projections::world::World;
+
+/// What may happen next; the numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Move {
+    Create(u8, Option<u16>),
+    Delete(u8),
+    Deploy(u8),
+    Start(u8),
+    Stop(u8),
+    Restart(u8),
+    Spawn(u8),
+    Remove(u8),
+    /// Performs one effect that is due, well or badly.
+    Perform(u8, bool),
+    Exit(u8, i32),
+    Sicken(u8),
+    Wait(u32),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let one = prop_oneof![
+        3 => (any::<u8>(), prop::option::weighted(0.2, 32295..32420_u16)).prop_map(|(n, p)| Move::Create(n, p)),
+        1 => any::<u8>().prop_map(Move::Delete),
+        3 => any::<u8>().prop_map(Move::Deploy),
+        1 => any::<u8>().prop_map(Move::Start),
+        1 => any::<u8>().prop_map(Move::Stop),
+        1 => any::<u8>().prop_map(Move::Restart),
+        2 => any::<u8>().prop_map(Move::Spawn),
+        1 => any::<u8>().prop_map(Move::Remove),
+        20 => (any::<u8>(), prop::bool::weighted(0.85)).prop_map(|(n, well)| Move::Perform(n, well)),
+        2 => (any::<u8>(), 0..3_i32).prop_map(|(n, code)| Move::Exit(n, code)),
+        1 => any::<u8>().prop_map(Move::Sicken),
+        1 => (0..120_000_u32).prop_map(Move::Wait),
+    ];
+    prop::collection::vec(one, 1..200)
+}
+
+fn pick<T: Clone>(n: u8, of: &[T]) -> Option<T> {
+    of.get(usize::from(n) % of.len().max(1)).cloned()
+}
+
+fn tenant(s: &Scenario, n: u8) -> Option<TenantId> {
+    pick(n, &s.world.tenants.iter().map(|tenant| tenant.id).collect::<Vec<_>>())
+}
+
+fn report(well: bool) -> StepReport {
+    if well {
+        StepReport::Done { detail: "done".into(), commit: None }
+    } else {
+        StepReport::Failed { detail: "failed".into() }
+    }
+}
+
+/// What the reactor would submit for an effect, in order.
+fn perform(s: &mut Scenario, effect: Effect, well: bool) {
+    let commands = match effect {
+        Effect::BeginRun(instance_id) => vec![Command::BeginRun { instance_id }],
+        Effect::EnsureRun(instance_id, run_id) if well => vec![
+            Command::RunStarted { instance_id, run_id, pid: 2, start_ticks: 3 },
+            Command::HealthObserved {
+                instance_id,
+                run_id,
+                health: InstanceHealth::Healthy,
+                detail: String::new(),
+            },
+        ],
+        Effect::EnsureRun(instance_id, run_id) => {
+            vec![Command::RunFailed { instance_id, run_id, reason: "no".into() }]
+        }
+        Effect::EndRun(instance_id, run_id) => vec![
+            Command::BeginStop { instance_id, run_id },
+            Command::RunExited { instance_id, run_id, status: ExitStatus::Signal(15), at: s.now },
+        ],
+        Effect::ForgetInstance(instance_id) => vec![Command::InstanceGone { instance_id }],
+        Effect::RunStep(deployment_id, step) => {
+            let mut commands = vec![Command::BeginStep { deployment_id, step }];
+            if step == StepKind::StartServices {
+                commands.push(Command::SwitchServices { deployment_id });
+            }
+            commands.push(Command::FinishStep { deployment_id, step, report: report(well) });
+            commands
+        }
+        Effect::RollBack(deployment_id) => {
+            vec![Command::RolledBack { deployment_id, detail: "back".into() }]
+        }
+        Effect::RemoveTenant(tenant_id) => {
+            let removed = Removal { files: true, nginx: false, services: true };
+            vec![Command::TenantRemoved { tenant_id, removed }]
+        }
+    };
+    for command in commands {
+        s.attempt(&command).expect("what the reactor reports is never refused");
+    }
+}
+
+fn make(s: &mut Scenario, step: &Move) {
+    let command = match *step {
+        Move::Create(n, port) => {
+            let Command::CreateTenant(mut create) = s.create(&format!("t{}", n % 14)) else {
+                unreachable!("it creates")
+            };
+            create.frontend_port = port;
+            Some(Command::CreateTenant(create))
+        }
+        Move::Delete(n) => tenant(s, n).map(|tenant_id| Command::DeleteTenant {
+            tenant_id,
+            remove: Removal { files: n % 2 == 0, nginx: true, services: true },
+        }),
+        Move::Deploy(n) => tenant(s, n).map(|tenant_id| Command::DeployTenant {
+            tenant_id,
+            switches: DeploySwitches { skip_services: n % 7 == 0, ..DeploySwitches::default() },
+        }),
+        Move::Start(n) => tenant(s, n).map(|tenant_id| Command::StartTenant { tenant_id }),
+        Move::Stop(n) => tenant(s, n).map(|tenant_id| Command::StopTenant { tenant_id }),
+        Move::Restart(n) => tenant(s, n).map(|tenant_id| Command::RestartTenant { tenant_id }),
+        Move::Spawn(n) => {
+            Some(s.spawn(&format!("{}:i{}", ["api", "never", "on-failure"][usize::from(n % 3)], n % 9)))
+        }
+        Move::Remove(n) => {
+            let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
+            pick(n, &keys).map(|key| Command::RemoveInstance { key })
+        }
+        Move::Perform(n, well) => {
+            if let Some(effect) = pick(n, &s.effects()) {
+                perform(s, effect, well);
+            }
+            None
+        }
+        Move::Exit(n, code) => {
+            let runs: Vec<_> =
+                s.world.instances.iter().filter_map(|i| i.run.as_ref().map(|run| (i.id, run.id))).collect();
+            let (status, at) = (ExitStatus::Code(code), s.now);
+            pick(n, &runs).map(|(instance_id, run_id)| Command::RunExited { instance_id, run_id, status, at })
+        }
+        Move::Sicken(n) => {
+            let runs: Vec<_> =
+                s.world.instances.iter().filter_map(|i| i.run.as_ref().map(|run| (i.id, run.id))).collect();
+            let (health, detail) = (InstanceHealth::Unhealthy, "HTTP 500".to_owned());
+            pick(n, &runs).map(|(instance_id, run_id)| Command::HealthObserved {
+                instance_id,
+                run_id,
+                health,
+                detail,
+            })
+        }
+        Move::Wait(ms) => {
+            s.now = s.now.plus_ms(u64::from(ms));
+            None
+        }
+    };
+    if let Some(command) = command {
+        // A refusal is as good an answer as any; what it must not do is record something.
+        let before = s.world.clone();
+        if s.attempt(&command).is_err() {
+            assert_eq!(s.world, before, "a refused command changed the World");
+        }
+    }
+}
+
+/// Every port has one holder, every name one instance, every deployment that runs a tenant.
+fn check(world: &World) {
+    let mut holders: BTreeMap<u16, TenantId> = BTreeMap::new();
+    for held in world.ports.held() {
+        for port in [held.ports.frontend, held.ports.backend] {
+            assert_eq!(holders.insert(port, held.tenant_id), None, "port {port} has two holders");
+        }
+        assert!(world.tenants.get(held.tenant_id).is_some(), "a pair is held by nobody");
+    }
+    for tenant in world.tenants.iter() {
+        let ports = tenant.ports.expect("every tenant has ports");
+        assert_eq!(world.ports.holder(ports.frontend), Some(tenant.id));
+        assert_eq!(world.ports.holder(ports.backend), Some(tenant.id));
+        let running = world.deployments.of(tenant.id).filter(|deployment| !deployment.is_over()).count();
+        assert!(running <= 1, "two deployments of one tenant at once");
+    }
+    let names: BTreeSet<_> = world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
+    assert_eq!(names.len(), world.instances.len(), "two instances of one name");
+    let mut rebuilt = world.clone();
+    rebuilt.reindex();
+    assert_eq!(&rebuilt, world, "an index differs from what it is rebuilt to");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_and_the_fold_is_the_same(moves in moves()) {
+        let mut s = Scenario::new();
+        for step in &moves {
+            make(&mut s, step);
+            check(&s.world);
+        }
+        let mut folded = World::default();
+        for recorded in &s.recorded {
+            folded.evolve(recorded);
+        }
+        prop_assert_eq!(&folded, &s.world);
+    }
+
+    #[test]
+    fn everything_settles_when_every_effect_succeeds(moves in moves()) {
+        let mut s = Scenario::new();
+        for step in &moves {
+            make(&mut s, step);
+        }
+        // Each pass brings each instance and deployment at least one step further; a
+        // deployment has six steps and may wait for two instances.
+        for _ in 0..64 {
+            s.now = s.now.plus_ms(60_000);
+            for effect in s.effects() {
+                perform(&mut s, effect, true);
+            }
+        }
+        prop_assert_eq!(s.effects(), vec![]);
+    }
+}

@@ -1,0 +1,414 @@
+//! The rules, as given / when / then: which events a command causes, and what it is refused for.
+
+#![allow(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use support::scenario::{Scenario, policy};
+use tenantry::domain::command::{Command, DeploySwitches, StepReport, TenantChanges};
+use tenantry::domain::effect::Effect;
+use tenantry::domain::rejection::Reason;
+use tenantry_journal::event::deployment::StepKind;
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
+use tenantry_journal::event::tenant::Removal;
+use tenantry_projections::world::instances::{Desired, Phase};
+use tenantry_projections::world::tenants::TenantStatus;
+
+const ALL: Removal = Removal { files: true, nginx: true, services: true };
+
+fn done() -> StepReport {
+    StepReport::Done { detail: "done".into(), commit: None }
+}
+
+#[test]
+fn a_new_tenant_gets_the_lowest_free_pair_of_ports() {
+    let mut s = Scenario::new();
+    s.when(s.create("smith")).then(&["tenant.created", "port.allocated"]);
+    s.when(s.create("jones")).then(&["tenant.created", "port.allocated"]);
+    let ports: Vec<u16> = s.world.ports.held().map(|held| held.ports.frontend).collect();
+    assert_eq!(ports, [32300, 32310]);
+}
+
+#[test]
+fn a_pair_that_something_listens_on_is_not_given_out() {
+    let mut s = Scenario::new();
+    s.listening = Arc::new(BTreeSet::from([32301]));
+    s.when(s.create("smith")).then(&["tenant.created", "port.allocated"]);
+    assert_eq!(s.world.ports.held().next().map(|held| held.ports.frontend), Some(32310));
+}
+
+#[test]
+fn a_released_pair_is_given_out_last() {
+    let mut s = Scenario::new();
+    let smith = s.tenant("smith");
+    s.when(Command::DeleteTenant { tenant_id: smith, remove: ALL }).then(&["tenant.deletion_requested"]);
+    s.when(Command::TenantRemoved { tenant_id: smith, removed: ALL })
+        .then(&["port.released", "tenant.deleted"]);
+    for slug in ["a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        s.tenant(slug);
+        assert!(s.world.ports.held().all(|held| held.ports.frontend != 32300), "reused for {slug}");
+    }
+    s.tenant("last");
+    assert!(s.world.ports.held().any(|held| held.ports.frontend == 32300));
+    s.when(s.create("more")).rejected(Reason::Conflict, "no_ports_left");
+}
+
+#[test]
+fn refuses_what_is_taken_or_out_of_range() {
+    let mut s = Scenario::new();
+    s.tenant("smith");
+    s.when(s.create("smith")).rejected(Reason::Conflict, "slug_taken");
+    let with = |change: &dyn Fn(&mut tenantry::domain::command::CreateTenant)| {
+        let Command::CreateTenant(mut create) = s.create("jones") else { unreachable!("it is a create") };
+        change(&mut create);
+        Command::CreateTenant(create)
+    };
+    let cases = [
+        (with(&|c| c.domain = "smith.example.com".parse().unwrap()), Reason::Conflict, "domain_taken"),
+        (with(&|c| c.domain = "smithapi.example.com".parse().unwrap()), Reason::Conflict, "domain_taken"),
+        (with(&|c| c.api_domain = Some(c.domain.clone())), Reason::Invalid, "invalid_domain"),
+        (with(&|c| c.frontend_port = Some(32300)), Reason::Conflict, "port_taken"),
+        (with(&|c| c.backend_port = Some(32301)), Reason::Conflict, "port_taken"),
+        (with(&|c| c.frontend_port = Some(80)), Reason::Invalid, "invalid_port"),
+        (
+            with(&|c| {
+                c.frontend_port = Some(40_000);
+                c.backend_port = Some(40_000);
+            }),
+            Reason::Invalid,
+            "invalid_port",
+        ),
+        (with(&|c| c.name = "a\u{0}b".into()), Reason::Invalid, "invalid_field"),
+        (with(&|c| c.name = " ".into()), Reason::Invalid, "invalid_field"),
+        (with(&|c| c.notes = Some("\u{1b}[2J".into())), Reason::Invalid, "invalid_field"),
+        (with(&|c| c.github_repo = Some("--upload-pack=id".into())), Reason::Invalid, "invalid_repository"),
+    ];
+    for (command, reason, code) in cases {
+        s.when(command).rejected(reason, code);
+    }
+}
+
+#[test]
+fn ports_outside_the_grid_are_allowed_when_free() {
+    let mut s = Scenario::new();
+    let Command::CreateTenant(mut create) = s.create("smith") else { unreachable!("it is a create") };
+    create.frontend_port = Some(40_000);
+    s.when(Command::CreateTenant(create)).then(&["tenant.created", "port.allocated"]);
+    let ports = s.world.ports.held().next().map(|held| (held.ports.frontend, held.ports.backend));
+    assert_eq!(ports, Some((40_000, 40_001)));
+}
+
+#[test]
+fn an_update_names_what_changed_and_nothing_else_records_nothing() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let changes = TenantChanges { notes: Some(Some("new".into())), ..TenantChanges::default() };
+    s.when(Command::UpdateTenant { tenant_id: id, changes: changes.clone() }).then(&["tenant.updated"]);
+    s.when(Command::UpdateTenant { tenant_id: id, changes }).then(&[]);
+    let changes = TenantChanges { domain: Some("moved.example.com".parse().unwrap()), ..Default::default() };
+    s.when(Command::UpdateTenant { tenant_id: id, changes }).then(&["tenant.updated"]);
+    assert_eq!(s.world.tenants.by_domain(&"moved.example.com".parse().unwrap()), Some(id));
+    assert_eq!(s.world.tenants.by_domain(&"smith.example.com".parse().unwrap()), None);
+}
+
+#[test]
+fn a_deployment_goes_step_by_step_and_skips_what_is_off() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let deployment_id = s.deploy(id);
+    s.when(Command::DeployTenant { tenant_id: id, switches: DeploySwitches::default() })
+        .rejected(Reason::Conflict, "deployment_running");
+    assert_eq!(s.effects(), [Effect::RunStep(deployment_id, StepKind::CopyFiles)]);
+
+    let step = StepKind::InitializeDatabase;
+    s.when(Command::BeginStep { deployment_id, step }).then(&[]);
+    s.step(deployment_id, StepKind::CopyFiles, &["deployment.step_finished"]);
+    s.step(deployment_id, StepKind::InitializeDatabase, &["deployment.step_finished"]);
+    s.step(
+        deployment_id,
+        StepKind::CreateServices,
+        &[
+            "instance.spawned",
+            "instance.spawned",
+            "deployment.step_finished",
+            "deployment.step_finished",
+            "deployment.step_finished",
+        ],
+    );
+    let step = StepKind::StartServices;
+    assert_eq!(s.effects(), [Effect::RunStep(deployment_id, step)]);
+    s.when(Command::BeginStep { deployment_id, step }).then(&["deployment.step_started"]);
+    let switched = ["instance.respecified", "instance.start_requested"].repeat(2);
+    s.when(Command::SwitchServices { deployment_id }).then(&switched);
+    s.when(Command::SwitchServices { deployment_id }).then(&[]);
+    s.bring_up("frontend:smith");
+    s.bring_up("backend:smith");
+    s.when(Command::FinishStep { deployment_id, step, report: done() }).then(&[
+        "deployment.release_activated",
+        "deployment.step_finished",
+        "deployment.finished",
+    ]);
+    let tenant = s.world.tenants.get(id).unwrap();
+    assert_eq!(s.world.tenant_status(tenant), TenantStatus::Running);
+    assert_eq!(tenant.release, Some(1));
+    assert_eq!(s.effects(), []);
+}
+
+#[test]
+fn a_step_that_was_started_is_done_again_after_a_crash() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let deployment_id = s.deploy(id);
+    let step = StepKind::CopyFiles;
+    s.when(Command::BeginStep { deployment_id, step }).then(&["deployment.step_started"]);
+    assert_eq!(s.effects(), [Effect::RunStep(deployment_id, step)]);
+    s.when(Command::BeginStep { deployment_id, step }).then(&["deployment.step_started"]);
+    s.when(Command::FinishStep { deployment_id, step, report: done() }).then(&["deployment.step_finished"]);
+    s.when(Command::FinishStep { deployment_id, step, report: done() }).then(&[]);
+}
+
+#[test]
+fn a_failed_copy_ends_the_deployment_and_touches_nothing_that_serves() {
+    let mut s = Scenario::new();
+    let id = s.deployed("smith");
+    let before = s.world.clone();
+    let deployment_id = s.deploy(id);
+    let step = StepKind::CopyFiles;
+    s.when(Command::BeginStep { deployment_id, step }).then(&["deployment.step_started"]);
+    let report = StepReport::Failed { detail: "no such repository".into() };
+    s.when(Command::FinishStep { deployment_id, step, report })
+        .then(&["deployment.step_finished", "deployment.finished"]);
+    assert_eq!(s.world.instances, before.instances);
+    assert_eq!(s.world.tenant_status(s.world.tenants.get(id).unwrap()), TenantStatus::Running);
+}
+
+#[test]
+fn a_release_that_stays_unhealthy_gives_way_to_the_one_before() {
+    let mut s = Scenario::new();
+    let id = s.deployed("smith");
+    let deployment_id = s.deploy(id);
+    for step in [StepKind::CopyFiles, StepKind::InitializeDatabase] {
+        s.step(deployment_id, step, &["deployment.step_finished"]);
+    }
+    s.step(deployment_id, StepKind::CreateServices, &["deployment.step_finished"; 3]);
+    let step = StepKind::StartServices;
+    s.when(Command::BeginStep { deployment_id, step }).then(&["deployment.step_started"]);
+    s.when(Command::SwitchServices { deployment_id })
+        .then(&["instance.respecified", "instance.restart_requested"].repeat(2));
+    let workdir = |s: &Scenario| s.instance("backend:smith").spec.open().unwrap().args.join(" ");
+    assert!(workdir(&s).contains("releases/2/"));
+    let report = StepReport::Failed { detail: "never healthy".into() };
+    s.when(Command::FinishStep { deployment_id, step, report }).then(&["deployment.step_finished"]);
+    assert!(s.effects().contains(&Effect::RollBack(deployment_id)));
+    s.when(Command::RolledBack { deployment_id, detail: "release 1 again".into() }).then(&[
+        "instance.respecified",
+        "instance.restart_requested",
+        "instance.respecified",
+        "instance.restart_requested",
+        "deployment.step_rolled_back",
+        "deployment.finished",
+    ]);
+    assert!(workdir(&s).contains("releases/1/"));
+    assert_eq!(s.world.tenants.get(id).unwrap().release, Some(1));
+}
+
+#[test]
+fn start_before_any_deployment_is_a_conflict() {
+    let mut s = Scenario::new();
+    let tenant_id = s.tenant("smith");
+    s.when(Command::StartTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
+    s.when(Command::StopTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
+    s.when(Command::RestartTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
+}
+
+#[test]
+fn deletion_waits_for_the_processes_and_then_gives_the_ports_back() {
+    let mut s = Scenario::new();
+    let tenant_id = s.deployed("smith");
+    s.when(Command::DeleteTenant { tenant_id, remove: ALL }).then(&[
+        "tenant.deletion_requested",
+        "instance.removal_requested",
+        "instance.removal_requested",
+    ]);
+    s.when(Command::DeleteTenant { tenant_id, remove: ALL }).rejected(Reason::Conflict, "tenant_deleting");
+    s.when(Command::TenantRemoved { tenant_id, removed: ALL }).then(&[]);
+    assert!(!s.effects().contains(&Effect::RemoveTenant(tenant_id)));
+    for name in ["frontend:smith", "backend:smith"] {
+        let instance_id = s.instance(name).id;
+        s.exit(name, ExitStatus::Signal(15), &["instance.exited"]);
+        s.when(Command::InstanceGone { instance_id }).then(&["instance.removed"]);
+    }
+    assert_eq!(s.effects(), [Effect::RemoveTenant(tenant_id)]);
+    s.when(Command::TenantRemoved { tenant_id, removed: ALL }).then(&["port.released", "tenant.deleted"]);
+    assert!(s.world.tenants.is_empty());
+    assert_eq!(s.effects(), []);
+}
+
+#[test]
+fn an_instance_is_spawned_once() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:user123");
+    s.when(spawn.clone()).then(&["instance.spawned", "instance.start_requested"]);
+    s.when(spawn.clone()).rejected(Reason::Conflict, "instance_exists");
+    s.bring_up("api:user123");
+    s.when(spawn).rejected(Reason::Conflict, "instance_exists");
+    s.when(s.spawn("nothing:x")).rejected(Reason::NotFound, "service_not_found");
+    let Command::SpawnInstance { key, listening, .. } = s.spawn("api:b") else { unreachable!("it spawns") };
+    let env = BTreeMap::from([("A=B".to_owned(), tenantry_journal::sealed::Secret::new(String::new()))]);
+    s.when(Command::SpawnInstance { key, env, listening }).rejected(Reason::Invalid, "invalid_env");
+}
+
+#[test]
+fn a_crash_is_restarted_with_a_growing_wait_that_a_stable_run_forgets() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    let mut waits = Vec::new();
+    for _ in 0..3 {
+        s.bring_up("api:a");
+        s.exit("api:a", ExitStatus::Code(1), &["instance.exited", "instance.restart_scheduled"]);
+        let not_before = s.instance("api:a").not_before.unwrap();
+        waits.push(not_before.since_ms(s.now));
+        let instance_id = s.instance("api:a").id;
+        s.when(Command::BeginRun { instance_id }).then(&[]);
+        s.now = not_before;
+    }
+    assert_eq!(waits, [500, 1000, 2000]);
+    assert_eq!(s.instance("api:a").restart_count, 3);
+    s.bring_up("api:a");
+    s.now = s.now.plus_ms(policy().backoff.stable_ms);
+    s.exit("api:a", ExitStatus::Code(1), &["instance.exited", "instance.restart_scheduled"]);
+    assert_eq!(s.instance("api:a").not_before.unwrap().since_ms(s.now), 500);
+}
+
+#[test]
+fn a_restart_that_a_person_asked_for_is_at_once_and_not_counted() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let key = "api:a".parse().unwrap();
+    s.when(Command::RestartInstance { key }).then(&["instance.restart_requested"]);
+    let (id, run) = s.run("api:a");
+    assert_eq!(s.effects(), [Effect::EndRun(id, run)]);
+    s.exit("api:a", ExitStatus::Signal(15), &["instance.exited"]);
+    assert_eq!(s.effects(), [Effect::BeginRun(id)]);
+    assert_eq!(s.instance("api:a").restart_count, 0);
+}
+
+#[test]
+fn policies_say_what_follows_an_exit() {
+    for (policy, status, then, phase) in [
+        ("never", ExitStatus::Code(0), "instance.ended", Phase::Idle),
+        ("never", ExitStatus::Code(3), "instance.ended", Phase::Failed),
+        ("on-failure", ExitStatus::Code(0), "instance.ended", Phase::Idle),
+        ("on-failure", ExitStatus::Signal(9), "instance.restart_scheduled", Phase::Backoff),
+        ("always", ExitStatus::Code(0), "instance.restart_scheduled", Phase::Backoff),
+    ] {
+        let mut s = Scenario::new();
+        let name = format!("{policy}:a");
+        let spawn = s.spawn(&name);
+        s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+        s.bring_up(&name);
+        s.exit(&name, status, &["instance.exited", then]);
+        assert_eq!(s.instance(&name).phase, phase, "{policy} after {status:?}");
+    }
+}
+
+#[test]
+fn an_instance_that_turns_unhealthy_is_replaced_and_counted_once() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let (instance_id, run_id) = s.run("api:a");
+    let observed =
+        |health| Command::HealthObserved { instance_id, run_id, health, detail: "HTTP 500".into() };
+    s.when(observed(InstanceHealth::Unhealthy))
+        .then(&["instance.health_changed", "instance.restart_requested"]);
+    s.when(observed(InstanceHealth::Unhealthy)).then(&[]);
+    assert_eq!(s.effects(), [Effect::EndRun(instance_id, run_id)]);
+    s.when(Command::BeginStop { instance_id, run_id }).then(&["instance.stopping"]);
+    s.exit("api:a", ExitStatus::Signal(15), &["instance.exited", "instance.restart_scheduled"]);
+    assert_eq!(s.instance("api:a").restart_count, 1);
+}
+
+#[test]
+fn a_start_that_never_gets_healthy_is_ended_and_tried_again() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    let instance_id = s.instance("api:a").id;
+    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    let (_, run_id) = s.run("api:a");
+    let (pid, start_ticks) = (7, 7);
+    s.when(Command::RunStarted { instance_id, run_id, pid, start_ticks }).then(&["instance.started"]);
+    let (health, detail) = (InstanceHealth::Unhealthy, "not healthy within 30 s".into());
+    s.when(Command::HealthObserved { instance_id, run_id, health, detail })
+        .then(&["instance.health_changed"]);
+    assert_eq!(s.effects(), [Effect::EndRun(instance_id, run_id)]);
+    s.when(Command::BeginStop { instance_id, run_id }).then(&["instance.stopping"]);
+    s.exit("api:a", ExitStatus::Code(0), &["instance.exited", "instance.restart_scheduled"]);
+}
+
+#[test]
+fn reports_about_an_earlier_run_change_nothing() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let (instance_id, old) = s.run("api:a");
+    s.exit("api:a", ExitStatus::Code(1), &["instance.exited", "instance.restart_scheduled"]);
+    s.now = s.now.plus_ms(1000);
+    s.bring_up("api:a");
+    let before = s.world.clone();
+    let (status, at) = (ExitStatus::Code(1), s.now);
+    s.when(Command::RunExited { instance_id, run_id: old, status, at }).then(&[]);
+    s.when(Command::RunFailed { instance_id, run_id: old, reason: String::new() }).then(&[]);
+    s.when(Command::RunStarted { instance_id, run_id: old, pid: 1, start_ticks: 1 }).then(&[]);
+    s.when(Command::BeginStop { instance_id, run_id: old }).then(&[]);
+    assert_eq!(s.world, before);
+}
+
+#[test]
+fn a_stopped_instance_stays_stopped_until_somebody_asks() {
+    let mut s = Scenario::new();
+    let tenant_id = s.deployed("smith");
+    s.when(Command::StopTenant { tenant_id }).then(&["instance.stop_requested"; 2]);
+    for name in ["frontend:smith", "backend:smith"] {
+        s.exit(name, ExitStatus::Signal(15), &["instance.exited"]);
+        let instance_id = s.instance(name).id;
+        s.when(Command::BeginRun { instance_id }).then(&[]);
+        assert_eq!(s.instance(name).desired, Desired::Stopped);
+    }
+    assert_eq!(s.effects(), []);
+    assert_eq!(s.world.tenant_status(s.world.tenants.get(tenant_id).unwrap()), TenantStatus::Stopped);
+    s.when(Command::StartTenant { tenant_id }).then(&["instance.start_requested"; 2]);
+    assert_eq!(s.effects().len(), 2);
+}
+
+#[test]
+fn a_process_that_cannot_be_made_is_tried_again_with_a_wait() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn.clone()).then(&["instance.spawned", "instance.start_requested"]);
+    let instance_id = s.instance("api:a").id;
+    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    let (_, run_id) = s.run("api:a");
+    s.when(Command::RunFailed { instance_id, run_id, reason: "No such file or directory".into() })
+        .then(&["instance.start_failed", "instance.restart_scheduled"]);
+    assert_eq!(s.instance("api:a").phase, Phase::Backoff);
+    s.when(spawn).then(&["instance.respecified", "instance.start_requested"]);
+    assert_eq!(s.effects(), [Effect::BeginRun(instance_id)]);
+}
+
+#[test]
+fn an_instance_of_a_tenant_is_not_removed_behind_its_back() {
+    let mut s = Scenario::new();
+    s.deployed("smith");
+    let key = "backend:smith".parse().unwrap();
+    s.when(Command::RemoveInstance { key }).rejected(Reason::Conflict, "instance_of_tenant");
+}
