@@ -20,5 +20,7 @@ pub mod origin;
 pub mod router;
 pub mod state;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod write;
 pub mod ws;

@@ -1,8 +1,8 @@
 //! When each API token was shown last. Observation, not fact: it is lost with the process.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use tenantry_journal::id::TokenId;
 use tenantry_journal::recorded::Actor;

@@ -10,6 +10,8 @@ mod list;
 pub mod rendered;
 mod sse;
 mod subscription;
+#[cfg(test)]
+mod tests;
 mod ws;
 
 use tenantry_journal::event::access::Scope as Reach;

@@ -9,6 +9,8 @@ mod remove;
 mod restart;
 mod spawn;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod view;
 

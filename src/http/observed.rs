@@ -51,12 +51,8 @@ pub trait Outputs: Send + Sync + 'static {
     ///
     /// # Errors
     /// When its output cannot be read.
-    fn newest(
-        &self,
-        instance: InstanceId,
-        max: usize,
-        before: Option<u64>,
-    ) -> Result<Vec<Line>, OutputError>;
+    fn newest(&self, instance: InstanceId, max: usize, before: Option<u64>)
+    -> Result<Vec<Line>, OutputError>;
 
     /// The lines of an instance after a position (0: from its first on), or those that it
     /// prints from now on. Never ends by itself; a slow reader is served from what is kept.

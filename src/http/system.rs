@@ -82,3 +82,52 @@ async fn page() -> Response {
     let policy: (HeaderName, &str) = (header::CONTENT_SECURITY_POLICY, POLICY);
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+
+    use super::super::testing::{Answer, TestApi};
+    use crate::domain::command::Command;
+
+    async fn anonymous(api: &TestApi, path: &str) -> Answer {
+        let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty());
+        api.send(request.unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_is_told_whether_it_runs() {
+        let api = TestApi::start().await;
+        let health = anonymous(&api, "/health").await.expect(200);
+        assert_eq!(health, serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}));
+        let page = anonymous(&api, "/").await;
+        assert_eq!((page.status, page.text.contains("Tenantry")), (200, true));
+        assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_while_a_keeper_answers_and_says_why_not() {
+        let api = TestApi::start().await;
+        let not_ready = anonymous(&api, "/ready").await.expect(503);
+        assert_eq!(not_ready["reasons"][0], "the keeper of the processes does not answer");
+        api.tell(Command::NoteKeeper { pid: 1, start_ticks: 1 }).await;
+        anonymous(&api, "/ready").await.expect(200);
+        api.app.shutdown.cancel();
+        anonymous(&api, "/ready").await.expect(503);
+    }
+
+    #[tokio::test]
+    async fn metrics_need_no_credential_and_name_no_instance() {
+        let api = TestApi::start().await;
+        api.post("/api/instances", serde_json::json!({"service": "api", "id": "secret-name"}))
+            .await
+            .expect(201);
+        let metrics = anonymous(&api, "/metrics").await;
+        assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        assert!(metrics.text.contains("tenement_instances{status=\"running\"} 1\n"), "{}", metrics.text);
+        let route = "listener=\"instances\",method=\"POST\",route=\"/api/instances\",status=\"2xx\"} 1";
+        assert!(metrics.text.contains(route), "{}", metrics.text);
+        assert!(!metrics.text.contains("secret-name"));
+    }
+}

@@ -43,11 +43,9 @@ impl Range {
     /// (Descending with both in ascending order is taken as the range that they enclose.)
     fn new(from: Option<Seq>, to: Option<Seq>, order: Order, head: Seq) -> Range {
         match order {
-            Order::Asc => Range {
-                from: from.unwrap_or(Seq(1)).max(Seq(1)),
-                to: to.unwrap_or(head).min(head),
-                order,
-            },
+            Order::Asc => {
+                Range { from: from.unwrap_or(Seq(1)).max(Seq(1)), to: to.unwrap_or(head).min(head), order }
+            }
             Order::Desc => {
                 let (from, to) = match (from, to) {
                     (Some(low), Some(high)) if low < high => (Some(high), Some(low)),
@@ -68,14 +66,8 @@ pub(super) async fn list(
     let mut filter = params.filter(app.now())?;
     let head = scope.as_of.unwrap_or(scope.world.seq);
     let range = Range::new(params.from_seq, filter.to_seq.take(), params.order.unwrap_or_default(), head);
-    let search = Search {
-        engine: app.engine.clone(),
-        names: app.engine.world(),
-        scope,
-        filter,
-        range,
-        limit,
-    };
+    let search =
+        Search { engine: app.engine.clone(), names: app.engine.world(), scope, filter, range, limit };
     let body = tokio::task::spawn_blocking(move || search.run(head))
         .await
         .map_err(|_| ApiError::internal())?

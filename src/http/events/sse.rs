@@ -65,7 +65,7 @@ fn events(
         let _counted = Counted::new(&app);
         let ended = {
             let (app, scope) = (app.clone(), scope.clone());
-            async move { scope.ended(&app).await }
+            async move { scope.ended(&app, &mut Scope::looks()).await }
         };
         tokio::pin!(ended);
         loop {

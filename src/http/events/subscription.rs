@@ -19,28 +19,21 @@ use super::rendered::Json;
 use crate::auth::principal::Principal;
 use crate::http::state::AppState;
 
-/// What a subscription hands over next.
-pub(super) enum Step {
-    /// Some events in a row; ask [`Subscription::shows`] which of them are wanted.
-    Events(Slice),
-    /// Nothing that comes can match any more.
-    Past,
-}
-
 /// One subscriber's place in the feed.
 pub(super) struct Subscription {
     slices: BoxStream<'static, Result<Slice, ScanError>>,
     filter: EventFilter,
-    /// Set while "caught up" was not told yet.
-    pub(super) catching_up: bool,
+    /// The position at which to tell that it has caught up, until that was told.
+    pub(super) catching_up: Option<Seq>,
 }
 
 impl Subscription {
-    /// From a position on, or (without one) what comes after `head`.
+    /// From a position on, or (without one) what comes after `head`. It has caught up when it
+    /// has passed `head`: whatever comes after that came after it asked.
     pub(super) fn new(app: &AppState, from: Option<Seq>, filter: EventFilter, head: Seq) -> Subscription {
         let first = from.unwrap_or(head.next());
         let slices = app.engine.feed().follow(first).boxed();
-        Subscription { slices, filter, catching_up: from.is_some() }
+        Subscription { slices, filter, catching_up: from.map(|_| head) }
     }
 
     /// The event as JSON, if this subscriber wants it and may see it.

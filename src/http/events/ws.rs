@@ -37,7 +37,7 @@ enum Asked {
         sub: Option<String>,
         from_seq: Option<Seq>,
         #[serde(default)]
-        filter: Said,
+        filter: Box<Said>,
     },
     Unsubscribe {
         sub: Option<String>,
@@ -118,7 +118,7 @@ impl Client {
 
     async fn hear(&mut self, text: &str) -> Result<(), Close> {
         match parse_json(text.as_bytes()) {
-            Ok(Asked::Subscribe { sub, from_seq, filter }) => self.subscribe(sub, from_seq, filter).await,
+            Ok(Asked::Subscribe { sub, from_seq, filter }) => self.subscribe(sub, from_seq, *filter).await,
             Ok(Asked::Unsubscribe { sub }) => {
                 if self.subscriptions.remove(&sub).is_none() {
                     return self.refuse("not_subscribed", "There is no such subscription.", &sub).await;
@@ -150,8 +150,8 @@ impl Client {
         let head = self.app.engine.feed().head();
         let mut subscription = Subscription::new(&self.app, from_seq, filter, head);
         self.session.send(&Told::Subscribed { head_seq: head, sub: sub.as_deref() }).await?;
-        if subscription.catching_up && from_seq.is_some_and(|from| from > head) {
-            subscription.catching_up = false;
+        if from_seq.is_some_and(|from| from > head) {
+            subscription.catching_up = None;
             self.session.send(&Told::CaughtUp { seq: head, sub: sub.as_deref() }).await?;
         }
         self.subscriptions.insert(sub, subscription);
@@ -164,14 +164,11 @@ impl Client {
             let Some(subscription) = find(&mut self.subscriptions, &sub) else { return Ok(()) };
             let is_past = subscription.is_past(recorded);
             let json = subscription.shows(&self.app, &self.session.scope.principal, recorded, &world);
-            // Told when the position that was the head a moment ago is reached: what came
-            // since is live already.
-            let caught_up =
-                (is_past || recorded.seq >= world.seq) && std::mem::take(&mut subscription.catching_up);
+            let caught_up = subscription.catching_up.take_if(|head| is_past || recorded.seq >= *head);
             if let Some(json) = json {
                 self.session.send_text(frame(&json, sub.as_deref())).await?;
             }
-            if caught_up {
+            if caught_up.is_some() {
                 self.session.send(&Told::CaughtUp { seq: recorded.seq, sub: sub.as_deref() }).await?;
             }
             if is_past {
@@ -187,10 +184,7 @@ impl Client {
     }
 }
 
-fn find<'a>(
-    subscriptions: &'a mut StreamMap<Sub, Subscription>,
-    sub: &Sub,
-) -> Option<&'a mut Subscription> {
+fn find<'a>(subscriptions: &'a mut StreamMap<Sub, Subscription>, sub: &Sub) -> Option<&'a mut Subscription> {
     subscriptions.iter_mut().find(|(name, _)| name == sub).map(|(_, subscription)| subscription)
 }
 

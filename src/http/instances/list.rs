@@ -39,9 +39,10 @@ pub(super) async fn list(State(app): State<AppState>, scope: Scope, Query(filter
     let status = filter.status.as_deref().map(parse_status).transpose()?;
     let wanted = |instance: &Instance| {
         scope.principal.reaches_instance(&scope.world, instance.id)
-            && filter.service.as_ref().is_none_or(|service| {
-                instance.name.open().is_some_and(|name| name.service == *service)
-            })
+            && filter
+                .service
+                .as_ref()
+                .is_none_or(|service| instance.name.open().is_some_and(|name| name.service == *service))
             && status.is_none_or(|status| Status::of(instance) == status)
             && filter.health.is_none_or(|health| instance.health == health)
     };

@@ -112,7 +112,8 @@ fn compile(pattern: &str) -> Result<regex::Regex, ApiError> {
     RegexBuilder::new(pattern).size_limit(PATTERN_MEMORY).build().map_err(|error| {
         let reason = error.to_string();
         let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        ApiError::bad_request(format!("grep is not a regular expression: {reason}.")).coded("invalid_parameter")
+        ApiError::bad_request(format!("grep is not a regular expression: {reason}."))
+            .coded("invalid_parameter")
     })
 }
 
@@ -199,12 +200,7 @@ async fn read(
     }
 }
 
-fn follow(
-    app: AppState,
-    wanted: Wanted,
-    params: &Params,
-    upgrade: Result<Upgrade, Response>,
-) -> Answer {
+fn follow(app: AppState, wanted: Wanted, params: &Params, upgrade: Result<Upgrade, Response>) -> Answer {
     let filter = line_filter(params.level, params.grep.as_deref())?;
     match upgrade {
         Ok(upgrade) => Ok(tail::run(upgrade, app, wanted, filter)),
@@ -223,7 +219,9 @@ mod tests {
             Wanted::new(service.map(|s| s.parse().unwrap()), instance.map(str::to_owned)).takes(&key)
         };
         assert!(takes(None, None) && takes(Some("api"), Some("user1")) && takes(None, Some("api:user1")));
-        assert!(!takes(Some("worker"), None) && !takes(None, Some("worker:user1")) && !takes(None, Some("user")));
+        assert!(
+            !takes(Some("worker"), None) && !takes(None, Some("worker:user1")) && !takes(None, Some("user"))
+        );
     }
 
     #[test]

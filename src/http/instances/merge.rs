@@ -166,7 +166,12 @@ mod tests {
         fn count(&self, instance: InstanceId) -> Result<u64, OutputError> {
             Ok(LAST / step(instance))
         }
-        fn newest(&self, instance: InstanceId, max: usize, before: Option<u64>) -> Result<Vec<Line>, OutputError> {
+        fn newest(
+            &self,
+            instance: InstanceId,
+            max: usize,
+            before: Option<u64>,
+        ) -> Result<Vec<Line>, OutputError> {
             let last = before.map_or(self.count(instance)?, |before| before - 1);
             let first = last.saturating_sub(max as u64) + 1;
             Ok((first..=last)
@@ -174,7 +179,11 @@ mod tests {
                     position,
                     at: Timestamp(position * step(instance)),
                     source: Source::Stdout,
-                    text: format!("{} at {}", if position % 2 == 0 { "warn" } else { "info" }, position * step(instance)),
+                    text: format!(
+                        "{} at {}",
+                        if position % 2 == 0 { "warn" } else { "info" },
+                        position * step(instance)
+                    ),
                 })
                 .collect())
         }

@@ -29,9 +29,8 @@ pub(super) async fn remove(
     let id = instance.id;
     write.submit(Command::RemoveInstance { key: key.clone() }).await?;
     let deadline = Instant::now() + Duration::from_millis(stop_ms) + MARGIN;
-    let gone = |world: &tenantry_projections::world::World| {
-        world.instances.get(id).is_none().then_some(world.seq)
-    };
+    let gone =
+        |world: &tenantry_projections::world::World| world.instances.get(id).is_none().then_some(world.seq);
     let Some(seq) = app.engine.until(deadline, gone).await else {
         let message = format!("Instance '{key}' is being stopped and has not ended yet");
         return Err(ApiError::timed_out(message).into());

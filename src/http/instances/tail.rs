@@ -44,7 +44,12 @@ pub(super) fn run(upgrade: Upgrade, app: AppState, wanted: Wanted, filter: LineF
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum Said {
     /// From here on only these lines.
-    Filter { service: Option<ServiceName>, instance: Option<String>, level: Option<Level>, grep: Option<String> },
+    Filter {
+        service: Option<ServiceName>,
+        instance: Option<String>,
+        level: Option<Level>,
+        grep: Option<String>,
+    },
     /// A credential again, from a client that sent one in its header already.
     Auth {
         #[serde(rename = "token")]
