@@ -3,7 +3,9 @@
 //! Nothing here records anything; users and tokens are events like everything else.
 
 pub mod jwt;
+pub mod last_used;
 pub mod login_limit;
 pub mod password;
 pub mod principal;
 pub mod token;
+pub mod token_key;

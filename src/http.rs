@@ -14,9 +14,12 @@ pub mod frame;
 pub mod instances;
 pub mod listing;
 pub mod manager;
+pub mod observed;
 pub mod origin;
 pub mod router;
 pub mod state;
 pub mod system;
+#[cfg(test)]
+mod testing;
 pub mod write;
 pub mod ws;

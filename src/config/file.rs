@@ -210,7 +210,7 @@ fn ports(section: Section<'_>) -> (PortRange, (u16, u16)) {
         last: or("last", PORTS.last),
         step: or("step", PORTS.step),
     };
-    let instances = (or("instance_first", INSTANCE_PORTS.0), or("instance_last", INSTANCE_PORTS.1));
+    let instances = (or("instances_first", INSTANCE_PORTS.0), or("instances_last", INSTANCE_PORTS.1));
     let bad = |message: String| section.notes.bad(&section.place, format!("[ports]: {message}"));
     if ports.step < 2 {
         bad(format!("'step' is {}, must be at least 2, because a tenant has two ports", ports.step));
@@ -219,7 +219,7 @@ fn ports(section: Section<'_>) -> (PortRange, (u16, u16)) {
         bad(format!("no pair of ports lies between 'first' = {} and 'last' = {}", ports.first, ports.last));
     }
     if instances.0 > instances.1 {
-        bad(format!("'instance_first' = {} is after 'instance_last' = {}", instances.0, instances.1));
+        bad(format!("'instances_first' = {} is after 'instances_last' = {}", instances.0, instances.1));
     }
     if ports.first <= instances.1 && instances.0 <= ports.last {
         bad(format!(

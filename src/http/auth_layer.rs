@@ -83,6 +83,7 @@ async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<
         }
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
+    app.last_used.note(principal.actor, app.now());
     if let Some(access) = route {
         check_access(&principal, access)?;
     }

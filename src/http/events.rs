@@ -1,10 +1,46 @@
-//! Routes of document 3: the feed, time travel, audit.
+//! Routes of document 3: the feed, read and followed.
+//!
+//! Everything here is one read of the journal from some position on; a stream is the same
+//! read that does not stop at the head. A slow reader holds its position and one page, and
+//! nobody else notices it.
+
+mod filter;
+mod get;
+mod list;
+pub mod rendered;
+mod sse;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod ws;
+
+use tenantry_journal::event::access::Scope as Reach;
+use tenantry_journal::recorded::Recorded;
+use tenantry_projections::world::World;
 
 use super::error::Family;
-use super::router::Routes;
+use super::router::{Access, Routes};
+use crate::auth::principal::Principal;
 
 /// The routes of document 3.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new(Family::Instances)
+        .get("/api/events", Access::VIEWER, list::list)
+        .get("/api/events/{seq}", Access::VIEWER, get::get)
+        .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
+        .get("/ws/events", Access::SOCKET, ws::upgrade)
+}
+
+/// Whether somebody may see an event: somebody limited to a tenant or a service sees what is
+/// about it, and nothing else.
+fn may_see(principal: &Principal, recorded: &Recorded, world: &World) -> bool {
+    match &principal.scope {
+        Reach::All => true,
+        Reach::Tenant(own) => recorded.tenant_id == Some(*own),
+        Reach::Service(own) => recorded
+            .instance_id
+            .and_then(|id| world.instances.name(id))
+            .is_some_and(|name| name.service == *own),
+    }
 }

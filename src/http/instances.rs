@@ -1,10 +1,81 @@
 //! Routes of document 2: instances, their output, tokens.
 
-use super::error::Family;
-use super::router::Routes;
+mod get;
+mod level;
+mod list;
+mod logs;
+mod merge;
+mod remove;
+mod restart;
+mod spawn;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod view;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
+use tenantry_projections::world::instances::Instance;
+
+use super::error::{ApiError, Family};
+use super::extract::Scope;
+use super::router::{Access, Routes};
+use super::state::AppState;
 
 /// The routes of document 2.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new(Family::Instances)
+        .get("/api/instances", Access::VIEWER, list::list)
+        .post("/api/instances", Access::OPERATOR, spawn::spawn)
+        .get("/api/instances/{service}/{id}", Access::VIEWER, get::get)
+        .delete("/api/instances/{service}/{id}", Access::OPERATOR, remove::remove)
+        .post("/api/instances/{service}/{id}/restart", Access::OPERATOR, restart::restart)
+        .get("/api/logs", Access::SOCKET, logs::all)
+        .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
+        .get("/api/logs/stream", Access::SOCKET, tail::stream)
+        .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
+        .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
+        .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)
+}
+
+/// The instance that a path names. What cannot be a name names nothing (404).
+struct Key(InstanceKey);
+
+impl FromRequestParts<AppState> for Key {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::bad_request("The path is not UTF-8."))?;
+        let mut values = params.iter().map(|(_, value)| value);
+        let (service, id) = (values.next().unwrap_or_default(), values.next().unwrap_or_default());
+        match (ServiceName::from_str(service), InstanceName::from_str(id)) {
+            (Ok(service), Ok(id)) => Ok(Key(InstanceKey { service, id })),
+            _ => Err(missing(&format!("{service}:{id}"))),
+        }
+    }
+}
+
+/// How much of a wrong name is repeated.
+const SHOWN_CHARS: usize = 130;
+
+fn missing(name: &str) -> ApiError {
+    let shown: String = name.chars().take(SHOWN_CHARS).flat_map(char::escape_default).collect();
+    ApiError::not_found("instance_not_found", format!("Instance '{shown}' not found"))
+}
+
+/// An instance, or 404 when there is none that the caller may see.
+fn find<'a>(scope: &'a Scope, key: &InstanceKey) -> Result<&'a Arc<Instance>, ApiError> {
+    scope
+        .world
+        .instances
+        .by_key(key)
+        .filter(|instance| scope.principal.reaches_instance(&scope.world, instance.id))
+        .ok_or_else(|| missing(&key.to_string()))
 }

@@ -17,6 +17,7 @@ use tenantry_journal::event::access::Role;
 use super::error::{ApiError, Family};
 use super::state::AppState;
 use super::{auth_layer, events, frame, instances, manager, system};
+use crate::telemetry;
 
 /// The longest body of a route that does not say otherwise, in bytes: the largest command of
 /// the three documents has a few KiB, an environment up to some hundred.
@@ -29,6 +30,17 @@ pub enum Listener {
     Manager,
     /// Document 2's.
     Instances,
+}
+
+impl Listener {
+    /// Its name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Listener::Manager => "manager",
+            Listener::Instances => "instances",
+        }
+    }
 }
 
 /// Whom a route answers.
@@ -242,6 +254,8 @@ pub fn router(state: AppState, listener: Listener) -> Router {
 /// Some routes with all layers around them.
 pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Router {
     let Routes { router, table, .. } = routes;
+    let measure =
+        telemetry::http::Measure { metrics: Arc::clone(&state.metrics), listener: listener.as_str() };
     let gate = auth_layer::Gate { state: state.clone(), table: Table::new(table), listener };
     // The layer that is added last runs first.
     router
@@ -249,6 +263,7 @@ pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Rout
         .method_not_allowed_fallback(no_method)
         .layer(from_fn_with_state(gate.clone(), auth_layer::gate))
         .layer(from_fn_with_state(gate, frame::frame))
+        .layer(from_fn_with_state(measure, telemetry::http::measure))
         .layer(Extension(listener))
         .with_state(state)
 }

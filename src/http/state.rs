@@ -15,12 +15,17 @@ use tenantry_projections::world::World;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::jwt::JwtKeys;
+use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::Passwords;
+use crate::auth::token_key::TokenKey;
 use crate::clock::Clock;
 use crate::domain::policy::Policy;
 use crate::engine;
+use crate::http::events::rendered::Rendered;
+use crate::http::observed::{Checks, Outputs};
 use crate::http::write::KeysInFlight;
+use crate::telemetry::Metrics;
 
 /// A moment that cannot be answered for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +154,18 @@ pub struct Parts {
     pub in_flight: KeysInFlight,
     /// Ends every stream when the program ends.
     pub shutdown: CancellationToken,
+    /// What processes printed.
+    pub outputs: Arc<dyn Outputs>,
+    /// What health checks saw.
+    pub checks: Arc<dyn Checks>,
+    /// When API tokens were shown last.
+    pub last_used: LastUsed,
+    /// Texts of API tokens for requests that may come twice.
+    pub token_key: TokenKey,
+    /// The recent events as JSON.
+    pub rendered: Rendered,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Everything that handlers reach, shared.

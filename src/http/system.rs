@@ -1,10 +1,133 @@
-//! Routes that stand in no document: health, readiness, metrics.
+//! Routes that stand outside of the documents' resources: health, readiness, metrics, and the
+//! page that says what is here.
+
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
 
 use super::error::Family;
-use super::router::Routes;
+use super::router::{Access, Routes};
+use super::state::AppState;
+use super::write::answer;
 
 /// The routes that answer in their listener's shape.
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new(Family::Listener)
+        .get("/", Access::ANYONE, page)
+        .get("/health", Access::ANYONE, health)
+        .get("/ready", Access::ANYONE, ready)
+        .get("/metrics", Access::ANYONE, metrics)
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+async fn health() -> Response {
+    answer(StatusCode::OK, &json!({ "status": "ok", "version": VERSION }))
+}
+
+/// Says why it is not ready, in words that name no path and no tenant.
+async fn ready(State(app): State<AppState>) -> Response {
+    let mut reasons = Vec::new();
+    if !app.engine.is_available() {
+        reasons.push("the journal does not accept writes");
+    }
+    if app.engine.world().keeper.is_none() {
+        reasons.push("the keeper of the processes does not answer");
+    }
+    if app.shutdown.is_cancelled() {
+        reasons.push("the control plane is ending");
+    }
+    if reasons.is_empty() {
+        return answer(StatusCode::OK, &json!({ "status": "ready", "version": VERSION }));
+    }
+    answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not_ready", "reasons": reasons }))
+}
+
+async fn metrics(State(app): State<AppState>) -> Response {
+    app.metrics.journal_poisoned.set(i64::from(!app.engine.is_available()));
+    let (kind, page) = app.metrics.page(&app.engine.world());
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
+}
+
+/// Without scripts, and with this one style sheet.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Tenantry</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
+code { font: 14px ui-monospace, monospace; background: #f2f4f7; padding: .1em .3em; border-radius: 4px }
+td { padding: .2rem 1.5rem .2rem 0; vertical-align: top }
+@media (prefers-color-scheme: dark) { body { color: #e6e9ee; background: #14171b } code { background: #22272e } a { color: #7db4ff } }
+</style>
+<h1>Tenantry</h1>
+<p>The control plane for one application run for many customers. It is serving.</p>
+<table>
+<tr><td><a href="/health">/health</a><td>whether it runs
+<tr><td><a href="/ready">/ready</a><td>whether it takes requests, and why not
+<tr><td><a href="/metrics">/metrics</a><td>numbers for Prometheus
+<tr><td><code>POST /api/auth/login</code><td>a login for everything below
+<tr><td><code>GET /api/tenants</code><td>the customers
+<tr><td><code>GET /api/instances</code><td>the processes
+<tr><td><code>GET /api/events</code><td>what happened; <code>/api/events/stream</code> goes on
+</table>
+"#;
+
+async fn page() -> Response {
+    let policy: (HeaderName, &str) = (header::CONTENT_SECURITY_POLICY, POLICY);
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Request;
+
+    use super::super::testing::{Answer, TestApi};
+    use crate::domain::command::Command;
+
+    async fn anonymous(api: &TestApi, path: &str) -> Answer {
+        let request = Request::builder().uri(path).header("host", "localhost").body(Body::empty());
+        api.send(request.unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_is_told_whether_it_runs() {
+        let api = TestApi::start().await;
+        let health = anonymous(&api, "/health").await.expect(200);
+        assert_eq!(health, serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}));
+        let page = anonymous(&api, "/").await;
+        assert_eq!((page.status, page.text.contains("Tenantry")), (200, true));
+        assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
+    }
+
+    #[tokio::test]
+    async fn it_is_ready_while_a_keeper_answers_and_says_why_not() {
+        let api = TestApi::start().await;
+        let not_ready = anonymous(&api, "/ready").await.expect(503);
+        assert_eq!(not_ready["reasons"][0], "the keeper of the processes does not answer");
+        api.tell(Command::NoteKeeper { pid: 1, start_ticks: 1 }).await;
+        anonymous(&api, "/ready").await.expect(200);
+        api.app.shutdown.cancel();
+        anonymous(&api, "/ready").await.expect(503);
+    }
+
+    #[tokio::test]
+    async fn metrics_need_no_credential_and_name_no_instance() {
+        let api = TestApi::start().await;
+        api.post("/api/instances", serde_json::json!({"service": "api", "id": "secret-name"}))
+            .await
+            .expect(201);
+        let metrics = anonymous(&api, "/metrics").await;
+        assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+        assert!(metrics.text.contains("tenement_instances{status=\"running\"} 1\n"), "{}", metrics.text);
+        let route = "listener=\"instances\",method=\"POST\",route=\"/api/instances\",status=\"2xx\"} 1";
+        assert!(metrics.text.contains(route), "{}", metrics.text);
+        assert!(!metrics.text.contains("secret-name"));
+    }
 }

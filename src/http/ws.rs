@@ -264,10 +264,15 @@ impl Session {
     /// # Errors
     /// Why the socket has to end.
     pub async fn send_text(&mut self, text: impl Into<axum::extract::ws::Utf8Bytes>) -> Result<(), Close> {
-        let Session { socket, scope, app, look, .. } = self;
+        let Session { socket, scope, app, look, heard, .. } = self;
         tokio::select! {
             biased;
-            sent = socket.send(Message::Text(text.into())) => sent.map_err(|_| Close::Gone),
+            sent = socket.send(Message::Text(text.into())) => {
+                // It takes what is sent, so it is there. While it did not, nobody asked it for
+                // a pong, and its silence says nothing.
+                *heard = Instant::now();
+                sent.map_err(|_| Close::Gone)
+            }
             end = scope.ended(app, look) => Err(end.into()),
         }
     }

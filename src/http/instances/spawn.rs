@@ -1,0 +1,141 @@
+//! `POST /api/instances`: answers when the process is healthy, or says why it is not.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+use tenantry_journal::event::instance::ExitStatus;
+use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
+use tenantry_journal::sealed::Secret;
+use tenantry_journal::time::Timestamp;
+use tenantry_projections::world::World;
+use tenantry_projections::world::instances::{Desired, Instance, LastExit, Phase};
+use tokio::time::Instant;
+
+use super::view::{socket, uptime_ms};
+use crate::domain::command::Command;
+use crate::drivers::listening;
+use crate::http::error::ApiError;
+use crate::http::extract::{Json, NoQuery, Scope};
+use crate::http::state::AppState;
+use crate::http::write::{Answer, Write, answer};
+use tenantry_journal::event::access::Scope as Reach;
+
+/// Past the startup timeout: until the supervisor has noticed and the journal has recorded it.
+const MARGIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    service: ServiceName,
+    id: InstanceName,
+    #[serde(default)]
+    env: BTreeMap<String, Secret>,
+}
+
+pub(super) async fn spawn(
+    State(app): State<AppState>,
+    scope: Scope,
+    _: NoQuery,
+    write: Write,
+    Json(wanted): Json<Wanted>,
+) -> Answer {
+    let Wanted { service, id, env } = wanted;
+    check_reach(&scope.principal.scope, &service)?;
+    let key = InstanceKey { service, id };
+    let listening = tokio::task::spawn_blocking(listening::ports).await.map_err(|_| ApiError::internal())?;
+    let command = Command::SpawnInstance { key: key.clone(), env, listening: Arc::new(listening) };
+    let outcome = write.submit(command).await?;
+    let Some(instance) = outcome.world.instances.by_key(&key) else { return Err(replaced(&key).into()) };
+    let id = instance.id;
+    let startup_ms = instance.spec.open().map_or(0, |spec| spec.startup_timeout_ms);
+    let asked_at = outcome.world.at;
+
+    let deadline = Instant::now() + Duration::from_millis(startup_ms) + MARGIN;
+    let ended = |world: &World| match world.instances.get(id) {
+        None => Some(Err(replaced(&key))),
+        Some(instance) => became(instance, &key, asked_at).map(|ok| ok.map(|()| Arc::clone(instance))),
+    };
+    let Some(ended) = app.engine.until(deadline, ended).await else {
+        let message = format!("Instance '{key}' was spawned and is not healthy yet");
+        return Err(ApiError::timed_out(message).into());
+    };
+    let instance = ended?;
+    write.note_seq(instance.changed);
+    let body = json!({
+        "instance": key,
+        "socket": socket(&instance),
+        "status": "running",
+        "uptime_ms": uptime_ms(&instance, app.now()),
+    });
+    let mut response = answer(StatusCode::CREATED, &body);
+    if let Ok(location) = HeaderValue::try_from(format!("/api/instances/{}/{}", key.service, key.id)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Somebody limited to a service spawns that one alone, somebody limited to a tenant none.
+fn check_reach(reach: &Reach, service: &ServiceName) -> Result<(), ApiError> {
+    match reach {
+        Reach::All => Ok(()),
+        Reach::Service(own) if own == service => Ok(()),
+        Reach::Service(_) | Reach::Tenant(_) => {
+            Err(ApiError::forbidden(format!("The credential does not reach service '{service}'.")))
+        }
+    }
+}
+
+fn replaced(key: &InstanceKey) -> ApiError {
+    ApiError::conflict("instance_stopping", format!("Instance '{key}' was stopped meanwhile"))
+}
+
+/// What became of the start that was asked for at `asked_at`; `None` while that is open.
+fn became(instance: &Instance, key: &InstanceKey, asked_at: Timestamp) -> Option<Result<(), ApiError>> {
+    let last = instance.last_exit.as_ref().filter(|exit| exit.at >= asked_at);
+    match (instance.desired, instance.phase) {
+        (Desired::Running, Phase::Running) if instance.restart.is_none() => Some(Ok(())),
+        (Desired::Removed, _) => Some(Err(replaced(key))),
+        (Desired::Running, Phase::Failed | Phase::Backoff) => Some(Err(failed(instance, key, last))),
+        (Desired::Running, _) if instance.failures > 0 => Some(Err(failed(instance, key, last))),
+        (Desired::Stopped, Phase::Idle | Phase::Failed) if last.is_some() => {
+            Some(Err(failed(instance, key, last)))
+        }
+        (Desired::Stopped, _) => Some(Err(replaced(key))),
+        (Desired::Running, Phase::Idle | Phase::Starting | Phase::Running | Phase::Stopping) => None,
+    }
+}
+
+/// 422 with what is known of why. The instance stays listed; its policy may start it again.
+fn failed(instance: &Instance, key: &InstanceKey, last: Option<&LastExit>) -> ApiError {
+    let why = match last {
+        Some(LastExit { status: Some(ExitStatus::Code(code)), .. }) => {
+            format!("its process exited with code {code} before it was healthy")
+        }
+        Some(LastExit { status: Some(ExitStatus::Signal(signal)), .. }) => {
+            format!("its process was ended by signal {signal} before it was healthy")
+        }
+        Some(LastExit { status: Some(ExitStatus::Unknown), .. }) => {
+            "its process ended before it was healthy".to_owned()
+        }
+        Some(LastExit { status: None, reason, .. }) => {
+            let reason = reason.as_ref().and_then(|reason| reason.open());
+            let reason = reason.map_or("the operating system refused", String::as_str);
+            format!("its process could not be started: {reason}")
+        }
+        None => {
+            let seconds = instance.spec.open().map_or(0, |spec| spec.startup_timeout_ms) as f64 / 1000.0;
+            format!("it was not healthy within {seconds} s")
+        }
+    };
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "spawn_failed",
+        format!("Instance '{key}' did not start: {why}."),
+    )
+    .detailed(format!("GET /api/logs/{}/{} shows what it printed.", key.service, key.id))
+}
