@@ -5,7 +5,7 @@
 //! growing file. The events are encoded, sealed and hashed as the engine does it; a writer
 //! is a task that submits one event, waits until it is durable and visible, and goes on.
 //!
-//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS]`
+//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS [append|read [DIR]]]`
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -28,6 +28,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 const EVENT_BYTES: usize = 256;
+const SECONDS: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 3;
 const WRITERS: [usize; 4] = [1, 64, 256, 1024];
 /// Multiples of the bare loop that the journal must reach, for each number of writers.
 const GOALS: [f64; 4] = [0.5, 11.0, 20.0, 30.0];
@@ -37,13 +39,20 @@ const TAIL_GOAL: f64 = 5.0;
 const FOLD_GOAL: f64 = 1_000_000.0;
 
 fn main() {
-    let numbers: Vec<f64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let seconds = Duration::from_secs_f64(numbers.first().copied().unwrap_or(2.0));
-    let rounds = numbers.get(1).map_or(3, |rounds| *rounds as usize);
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk");
-    println!("{} rounds of {seconds:?} each, in {}", rounds, dir.path().display());
-    append(dir.path(), seconds, rounds);
-    read(dir.path());
+    // cargo puts `--bench` among the arguments.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let arg = |index: usize| args.get(index).map(String::as_str);
+    let seconds = arg(0).and_then(|arg| arg.parse().ok()).map_or(SECONDS, Duration::from_secs_f64);
+    let rounds = arg(1).and_then(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
+    let place = arg(3).unwrap_or(env!("CARGO_TARGET_TMPDIR"));
+    let dir = tempfile::tempdir_in(place).expect("a directory on a disk");
+    println!("{rounds} rounds of {seconds:?} each, in {}", dir.path().display());
+    if arg(2) != Some("read") {
+        append(dir.path(), seconds, rounds);
+    }
+    if arg(2) != Some("append") {
+        read(dir.path());
+    }
 }
 
 /// What one case reached in one round.
@@ -237,7 +246,7 @@ fn event(number: u64) -> Draft {
         caused_by: None,
         idempotency: None,
         event: SettingChanged {
-            key: "s".into(),
+            key: "smtp.secret".into(),
             value: Sealed::new(tenant(), Secret::new("sealed!".into())),
         }
         .into(),
