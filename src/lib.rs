@@ -2,6 +2,7 @@
 //!
 //! See the README for the map of the code.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod clock;

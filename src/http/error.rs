@@ -10,6 +10,7 @@ use serde::Serialize;
 use tenantry_journal::time::Timestamp;
 
 use super::state::AsOfError;
+use crate::auth::password::HashError;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::engine::SubmitError;
 
@@ -280,6 +281,20 @@ impl From<SubmitError> for ApiError {
                 tracing::warn!(error = %error, "a write was refused");
                 ApiError::unavailable("Writes are not accepted at the moment; nothing was recorded.")
                     .retry_after(1)
+            }
+        }
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> ApiError {
+        match error {
+            HashError::Busy => {
+                ApiError::unavailable("Too many passwords are being checked at the moment.").retry_after(1)
+            }
+            HashError::Failed(_) => {
+                tracing::error!(error = %error, "a password could not be hashed");
+                ApiError::internal()
             }
         }
     }

@@ -235,7 +235,6 @@ pub fn routes() -> Routes {
 
 /// The whole API, as one listener serves it. Serve it with connection info
 /// (`into_make_service_with_connect_info::<SocketAddr>()`).
-#[must_use]
 pub fn router(state: AppState, listener: Listener) -> Router {
     serve(routes(), state, listener)
 }
