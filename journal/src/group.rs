@@ -128,6 +128,8 @@ struct Turn;
 /// The pipeline: a bounded queue, the writer's thread and the committing thread.
 pub struct GroupCommit<A: Author> {
     requests: Mutex<Option<Sender<A::Request>>>,
+    /// Dropped to end the writing thread.
+    running: Mutex<Option<Sender<()>>>,
     poison: Arc<Poison>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -205,6 +207,7 @@ impl<A: Author> GroupCommit<A> {
         let (requests, queue) = bounded(QUEUE_REQUESTS);
         let (groups, handed_over) = bounded::<(Group<A>, Turn)>(1);
         let (give_back, turns) = bounded(1);
+        let (running, ending) = bounded(0);
         let committer = Arc::new(Mutex::new(Committer {
             store,
             keyring: Arc::clone(&keyring),
@@ -216,6 +219,7 @@ impl<A: Author> GroupCommit<A> {
             author,
             stage: Stage::new(keyring, start),
             queue,
+            ending,
             turns,
             give_back: give_back.clone(),
             groups,
@@ -237,6 +241,7 @@ impl<A: Author> GroupCommit<A> {
         })?;
         Ok(GroupCommit {
             requests: Mutex::new(Some(requests)),
+            running: Mutex::new(Some(running)),
             poison,
             threads: Mutex::new(vec![writing, committing]),
         })
@@ -266,9 +271,10 @@ impl<A: Author> GroupCommit<A> {
         self.poison.get()
     }
 
-    /// Commits and answers what was submitted through this handle, then ends the threads.
-    /// Waits until every [`Submitter`] is gone.
+    /// Commits and answers what was submitted, then ends the threads. Whoever still has a
+    /// [`Submitter`] is refused from then on.
     pub fn stop(&self) {
+        drop(self.running.lock().unwrap_or_else(PoisonError::into_inner).take());
         drop(self.requests.lock().unwrap_or_else(PoisonError::into_inner).take());
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -327,6 +333,8 @@ struct Writer<A: Author, P: Publisher<A>> {
     author: A,
     stage: Stage,
     queue: Receiver<A::Request>,
+    /// Closed when it is to end though others could still submit.
+    ending: Receiver<()>,
     turns: Receiver<Turn>,
     give_back: Sender<Turn>,
     groups: Sender<(Group<A>, Turn)>,
@@ -335,7 +343,7 @@ struct Writer<A: Author, P: Publisher<A>> {
 
 impl<A: Author, P: Publisher<A>> Writer<A, P> {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
+        while let Some(first) = self.next() {
             let mut replies = vec![self.author.decide(first, &mut self.stage)];
             let Some(turn) = self.fill(&mut replies) else {
                 return;
@@ -349,6 +357,18 @@ impl<A: Author, P: Publisher<A>> Writer<A, P> {
                 // The committing thread panicked: callers see their replies dropped.
                 return;
             }
+        }
+    }
+
+    /// The next request; what waits goes before the end.
+    fn next(&self) -> Option<A::Request> {
+        match self.queue.try_recv() {
+            Ok(request) => Some(request),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => crossbeam_channel::select! {
+                recv(self.queue) -> request => request.ok(),
+                recv(self.ending) -> _ => self.queue.try_recv().ok(),
+            },
         }
     }
 
