@@ -134,7 +134,7 @@ mod tests {
     fn a_missing_step_and_a_refusing_step_are_errors() {
         let stored = rmp_serde::to_vec(&1).unwrap();
         assert!(matches!(raise(TABLE, KIND, 1, 3, &stored), Err(UpcastError::Refused { version: 1, .. })));
-        assert!(matches!(raise(TABLE, "other", 1, 3, &rmp_serde::to_vec_named(&()).unwrap()), Err(_)));
+        assert!(raise(TABLE, "other", 1, 3, &rmp_serde::to_vec_named(&()).unwrap()).is_err());
         assert!(matches!(raise(&[], KIND, 1, 3, &stored), Err(UpcastError::NoStep { version: 1, .. })));
     }
 
