@@ -27,11 +27,6 @@ use tenantry_journal::time::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-/// As in the program: sled's nodes and segments come and go by the megabyte, and the
-/// system's allocator gives each back to the kernel and takes its pages anew.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const EVENT_BYTES: usize = 256;
 const SECONDS: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 3;

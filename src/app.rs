@@ -40,7 +40,7 @@ use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
-use crate::http::events::Rendered;
+use crate::http::events::rendered::Rendered;
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;

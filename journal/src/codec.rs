@@ -336,7 +336,15 @@ impl CommitBuilder {
     /// before it.
     #[must_use]
     pub fn new(first: Seq, previous_root: Hash) -> Self {
-        CommitBuilder { first, previous_root, count: 0, time: Timestamp(0), bytes: vec![0; HEADER_BYTES] }
+        Self::with_room(first, previous_root, HEADER_BYTES)
+    }
+
+    /// As [`CommitBuilder::new`], with room for a commit of that many bytes.
+    #[must_use]
+    pub fn with_room(first: Seq, previous_root: Hash, bytes: usize) -> Self {
+        let mut header = Vec::with_capacity(bytes.max(HEADER_BYTES));
+        header.resize(HEADER_BYTES, 0);
+        CommitBuilder { first, previous_root, count: 0, time: Timestamp(0), bytes: header }
     }
 
     /// Bytes so far, the header included.

@@ -10,7 +10,6 @@
 //! CRC-32 of the rest (u32, big-endian) · key id 16 · nonce 24 · XChaCha20-Poly1305 of
 //! the 32-byte key with the id as associated data, 48.
 
-mod cipher;
 mod file;
 
 use std::collections::HashMap;
@@ -21,9 +20,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use rand::Rng;
 use zeroize::Zeroizing;
 
+use crate::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use crate::id::KeyId;
 use crate::sealed::Vault;
-use cipher::{NONCE_BYTES, TAG_BYTES};
 use file::KeyFile;
 
 /// First byte of every sealed value.

@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use rand::Rng;
 use zeroize::Zeroizing;
 
-use super::{KeyBytes, KeyringError, MasterKey, cipher};
+use super::{KeyBytes, KeyringError, MasterKey};
+use crate::cipher;
 use crate::id::KeyId;
 
 const HEADER: [u8; 8] = *b"TNKEYS\x00\x01";

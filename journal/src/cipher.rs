@@ -10,9 +10,9 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
 /// Bytes of a nonce; chosen at random, they never meet again.
-pub(super) const NONCE_BYTES: usize = 24;
+pub(crate) const NONCE_BYTES: usize = 24;
 /// Bytes of the tag behind the ciphertext.
-pub(super) const TAG_BYTES: usize = 16;
+pub(crate) const TAG_BYTES: usize = 16;
 
 /// The key and nonce under which ring encrypts.
 fn inner(key: &[u8; 32], nonce: &[u8; NONCE_BYTES]) -> Option<(LessSafeKey, Nonce)> {
@@ -26,7 +26,7 @@ fn inner(key: &[u8; 32], nonce: &[u8; NONCE_BYTES]) -> Option<(LessSafeKey, Nonc
 }
 
 /// Encrypts in place and gives the tag.
-pub(super) fn seal(
+pub(crate) fn seal(
     key: &[u8; 32],
     nonce: &[u8; NONCE_BYTES],
     aad: &[u8],
@@ -39,7 +39,7 @@ pub(super) fn seal(
 
 /// Decrypts ciphertext and tag in place and gives the text; `None` when they are not this
 /// key's.
-pub(super) fn open<'a>(
+pub(crate) fn open<'a>(
     key: &[u8; 32],
     nonce: &[u8; NONCE_BYTES],
     aad: &[u8],
