@@ -182,7 +182,7 @@ impl App {
             engine: handle.clone(),
             time: Arc::new(past),
             logs: Arc::new(doors::Logs { spools, keys, handle: handle.clone() }),
-            live: Arc::new(doors::Checks::new(Arc::clone(&supervisor))),
+            live: Arc::new(doors::Checks(Arc::clone(&supervisor))),
             policy: Arc::clone(&policy),
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
