@@ -4,6 +4,7 @@
 //! reactor, listeners. Order of ending: listeners, reactor, supervisor, writer, snapshot.
 //! Instances are never touched by either.
 
+mod doors;
 mod offline;
 mod program;
 mod serve;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::lock::DataLock;
 use tenantry_journal::sealed::{Secret, Vault};
@@ -33,16 +36,25 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
+use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
+use crate::http::write::KeysInFlight;
 use crate::past::Past;
+use crate::reactor::{Outside, Reactor};
+use crate::supervisor::{self, SpoolKeys, Supervisor};
 
 pub use program::Tenantry;
 
 /// Open requests and streams get this long to end when the program ends; the whole end must
 /// take less than 8 s.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// What the key of an instance's or deployment's spool is derived for.
+const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
+/// What the key of logins is derived for.
+const JWT_KEY: &str = "tenantry 2026-11 logins";
 
 /// A control plane that runs.
 pub struct App {
@@ -55,7 +67,7 @@ pub struct App {
     policy: Arc<ArcSwap<Policy>>,
     settings: Arc<ArcSwap<HttpSettings>>,
     shutdown: CancellationToken,
-    listeners: JoinSet<std::io::Result<()>>,
+    tasks: JoinSet<()>,
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
     engine: Engine,
     _lock: Option<DataLock>,
@@ -86,7 +98,7 @@ impl App {
     /// Ends everything but the instances. Returns when nothing is left.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
-        let drained = async { while self.listeners.join_next().await.is_some() {} };
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("requests or streams were cut off, they did not end in time");
         }
@@ -100,5 +112,161 @@ impl App {
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread panicked at the end");
         }
+    }
+}
+
+impl App {
+    /// Starts everything. Returns once both listeners answer; instances are brought up after.
+    ///
+    /// # Errors
+    /// When the data directory is in use or damaged, or an address is taken.
+    pub async fn start(config: Config, executable: PathBuf) -> anyhow::Result<(App, Option<FirstAdmin>)> {
+        raise_file_limit();
+        let opened = tenantry_journal::open(&config.data_dir)
+            .with_context(|| format!("cannot use the data directory {}", config.data_dir.display()))?;
+        let store: Arc<dyn Journal> = opened.store;
+        let keyring = opened.keyring;
+        let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
+        let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
+        let booted = boot(&*store, &vault, &snapshots)?;
+        let frontier = booted.frontier.clone();
+        let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let engine = Engine::start(Setup {
+            store: Arc::clone(&store),
+            keyring: Arc::clone(&keyring),
+            booted,
+            policy: Arc::clone(&policy),
+            clock: Arc::clone(&clock),
+        })?;
+        let handle = engine.handle();
+        let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
+        let snapshotter =
+            Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
+        let snapshotter = snapshotter.start(stopped)?;
+
+        note_started(&handle).await?;
+        let first = first_admin(&handle, config.admin_password.as_ref()).await?;
+
+        let shutdown = CancellationToken::new();
+        let settings = Arc::new(ArcSwap::from_pointee(http_settings(&config)));
+        let keys: SpoolKeys = {
+            let keyring = Arc::clone(&keyring);
+            Arc::new(move |id| keyring.derive_under(id, SPOOL_KEY).map(|key| *key))
+        };
+        let supervisor = Supervisor::new(supervisor::Setup {
+            handle: handle.clone(),
+            policy: Arc::clone(&policy),
+            data_dir: config.data_dir.clone(),
+            exe: executable,
+            keys: Arc::clone(&keys),
+        });
+        let spools = DeployLogs::new(config.data_dir.join("deployments"));
+        let outside =
+            Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
+        tasks.spawn(Reactor::run(outside, shutdown.clone()));
+
+        let source = JournalSource::new(Arc::clone(&store), vault);
+        let past = Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone());
+        let state = AppState::new(Parts {
+            engine: handle.clone(),
+            time: Arc::new(past),
+            logs: Arc::new(doors::Logs { spools, keys, handle: handle.clone() }),
+            live: Arc::new(doors::Checks::new(supervisor)),
+            policy: Arc::clone(&policy),
+            settings: Arc::clone(&settings),
+            jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
+            passwords: Passwords::default(),
+            login_limit: LoginLimit::default(),
+            clock,
+            in_flight: KeysInFlight::default(),
+            shutdown: shutdown.clone(),
+        });
+        let manager = listen(config.manager, Listener::Manager, &state, &shutdown, &mut tasks).await?;
+        let instances = listen(config.instances, Listener::Instances, &state, &shutdown, &mut tasks).await?;
+        let snapshots = (stop_snapshots, snapshotter);
+        let app = App {
+            manager,
+            instances,
+            handle,
+            policy,
+            settings,
+            shutdown,
+            tasks,
+            snapshots,
+            engine,
+            _lock: opened.lock,
+        };
+        Ok((app, first))
+    }
+}
+
+/// Binds one address and serves the API on it until `shutdown`.
+async fn listen(
+    address: SocketAddr,
+    listener: Listener,
+    state: &AppState,
+    shutdown: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<SocketAddr> {
+    let socket = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; choose another address"))?;
+    let bound = socket.local_addr()?;
+    let service = router(state.clone(), listener).into_make_service_with_connect_info::<SocketAddr>();
+    let ended = shutdown.clone().cancelled_owned();
+    tasks.spawn(async move {
+        let served = axum::serve(socket, service).with_graceful_shutdown(ended).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "a listener failed");
+        }
+    });
+    Ok(bound)
+}
+
+async fn note_started(handle: &Handle) -> anyhow::Result<()> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("cannot read the machine's boot id")?
+        .trim()
+        .to_owned();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    handle.submit(Submission::system(Command::NoteStarted { version, boot_id }, None)).await?;
+    Ok(())
+}
+
+/// Makes the first administrator of a journal that has no user yet.
+async fn first_admin(handle: &Handle, given: Option<&Secret>) -> anyhow::Result<Option<FirstAdmin>> {
+    if handle.world().access.users().next().is_some() {
+        return Ok(None);
+    }
+    let (password, made) = match given {
+        Some(given) => (given.clone(), None),
+        None => {
+            let random: [u8; 18] = rand::random();
+            let made = Secret::new(URL_SAFE_NO_PAD.encode(random));
+            (made.clone(), Some(made))
+        }
+    };
+    let password_hash = tokio::task::spawn_blocking(move || password::hash(password.reveal())).await??;
+    let command = Command::CreateUser {
+        username: "admin".into(),
+        email: "admin@example.com".into(),
+        role: Role::Admin,
+        scope: Scope::All,
+        password_hash,
+    };
+    handle.submit(Submission::system(command, None)).await?;
+    Ok(Some(FirstAdmin { password: made }))
+}
+
+/// Each subscriber and each proxied connection takes a descriptor: as many as we may have.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, "the limit on open files stays as it is");
     }
 }

@@ -141,11 +141,8 @@ pub trait Program {
     /// When it cannot start, or fails.
     fn serve(&self, config: Config, reload: Reload) -> anyhow::Result<()>;
 
-    /// Runs the keeper of a data directory.
-    ///
-    /// # Errors
-    /// When it cannot start, or fails.
-    fn keeper(&self, data_dir: &Path) -> anyhow::Result<()>;
+    /// Runs the keeper of a data directory; gives the code that it ends with.
+    fn keeper(&self, data_dir: &Path) -> ExitCode;
 
     /// Ends every instance of a data directory.
     ///
@@ -209,7 +206,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
     let done = |()| ExitCode::SUCCESS;
     let ended = match cli.command {
         Command::Serve(flags) => serve(flags, program),
-        Command::Keeper(dir) => program.keeper(&absolute(dir.data_dir)).map(done),
+        Command::Keeper(dir) => Ok(program.keeper(&absolute(dir.data_dir))),
         Command::Stop(stop) => {
             debug_assert!(stop.all, "clap requires --all");
             program.stop_all(&absolute(stop.data_dir.data_dir)).map(done)
@@ -283,8 +280,9 @@ mod tests {
             assert_eq!(reload.read().map_err(|errors| errors.to_string()), Ok(config.clone()));
             self.note(format!("serve {} {}", config.data_dir.display(), config.manager))
         }
-        fn keeper(&self, data_dir: &Path) -> anyhow::Result<()> {
-            self.note(format!("keeper {}", data_dir.display()))
+        fn keeper(&self, data_dir: &Path) -> ExitCode {
+            self.note(format!("keeper {}", data_dir.display())).expect("noted");
+            ExitCode::SUCCESS
         }
         fn stop_all(&self, data_dir: &Path) -> anyhow::Result<()> {
             self.note(format!("stop {}", data_dir.display()))

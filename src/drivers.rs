@@ -1,3 +1,16 @@
-//! Adapters to what is outside: one file for each thing. None knows events or another driver.
+//! One file for each outside thing: files, git, databases, probes, tools, logs.
+//!
+//! A driver knows no events, no World and no other driver; what belongs together is put
+//! together by the reactor. Every `ensure_*` may be repeated: a second call finds its work
+//! done. Nothing here passes data through a shell, and whatever lies below a root is
+//! reached through [`below`], which follows no symbolic link.
 
+pub mod below;
+pub mod database;
+pub mod deploy_log;
+pub mod files;
+pub mod git;
 pub mod listening;
+pub mod owner;
+pub mod probe;
+pub mod tool;

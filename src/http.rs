@@ -8,7 +8,6 @@
 pub mod auth_layer;
 pub mod error;
 pub mod etag;
-pub mod event_json;
 pub mod events;
 pub mod extract;
 pub mod frame;

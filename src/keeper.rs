@@ -7,7 +7,8 @@
 //!
 //! When the keeper itself is killed, the processes go on too (they hold both ends of
 //! their own pipes), and the next keeper takes them over by pid, start time and boot.
-//! What a killed keeper had read and not written, some 20 ms of output, is lost.
+//! What a killed keeper had read and not written, some 20 ms of output, is lost; so is what
+//! a process that ends before the next keeper comes had left in its pipes.
 //!
 //! A process that leaves its session, gives up its environment and outlives its parents is
 //! the one thing that cannot be told from a stranger: it is reaped, and not ended.

@@ -2,6 +2,7 @@
 //!
 //! See the README for the map of the code.
 
+pub mod app;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -13,4 +14,6 @@ pub mod error;
 pub mod http;
 pub mod keeper;
 pub mod past;
+pub mod reactor;
+pub mod supervisor;
 pub mod telemetry;

@@ -1,2 +1,7 @@
 //! The `tenantry` program.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenantry::cli::main(&tenantry::app::Tenantry)
+}

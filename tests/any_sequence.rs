@@ -131,9 +131,11 @@ fn make(s: &mut Scenario, step: &Move) {
         Move::Start(n) => tenant(s, n).map(|tenant_id| Command::StartTenant { tenant_id }),
         Move::Stop(n) => tenant(s, n).map(|tenant_id| Command::StopTenant { tenant_id }),
         Move::Restart(n) => tenant(s, n).map(|tenant_id| Command::RestartTenant { tenant_id }),
-        Move::Spawn(n) => {
-            Some(s.spawn(&format!("{}:i{}", ["api", "never", "on-failure"][usize::from(n % 3)], n % 9)))
-        }
+        Move::Spawn(n) => Some(s.spawn(&format!(
+            "{}:i{}",
+            pick(n, &["api", "never", "on-failure"]).unwrap_or("api"),
+            n % 9
+        ))),
         Move::Remove(n) => {
             let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
             pick(n, &keys).map(|key| Command::RemoveInstance { key })

@@ -239,6 +239,14 @@ impl Keyring {
         Zeroizing::new(blake3::derive_key(context, self.master.0.as_ref()))
     }
 
+    /// A key for another purpose, named by `context`, that follows from the key `id` and is
+    /// gone with it; `None` when that is gone.
+    #[must_use]
+    pub fn derive_under(&self, id: KeyId, context: &str) -> Option<Zeroizing<[u8; 32]>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.get(&id).map(|key| Zeroizing::new(blake3::derive_key(context, key.as_ref())))
+    }
+
     fn cipher(&self, id: KeyId) -> Option<XChaCha20Poly1305> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         keys.get(&id).map(|key| XChaCha20Poly1305::new(&(**key).into()))

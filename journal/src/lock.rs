@@ -18,6 +18,8 @@ pub enum LockError {
         dir: PathBuf,
         /// `process N`, or `another process` when it left no id.
         holder: String,
+        /// Its process id, as it left it.
+        pid: Option<u32>,
     },
     /// The lock file cannot be opened, locked or written.
     #[error("cannot lock {}", path.display())]
@@ -60,11 +62,9 @@ impl DataLock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 let read = (&mut file).take(MAX_PID_BYTES).read_to_string(&mut pid);
-                let holder = match pid.trim().parse::<u32>() {
-                    Ok(pid) if read.is_ok() => format!("process {pid}"),
-                    _ => "another process".to_owned(),
-                };
-                return Err(LockError::Held { dir: dir.to_owned(), holder });
+                let pid = pid.trim().parse::<u32>().ok().filter(|_| read.is_ok());
+                let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+                return Err(LockError::Held { dir: dir.to_owned(), holder, pid });
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }

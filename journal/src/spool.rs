@@ -43,7 +43,7 @@ use zeroize::Zeroizing;
 pub use batch::Batch;
 pub use lines::Lines;
 pub use reader::Reader;
-pub use writer::{Options, Writer};
+pub use writer::{Options, Writer, expire};
 
 use crate::time::Timestamp;
 

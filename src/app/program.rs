@@ -1,6 +1,7 @@
 //! What each command of the command line does.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 
@@ -31,8 +32,8 @@ impl Program for Tenantry {
         ended
     }
 
-    fn keeper(&self, data_dir: &Path) -> anyhow::Result<()> {
-        crate::keeper::run(data_dir).context("the keeper failed")
+    fn keeper(&self, data_dir: &Path) -> ExitCode {
+        crate::keeper::run(data_dir)
     }
 
     fn stop_all(&self, data_dir: &Path) -> anyhow::Result<()> {

@@ -8,12 +8,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{App, FirstAdmin};
 use crate::cli::Reload;
 use crate::config::Config;
+use crate::domain::command::{Command, Submission};
 
-/// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+/// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again,
+/// SIGUSR1 stops every instance.
 pub(super) async fn serve(config: Config, reload: &Reload, executable: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut stop_all = signal(SignalKind::user_defined1())?;
     let (app, first) = App::start(config, executable).await?;
     say_ready(&app, first.as_ref())?;
     loop {
@@ -21,6 +24,7 @@ pub(super) async fn serve(config: Config, reload: &Reload, executable: PathBuf) 
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => reconfigure(&app, reload),
+            _ = stop_all.recv() => stop_everything(&app).await,
         }
     }
     tracing::info!("ending; the instances run on");
@@ -38,6 +42,15 @@ fn reconfigure(app: &App, reload: &Reload) {
             tracing::info!("configuration read again");
         }
         Err(errors) => tracing::error!(%errors, "the configuration is refused, the old one kept"),
+    }
+}
+
+/// `tenantry stop --all` beside a running server: the wish is recorded, so that the instances
+/// are not started again.
+async fn stop_everything(app: &App) {
+    match app.handle.submit(Submission::system(Command::StopEverything, None)).await {
+        Ok(outcome) => tracing::info!(instances = outcome.events.len(), "stopping every instance"),
+        Err(error) => tracing::error!(%error, "the instances are not stopped"),
     }
 }
 

@@ -13,6 +13,9 @@ use tokio::sync::Semaphore;
 
 /// Hashes computed at once: enough for people, too few to starve the traffic of a small machine.
 const AT_ONCE: usize = 2;
+/// Hashes that wait for their turn: about a second's worth. More are refused, so that a crowd
+/// of guessers cannot make everybody wait.
+const WAITING: usize = 32;
 /// The shortest password that a new user may have (NIST SP 800-63B).
 pub const SHORTEST: usize = 8;
 /// The longest password that is hashed; longer input would only cost time.
@@ -20,18 +23,25 @@ pub const LONGEST: usize = 1024;
 
 /// The password could not be hashed.
 #[derive(Debug, thiserror::Error)]
-#[error("the password could not be hashed: {0}")]
-pub struct HashError(String);
+pub enum HashError {
+    /// Too many wait already.
+    #[error("too many passwords are being checked")]
+    Busy,
+    /// The computation failed.
+    #[error("the password could not be hashed: {0}")]
+    Failed(String),
+}
 
 /// Computes and checks password hashes.
 #[derive(Clone)]
 pub struct Passwords {
+    waiting: Arc<Semaphore>,
     places: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Passwords { places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Passwords { waiting: Arc::new(Semaphore::new(WAITING)), places: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 }
 
@@ -39,7 +49,7 @@ impl Passwords {
     /// The PHC string to keep for a password.
     ///
     /// # Errors
-    /// When no salt can be made or the hash cannot be computed.
+    /// When too many wait already, no salt can be made or the hash cannot be computed.
     pub async fn hash(&self, password: Secret) -> Result<Secret, HashError> {
         self.compute(move || hash(password.reveal())).await?
     }
@@ -48,7 +58,7 @@ impl Passwords {
     /// is no, after the same time.
     ///
     /// # Errors
-    /// When the computation did not end.
+    /// When too many wait already or the computation did not end.
     pub async fn verify(&self, password: Secret, hash: Option<Secret>) -> Result<bool, HashError> {
         self.compute(move || {
             let known = hash.is_some();
@@ -68,7 +78,8 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, HashError> {
-        let failed = |error: &dyn std::fmt::Display| HashError(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| HashError::Failed(error.to_string());
+        let _waits = self.waiting.try_acquire().map_err(|_| HashError::Busy)?;
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|error| failed(&error))?;
         tokio::task::spawn_blocking(move || {
             let _place = place;
@@ -87,7 +98,7 @@ pub fn hash(password: &str) -> Result<Secret, HashError> {
     Argon2::default()
         .hash_password(password.as_bytes())
         .map(|hash| Secret::new(hash.to_string()))
-        .map_err(|error| HashError(error.to_string()))
+        .map_err(|error| HashError::Failed(error.to_string()))
 }
 
 /// The hash of nobody's password, so that asking for nobody takes as long.

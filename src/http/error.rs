@@ -10,6 +10,7 @@ use serde::Serialize;
 use tenantry_journal::time::Timestamp;
 
 use super::state::AsOfError;
+use crate::auth::password::HashError;
 use crate::domain::rejection::{Reason, Rejection};
 use crate::engine::SubmitError;
 
@@ -264,12 +265,11 @@ impl From<Rejection> for ApiError {
     }
 }
 
-/// A rule's words as a sentence.
+/// A rule's words with the full stop of a sentence. They may begin with the name of a field, so
+/// the first letter stays as it is.
 fn sentence(words: &str) -> String {
-    let mut rest = words.chars();
-    let Some(first) = rest.next() else { return String::new() };
-    let end = if words.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{}{}{end}", first.to_uppercase(), rest.as_str())
+    let end = if words.is_empty() || words.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{words}{end}")
 }
 
 impl From<SubmitError> for ApiError {
@@ -280,6 +280,20 @@ impl From<SubmitError> for ApiError {
                 tracing::warn!(error = %error, "a write was refused");
                 ApiError::unavailable("Writes are not accepted at the moment; nothing was recorded.")
                     .retry_after(1)
+            }
+        }
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> ApiError {
+        match error {
+            HashError::Busy => {
+                ApiError::unavailable("Too many passwords are being checked at the moment.").retry_after(1)
+            }
+            HashError::Failed(_) => {
+                tracing::error!(error = %error, "a password could not be hashed");
+                ApiError::internal()
             }
         }
     }
@@ -319,15 +333,15 @@ mod tests {
             "slug 'smith' is taken".into(),
             "choose another slug",
         ));
-        let manager = json!({"error": "Slug 'smith' is taken.", "detail": "Choose another slug.",
+        let manager = json!({"error": "slug 'smith' is taken.", "detail": "choose another slug.",
             "code": "SLUG_TAKEN", "timestamp": "2025-11-21T12:00:00.000Z"});
         assert_eq!(rendered(&error, Shape::Manager).await, (StatusCode::CONFLICT, manager));
         let instances = json!({"error": "slug_taken",
-            "message": "Slug 'smith' is taken. Choose another slug.", "status": 409});
+            "message": "slug 'smith' is taken. choose another slug.", "status": 409});
         assert_eq!(rendered(&error, Shape::Instances).await, (StatusCode::CONFLICT, instances));
         let (_, problem) = rendered(&error, Shape::Problem).await;
         assert_eq!(problem["status"], 409);
-        assert_eq!(problem["detail"], "Slug 'smith' is taken.");
+        assert_eq!(problem["detail"], "slug 'smith' is taken.");
         assert_eq!(problem["type"], "urn:tenantry:error:slug_taken");
     }
 

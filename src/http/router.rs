@@ -247,7 +247,6 @@ pub fn routes() -> Routes {
 
 /// The whole API, as one listener serves it. Serve it with connection info
 /// (`into_make_service_with_connect_info::<SocketAddr>()`).
-#[must_use]
 pub fn router(state: AppState, listener: Listener) -> Router {
     serve(routes(), state, listener)
 }
@@ -280,4 +279,44 @@ async fn no_method(method: Method) -> ApiError {
         format!("This route does not answer {method}."),
     )
     .detailed("The Allow header lists what it answers.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_routes_of_the_contract_answer_without_a_credential() {
+        const OPEN: [&str; 6] =
+            ["/health", "/ready", "/metrics", "/openapi.json", "/docs", "/api/auth/login"];
+        for route in routes().table.iter().filter(|route| route.access.who == Who::Anyone) {
+            let is_page = route.path == "/" || route.path.starts_with("/dashboard/");
+            assert!(OPEN.contains(&route.path) || is_page, "{} {}", route.method, route.path);
+        }
+    }
+
+    #[test]
+    fn nobody_changes_anything_with_the_role_of_a_viewer() {
+        // What only checks, by the contract, and the login.
+        const CHECKS: [&str; 6] = [
+            "/api/auth/login",
+            "/api/tenants/{id}/health-check",
+            "/api/logs/search",
+            "/api/config/validate",
+            "/api/nginx/test",
+            "/api/journal/verify",
+        ];
+        for route in routes().table.iter().filter(|route| route.method != Method::GET) {
+            let is_for_viewers = matches!(route.access.who, Who::Anyone | Who::Role(Role::Viewer));
+            assert!(!is_for_viewers || CHECKS.contains(&route.path), "{} {}", route.method, route.path);
+        }
+    }
+
+    #[test]
+    fn head_is_answered_as_get_is() {
+        let table = Table::new(routes().table);
+        assert!(table.find("/api/tenants", &Method::HEAD).is_some());
+        assert!(table.find("/api/tenants", &Method::PATCH).is_none());
+        assert_eq!(table.family("/api/tenants"), Some(Family::Manager));
+    }
 }

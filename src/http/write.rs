@@ -15,15 +15,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::{Actor, Idempotency, Recorded};
+use tenantry_projections::event_view::EventView;
 use tenantry_projections::world::World;
 use tenantry_projections::world::requests::Answered;
 
 use super::error::ApiError;
 use super::etag::if_match;
-use super::event_json::event_json;
 use super::extract::{Scope, query_value, read};
 use super::state::{AppState, AsOfError};
 use crate::auth::principal::Principal;
@@ -226,6 +225,12 @@ async fn first_answer(app: &AppState, answered: Answered) -> Result<(Arc<World>,
     Ok(read?)
 }
 
+/// The answer of a dry run.
+#[derive(Serialize)]
+struct DryRun<'a> {
+    events: Vec<EventView<'a>>,
+}
+
 /// What a handler needs to change something.
 pub struct Write {
     app: AppState,
@@ -296,12 +301,17 @@ impl Write {
             })
             .await?;
         if self.is_dry() {
-            let events: Vec<Value> =
-                outcome.events.iter().map(|event| event_json(event, &outcome.world)).collect();
-            return Err(Instead(answer(StatusCode::OK, &json!({ "events": events }))));
+            return Err(self.dry(&outcome.events, &outcome.world));
         }
         self.note_seq(outcome.seq);
         Ok(outcome)
+    }
+
+    /// What a dry run answers.
+    #[must_use]
+    pub fn dry(&self, events: &[Recorded], world: &World) -> Instead {
+        let events: Vec<EventView<'_>> = events.iter().map(|event| EventView::new(event, world)).collect();
+        Instead(answer(StatusCode::OK, &DryRun { events }))
     }
 
     /// Tells the position of an event that the write led to, for `X-Event-Seq`.

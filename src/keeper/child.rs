@@ -130,10 +130,18 @@ pub(super) fn seal_inherited() {
     unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
-/// Makes the command the leader of a session of its own, out of reach of its parent's terminal.
+/// Makes the command the leader of a session of its own, out of reach of its parent's
+/// terminal, with none of the parent's descriptors but stdin, stdout and stderr: a lock or a
+/// listening socket that our own parent left open must not live on in a process that outlives us.
 pub(super) fn detach(command: &mut tokio::process::Command) {
-    // SAFETY: between fork and exec only setsid is called, which is async-signal-safe.
-    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
+    // SAFETY: between fork and exec only setsid and close_range are called, which are bare
+    // system calls; std's own descriptors there are marked to be closed on exec already.
+    unsafe {
+        command.pre_exec(|| {
+            seal_inherited();
+            Ok(rustix::process::setsid().map(drop)?)
+        });
+    }
 }
 
 /// Some child that has died and was not reaped yet; it stays so.

@@ -19,7 +19,7 @@ use tenantry_journal::time::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::files::Files;
 use super::protocol::{Answer, Ask, Call, Message, Refusal, SpoolKey, VERSION, encode, read};
@@ -29,6 +29,9 @@ pub use super::protocol::{RunReport, RunState, SpawnRequest, Spawned};
 const START: Duration = Duration::from_secs(10);
 /// How often a starting keeper is tried.
 const TRY: Duration = Duration::from_millis(5);
+/// How long to wait before another is started when one is there that does not answer yet
+/// or is ending.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
 /// How long an answer may take. The keeper answers from memory; starting a process takes it
 /// a millisecond, and a disk that hangs is the only reason for more.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -182,7 +185,7 @@ impl Keeper {
     /// When none answers within ten seconds.
     pub async fn connect_or_start(data_dir: &Path, exe: &Path) -> Result<Connected, KeeperError> {
         match Keeper::connect(data_dir).await {
-            Err(KeeperError::Absent { .. } | KeeperError::Lost) => {}
+            Err(error) if is_gone(&error) => {}
             other => return other,
         }
         let log = Files::new(data_dir).log();
@@ -192,22 +195,17 @@ impl Keeper {
         loop {
             match Keeper::connect(data_dir).await {
                 Ok(connected) => return Ok(Connected { fresh: true, ..connected }),
-                Err(KeeperError::Absent { source, .. }) if Instant::now() > until => {
-                    return Err(failed(source));
-                }
-                Err(KeeperError::Absent { .. } | KeeperError::Lost) => {}
-                Err(other) => return Err(other),
+                Err(error) if !is_gone(&error) || Instant::now() > until => return Err(error),
+                Err(_) => {}
             }
-            let next = Instant::now() + TRY;
-            if let Ok(ended) = timeout_at(next, child.wait()).await {
-                let status = ended.map_err(failed)?;
-                // Another may have been faster, or an older one may still be ending.
-                if status.code() != Some(i32::from(super::ALREADY_KEPT)) {
-                    return Err(failed(io::Error::other(format!("it ended with {status}"))));
-                }
-                tokio::time::sleep_until(next).await;
-                child = start(data_dir, exe, &log).map_err(failed)?;
+            let Ok(ended) = timeout(TRY, child.wait()).await else { continue };
+            let status = ended.map_err(failed)?;
+            // Another may have been faster, or an older one may still be ending.
+            if status.code() != Some(i32::from(super::ALREADY_KEPT)) {
+                return Err(failed(io::Error::other(format!("it ended with {status}"))));
             }
+            tokio::time::sleep(TRY_AGAIN).await;
+            child = start(data_dir, exe, &log).map_err(failed)?;
         }
     }
 
@@ -298,6 +296,12 @@ impl Keeper {
         self.calls.send((ask, give)).await.map_err(|_| KeeperError::Lost)?;
         Ok(take)
     }
+}
+
+/// Whether there is no keeper, or one that is ending.
+fn is_gone(error: &KeeperError) -> bool {
+    use KeeperError::{Absent, Lost, Refused};
+    matches!(error, Absent { .. } | Lost | Refused(Refusal::ShuttingDown))
 }
 
 /// Starts a keeper that nothing done to us will touch: a session of its own, none of our

@@ -111,17 +111,21 @@ impl Files {
         std::fs::rename(aside, path)
     }
 
-    /// Makes a run's directory and pipes.
-    pub(super) fn create(&self, run: RunId) -> io::Result<()> {
-        private_dir(&self.run(run))?;
-        for name in ["out", "err"] {
-            let (mode, path) = (Mode::RUSR | Mode::WUSR, self.run(run).join(name));
-            match rustix::fs::mknodat(CWD, &path, FileType::Fifo, mode, 0) {
-                Err(error) if error != rustix::io::Errno::EXIST => return Err(error.into()),
-                _ => {}
+    /// Makes a run's directory with its pipes and its file, whatever lay there before.
+    pub(super) fn create(&self, run: &RunFile) -> io::Result<()> {
+        let dir = self.run(run.run_id);
+        match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                std::fs::remove_dir_all(&dir)?;
+                private_dir(&dir)?;
             }
+            other => other?,
         }
-        Ok(())
+        for name in ["out", "err"] {
+            rustix::fs::mknodat(CWD, dir.join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+        }
+        // In its place at once: there is no process yet that a torn file could lose.
+        std::fs::write(dir.join("run"), rmp_serde::to_vec_named(run).map_err(io::Error::other)?)
     }
 
     /// The end of a pipe that the keeper reads, never waiting.

@@ -253,8 +253,9 @@ impl Pipe {
             let woken = tokio::select! {
                 biased;
                 () = end.cancelled() => break,
-                () = cutter.pause() => None,
+                // Before the pause: who waited for the disk has not paused.
                 ready = fd.readable() => Some(ready),
+                () = cutter.pause() => None,
             };
             let Some(ready) = woken else {
                 cutter.show_pause();
@@ -302,11 +303,13 @@ struct Cutter {
 
 impl Cutter {
     fn take(&mut self, chunk: &[u8]) {
+        let lines_before = self.sink.batch.borrow().count();
         self.step(|lines, emit| lines.push(chunk, emit));
+        let is_new = self.sink.batch.borrow().count() > lines_before;
         self.pause_ends = match self.pause_ends {
             _ if !self.lines.is_waiting() => None,
-            None => Some(Instant::now() + PAUSE),
-            some => some,
+            Some(before) if !is_new => Some(before),
+            _ => Some(Instant::now() + PAUSE),
         };
     }
 

@@ -5,6 +5,8 @@
 //! start time was compared.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -29,7 +31,11 @@ pub(super) struct Stat {
 impl Stat {
     /// `None` when there is no such process.
     pub(super) fn of(pid: u32) -> Option<Stat> {
-        Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        // One read into a fixed place, because a snapshot does this for every process. A
+        // line has at most 52 numbers and a name of 64 bytes, which may be cut behind field 22.
+        let mut line = [0; 512];
+        let len = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+        Stat::parse(&String::from_utf8_lossy(line.get(..len)?))
     }
 
     fn parse(text: &str) -> Option<Stat> {

@@ -291,8 +291,7 @@ fn launch(
     }
     let program = find(request).map_err(at(Path::new(&request.command), "command"))?;
 
-    files.create(run).map_err(kept)?;
-    files.save(&file).map_err(kept)?;
+    files.create(&file).map_err(kept)?;
     // The reading ends first: opening the others then does not wait for one.
     let pipes = [files.reading_end(run, "out").map_err(kept)?, files.reading_end(run, "err").map_err(kept)?];
     let stdin = files::nothing().map_err(kept)?;

@@ -15,6 +15,7 @@ use tenantry_journal::time::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::child;
 use super::files::Files;
@@ -171,7 +172,7 @@ impl Server {
         });
         let calls = async {
             while let Ok(Some(Call { id: call, ask })) = read(&mut from).await {
-                if matches!(&ask, Ask::Hello { version } if *version == VERSION) {
+                if matches!(&ask, Ask::Hello { version } if *version == VERSION && !self.is_ending.get()) {
                     // From here on it hears of everything; what was before it can list.
                     self.clients.borrow_mut().insert(id, Rc::clone(&client));
                 }
@@ -209,6 +210,8 @@ impl Server {
 
     async fn answer(self: &Rc<Self>, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
+            // Who comes now wants the next keeper.
+            Ask::Hello { .. } if self.is_ending.get() => Err(Refusal::ShuttingDown),
             Ask::Hello { version: VERSION } => Ok(Answer::Hello { version: VERSION, keeper: self.own }),
             Ask::Hello { version } => Err(Refusal::Version { keeper: VERSION, client: version }),
             Ask::Spawn(request) => self.spawn(*request).map(Answer::Spawned),
@@ -336,14 +339,20 @@ impl Server {
         }
     }
 
+    /// Looks at once when it is quiet, and at most half of the time when many ask: those
+    /// who asked meanwhile are served by one look.
     async fn take_snapshots(self: Rc<Self>) {
+        let mut not_before = Instant::now();
         loop {
             self.look.notified().await;
+            tokio::time::sleep_until(not_before).await;
             let waiting = self.looking.take();
             if waiting.is_empty() {
                 continue;
             }
+            let begin = Instant::now();
             let snapshot = Rc::new(self.look());
+            not_before = Instant::now() + begin.elapsed();
             for give in waiting {
                 let _ = give.send(Rc::clone(&snapshot));
             }

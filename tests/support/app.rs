@@ -75,8 +75,8 @@ health_check_interval = 1
 first = {ports}
 last = {last}
 step = 10
-instances_first = {instances_first}
-instances_last = {instances_last}
+instance_first = {instance_first}
+instance_last = {instance_last}
 
 [deploy]
 root = "{{data_dir}}/tenants"
@@ -105,8 +105,8 @@ stop_timeout = 2
 {more}
 "#,
             last = ports + 99,
-            instances_first = ports + 100,
-            instances_last = ports + 199,
+            instance_first = ports + 100,
+            instance_last = ports + 199,
             app = fixture("api.py").display(),
         );
         std::fs::write(dir.path().join("tenantry.toml"), &config).unwrap();
@@ -359,6 +359,15 @@ impl TestApp {
             }
             assert!(Instant::now() < end, "{path} never was as wanted: {value}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    /// Waits until it has logged something.
+    pub(crate) async fn log_says(&self, text: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < end, "it never logged '{text}': {}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

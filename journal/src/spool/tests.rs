@@ -160,6 +160,21 @@ fn forgets_what_is_past_its_age_and_still_counts_on() {
 }
 
 #[test]
+fn old_segments_can_be_deleted_beside_the_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer =
+        Writer::open(dir.path(), OWNER, None, Options { retain_bytes: 1 << 30, ..SMALL }).unwrap();
+    put(&mut writer, 1..300);
+    let all = segments(dir.path());
+    assert_eq!(expire(dir.path(), Timestamp(1)).unwrap(), 0);
+    assert_eq!(expire(dir.path(), Timestamp(u64::MAX)).unwrap(), all.len() - 1);
+    assert_eq!(segments(dir.path()), all[all.len() - 1..]);
+    put(&mut writer, 300..600);
+    let seen = numbers(&Reader::open(dir.path(), OWNER, None).read(9_999).unwrap());
+    assert_eq!(seen, (seen[0]..600).collect::<Vec<_>>());
+}
+
+#[test]
 fn nothing_can_be_read_without_the_key_that_it_is_under() {
     let dir = tempfile::tempdir().unwrap();
     let key = Key::new([9; 32]);

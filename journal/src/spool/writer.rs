@@ -87,8 +87,7 @@ impl Writer {
         for first in firsts {
             let path = path_of(dir, first);
             let meta = path.metadata().map_err(SpoolError::io("inspect", &path))?;
-            let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-            let written = Timestamp(written.map_or(0, |at| at.as_millis() as u64));
+            let written = written(&meta);
             writer.closed.push_back(Closed { first, len: meta.len(), written });
         }
         if let Some(first) = last {
@@ -107,8 +106,7 @@ impl Writer {
         let file = OpenOptions::new().append(true).open(&path).map_err(SpoolError::io("open", &path))?;
         file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
         let meta = file.metadata().map_err(SpoolError::io("inspect", &path))?;
-        let written = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let written = Timestamp(written.map_or(0, |at| at.as_millis() as u64));
+        let written = written(&meta);
         if segment.encrypted == self.seal.is_encrypted() {
             self.active = Some(Active { file, first, len, written });
         } else if end.is_some() {
@@ -244,6 +242,37 @@ impl Writer {
             _ => Ok(()),
         }
     }
+}
+
+/// Deletes the segments of a spool that were last written before `oldest`, but for the
+/// newest, which keeps the count of positions. Safe beside a writer in another process.
+/// Returns how many were deleted.
+///
+/// # Errors
+/// When the directory cannot be listed or a segment not be deleted.
+pub fn expire(dir: &Path, oldest: Timestamp) -> Result<usize, SpoolError> {
+    let mut deleted = 0;
+    let mut firsts = list(dir)?;
+    firsts.pop();
+    for path in firsts.into_iter().map(|first| path_of(dir, first)) {
+        // Missing when the writer was faster.
+        let Ok(meta) = path.metadata() else { continue };
+        if written(&meta) >= oldest {
+            break;
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => deleted += 1,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(SpoolError::io("delete", &path)(error)),
+        }
+    }
+    Ok(deleted)
+}
+
+/// When a file was last written.
+fn written(meta: &std::fs::Metadata) -> Timestamp {
+    let since = meta.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Timestamp(since.map_or(0, |since| since.as_millis() as u64))
 }
 
 impl Drop for Writer {

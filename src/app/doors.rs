@@ -1,0 +1,139 @@
+//! The small doors of the HTTP API, opened by the parts behind them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::stream::BoxStream;
+use tenantry_journal::event::health::TenantHealth;
+use tenantry_journal::id::{DeploymentId, TenantId};
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+use crate::clock;
+use crate::drivers::deploy_log::DeployLogs;
+use crate::drivers::probe::ProbeReport;
+use crate::engine::Handle;
+use crate::error::chain;
+use crate::http::state::{DatabaseProbe, DeploymentLogs, HealthReport, Live, Probe};
+use crate::supervisor::{PartHealth, SpoolKeys, Supervisor, TenantHealthReport};
+
+/// Health reports that a slow follower may lag behind; it then continues with the newest.
+const REPORTS_BEHIND: usize = 64;
+
+/// The logs of deployments, in their spools.
+pub(super) struct Logs {
+    pub(super) spools: DeployLogs,
+    pub(super) keys: SpoolKeys,
+    pub(super) handle: Handle,
+}
+
+impl Logs {
+    fn key(&self, deployment: DeploymentId) -> Option<[u8; 32]> {
+        let tenant = self.handle.world().deployments.get(deployment)?.tenant_id;
+        (self.keys)(tenant.into())
+    }
+}
+
+impl DeploymentLogs for Logs {
+    fn text(&self, deployment: DeploymentId) -> String {
+        self.spools.text(deployment, self.key(deployment)).unwrap_or_else(|error| {
+            tracing::warn!(deployment.id = %deployment, error = chain(&error), "a log cannot be read");
+            String::new()
+        })
+    }
+
+    fn follow(&self, deployment: DeploymentId) -> BoxStream<'static, String> {
+        let handle = self.handle.clone();
+        let over = async move {
+            let mut changes = handle.changes();
+            loop {
+                let running = handle.world().deployments.get(deployment).is_some_and(|d| !d.is_over());
+                if !running || changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let lines = self.spools.follow(deployment, self.key(deployment), over);
+        lines.filter_map(|line| async { line.ok().map(|line| line.text) }).boxed()
+    }
+}
+
+/// Checks of tenants, and what the last of each found.
+pub(super) struct Checks {
+    supervisor: Arc<Supervisor>,
+    last: Arc<Mutex<HashMap<TenantId, HealthReport>>>,
+    reports: broadcast::Sender<(TenantId, HealthReport)>,
+}
+
+impl Checks {
+    pub(super) fn new(supervisor: Arc<Supervisor>) -> Checks {
+        Checks { supervisor, last: Arc::default(), reports: broadcast::Sender::new(REPORTS_BEHIND) }
+    }
+}
+
+fn probe(report: &ProbeReport) -> Probe {
+    Probe {
+        up: report.up,
+        response_time_ms: report.status_code.map(|_| report.response_time_ms),
+        status_code: report.status_code,
+    }
+}
+
+fn part(part: Option<&PartHealth>) -> Probe {
+    part.map(|part| probe(&part.probe)).unwrap_or_default()
+}
+
+fn report(found: &TenantHealthReport) -> HealthReport {
+    HealthReport {
+        overall: found.overall,
+        frontend: part(found.frontend.as_ref()),
+        backend: part(found.backend.as_ref()),
+        database: DatabaseProbe {
+            status: found.database.status.as_str().to_owned(),
+            size_mb: found.database.size_mb(),
+            connections: found.database.connections,
+        },
+        checked_at: found.at,
+    }
+}
+
+/// What is said of a tenant that went away while it was checked.
+fn nothing() -> HealthReport {
+    HealthReport {
+        overall: TenantHealth::Unknown,
+        frontend: Probe::default(),
+        backend: Probe::default(),
+        database: DatabaseProbe::default(),
+        checked_at: clock::now(),
+    }
+}
+
+impl Live for Checks {
+    fn health_check(&self, tenant: TenantId) -> BoxFuture<'static, HealthReport> {
+        let (supervisor, last) = (Arc::clone(&self.supervisor), Arc::clone(&self.last));
+        let reports = self.reports.clone();
+        async move {
+            let Some(found) = supervisor.check_tenant(tenant).await else { return nothing() };
+            let report = report(&found);
+            last.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, report.clone());
+            // Nobody need be listening.
+            drop(reports.send((tenant, report.clone())));
+            report
+        }
+        .boxed()
+    }
+
+    fn last_health(&self, tenant: TenantId) -> Option<HealthReport> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    }
+
+    fn follow_health(&self, tenant: TenantId) -> BoxStream<'static, HealthReport> {
+        BroadcastStream::new(self.reports.subscribe())
+            .filter_map(move |sent| async move {
+                sent.ok().filter(|(of, _)| *of == tenant).map(|(_, report)| report)
+            })
+            .boxed()
+    }
+}

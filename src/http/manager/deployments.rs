@@ -1,0 +1,280 @@
+//! Deployments: request, state, logs.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt as _};
+use serde::{Deserialize, Serialize};
+use tenantry_journal::event::Event;
+use tenantry_journal::id::{DeploymentId, TenantId};
+use tenantry_journal::sealed::Sealed;
+use tenantry_journal::time::Timestamp;
+use tenantry_projections::world::World;
+use tenantry_projections::world::deployments::{Deployment, DeploymentStatus, Step, StepStatus};
+
+use super::deployment_feed::{Message, messages};
+use super::view::Seconds;
+use crate::domain::command::{Command, DeploySwitches};
+use crate::http::error::ApiError;
+use crate::http::etag::etag;
+use crate::http::extract::{Id, MaybeJson, NoQuery, Query, Scope, missing};
+use crate::http::listing::Page;
+use crate::http::state::AppState;
+use crate::http::write::{Answer, Write, answer};
+
+/// What a tenant's first deployment is thought to take, in seconds.
+const FIRST_ESTIMATE_S: u64 = 60;
+/// Deployments in one answer when the query does not say.
+const DEFAULT_LIMIT: u64 = 50;
+/// Time between comments on a quiet event stream: below the idle timeouts of usual proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A deployment that the caller may see.
+///
+/// # Errors
+/// 404 when there is none.
+pub(super) fn find(scope: &Scope, id: DeploymentId) -> Result<&Deployment, ApiError> {
+    scope
+        .world
+        .deployments
+        .get(id)
+        .filter(|deployment| scope.principal.reaches_tenant(deployment.tenant_id))
+        .map(|deployment| &**deployment)
+        .ok_or_else(|| missing::<DeploymentId>(&id.to_string()))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Switches {
+    skip_ssl: bool,
+    skip_nginx: bool,
+    skip_services: bool,
+}
+
+#[derive(Serialize)]
+struct Requested {
+    deployment_id: DeploymentId,
+    status: &'static str,
+    started_at: Timestamp,
+    estimated_duration: u64,
+}
+
+/// `POST /api/tenants/{id}/deploy`
+pub(super) async fn deploy(
+    scope: Scope,
+    write: Write,
+    Id(id): Id<TenantId>,
+    _: NoQuery,
+    MaybeJson(switches): MaybeJson<Switches>,
+) -> Answer {
+    scope.tenant(id)?;
+    let Switches { skip_ssl, skip_nginx, skip_services } = switches;
+    let switches = DeploySwitches { skip_ssl, skip_nginx, skip_services };
+    let outcome = write.submit(Command::DeployTenant { tenant_id: id, switches }).await?;
+    let requested = outcome.events.iter().find_map(|event| match &event.event {
+        Event::DeploymentRequested(requested) => Some((event.at, requested.deployment_id)),
+        _ => None,
+    });
+    let (started_at, deployment_id) = requested.ok_or_else(ApiError::internal)?;
+    // The document prints "running": from here on it is under way, whoever waits or leaves.
+    let body = Requested {
+        deployment_id,
+        status: "running",
+        started_at,
+        estimated_duration: estimate_s(&outcome.world, id),
+    };
+    let mut response = answer(StatusCode::ACCEPTED, &body);
+    if let Ok(location) = HeaderValue::try_from(format!("/api/deployments/{deployment_id}")) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The mean of what the tenant's successful deployments took, in seconds.
+fn estimate_s(world: &World, tenant: TenantId) -> u64 {
+    let took: Vec<u64> = world
+        .deployments
+        .of(tenant)
+        .filter(|deployment| deployment.status == DeploymentStatus::Success)
+        .filter_map(|deployment| Some(deployment.finished_at?.since_ms(deployment.requested_at)))
+        .collect();
+    let mean_ms = took.iter().sum::<u64>().checked_div(took.len() as u64);
+    mean_ms.map_or(FIRST_ESTIMATE_S, |ms| ms.div_ceil(1000).max(1))
+}
+
+#[derive(Serialize)]
+struct StepView<'a> {
+    name: &'static str,
+    status: StepStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<Seconds>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+impl<'a> StepView<'a> {
+    fn new(step: &'a Step) -> StepView<'a> {
+        let ran = step.started_at.zip(step.finished_at);
+        StepView {
+            name: step.kind.name(),
+            status: step.status,
+            duration: ran.map(|(from, to)| Seconds::between(from, to)),
+            started: step.started_at.filter(|_| step.status == StepStatus::Running),
+            detail: step.detail.as_ref().and_then(Sealed::open).map(String::as_str),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct DeploymentView<'a> {
+    id: DeploymentId,
+    tenant_id: TenantId,
+    status: DeploymentStatus,
+    current_step: Option<&'static str>,
+    steps: Vec<StepView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logs: Option<String>,
+    release: u32,
+    started_at: Timestamp,
+    finished_at: Option<Timestamp>,
+}
+
+impl<'a> DeploymentView<'a> {
+    pub(super) fn new(deployment: &'a Deployment, logs: Option<String>) -> DeploymentView<'a> {
+        DeploymentView {
+            id: deployment.id,
+            tenant_id: deployment.tenant_id,
+            status: deployment.status,
+            current_step: current_step(deployment),
+            steps: deployment.steps.iter().map(StepView::new).collect(),
+            logs,
+            release: deployment.release,
+            started_at: deployment.requested_at,
+            finished_at: deployment.finished_at,
+        }
+    }
+}
+
+/// What is being done: the running step, or the next one; nothing when it is over.
+pub(super) fn current_step(deployment: &Deployment) -> Option<&'static str> {
+    if deployment.is_over() {
+        return None;
+    }
+    deployment.current().map(|step| step.kind.doing())
+}
+
+/// What the steps printed, read where blocking is allowed.
+pub(super) async fn log_text(app: &AppState, id: DeploymentId) -> Result<String, ApiError> {
+    let logs = std::sync::Arc::clone(&app.logs);
+    tokio::task::spawn_blocking(move || logs.text(id)).await.map_err(|error| {
+        tracing::error!(error = %error, "a deployment's log was not read");
+        ApiError::internal()
+    })
+}
+
+/// `GET /api/deployments/{id}`
+pub(super) async fn get(
+    State(app): State<AppState>,
+    scope: Scope,
+    Id(id): Id<DeploymentId>,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    let deployment = find(&scope, id)?;
+    // The log is output and no state: it has no past.
+    let logs = if scope.is_past() { None } else { Some(log_text(&app, id).await?) };
+    let mut response = answer(StatusCode::OK, &DeploymentView::new(deployment, logs));
+    response.headers_mut().insert(header::ETAG, etag(deployment.cause));
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<i64>,
+    offset: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct DeploymentList<'a> {
+    deployments: Vec<DeploymentView<'a>>,
+    total: usize,
+    limit: usize,
+    offset: usize,
+}
+
+/// `GET /api/tenants/{id}/deployments`: the newest first, without their logs.
+pub(super) async fn list(
+    scope: Scope,
+    Id(id): Id<TenantId>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
+    let tenant = scope.tenant(id)?;
+    let page = Page::new(query.limit, query.offset, DEFAULT_LIMIT)?;
+    let (deployments, total) = page.of(scope.world.deployments.of(tenant.id).rev());
+    let deployments = deployments.into_iter().map(|d| DeploymentView::new(d, None)).collect();
+    let list = DeploymentList { deployments, total, limit: page.limit, offset: page.offset };
+    Ok(answer(StatusCode::OK, &list))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LogQuery {
+    #[serde(default)]
+    stream: bool,
+}
+
+#[derive(Serialize)]
+struct Logs {
+    deployment_id: DeploymentId,
+    logs: String,
+}
+
+/// `GET /api/deployments/{id}/logs`
+pub(super) async fn logs(
+    State(app): State<AppState>,
+    scope: Scope,
+    Id(id): Id<DeploymentId>,
+    Query(query): Query<LogQuery>,
+) -> Result<Response, ApiError> {
+    find(&scope, id)?;
+    if !query.stream {
+        let logs = log_text(&app, id).await?;
+        return Ok(answer(StatusCode::OK, &Logs { deployment_id: id, logs }));
+    }
+    let stream = Sse::new(log_events(app, scope, id)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(stream.into_response())
+}
+
+/// Log lines and the end of a deployment, until the credential lapses.
+fn log_events(
+    app: AppState,
+    scope: Scope,
+    id: DeploymentId,
+) -> impl Stream<Item = Result<SseEvent, Infallible>> {
+    async_stream::stream! {
+        let messages = messages(app.clone(), id);
+        tokio::pin!(messages);
+        let mut look = Scope::looks();
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                _ = scope.ended(&app, &mut look) => None,
+            };
+            let Some(message) = message else { return };
+            let name = match &message {
+                Message::Progress { .. } => continue,
+                Message::Log { .. } => "log",
+                Message::Complete { .. } => "complete",
+            };
+            if let Ok(event) = SseEvent::default().event(name).json_data(&message) {
+                yield Ok(event);
+            }
+        }
+    }
+}

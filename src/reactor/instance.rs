@@ -1,0 +1,185 @@
+//! What is done for instances: begin a run, see to its process and health, end it, forget it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, ProcessSpec};
+use tenantry_journal::id::{InstanceId, RunId, Seq};
+use tenantry_journal::spool::Key;
+use tenantry_projections::world::World;
+use tenantry_projections::world::instances::{Desired, Instance, Phase};
+use tokio::time::Instant;
+
+use super::gate;
+use super::outside::{Outside, TaskError};
+use crate::domain::command::Command;
+use crate::drivers::tool;
+use crate::keeper::client::{KeeperError, SpawnError};
+use crate::keeper::protocol::{Refusal, SpawnRequest, SpoolKey};
+
+/// How long the keeper may take from KILL to telling of the end: a process in an
+/// uninterruptible call dies when that returns.
+const AFTER_KILL: Duration = Duration::from_secs(10);
+
+pub(super) async fn begin_run(
+    outside: &Outside,
+    instance_id: InstanceId,
+    cause: Seq,
+) -> Result<(), TaskError> {
+    outside.submit(Command::BeginRun { instance_id }, cause).await.map(drop)
+}
+
+/// Whether this run is still to be brought up.
+fn is_wanted(world: &World, id: InstanceId, run: RunId) -> bool {
+    world.instances.get(id).is_some_and(|instance| {
+        instance.run.as_ref().is_some_and(|present| present.id == run)
+            && instance.phase == Phase::Starting
+            && instance.desired == Desired::Running
+            && instance.restart.is_none()
+            && instance.health != InstanceHealth::Unhealthy
+    })
+}
+
+pub(super) async fn ensure_run(
+    outside: &Outside,
+    id: InstanceId,
+    run: RunId,
+    cause: Seq,
+) -> Result<(), TaskError> {
+    tokio::select! {
+        biased;
+        // Its end, a stop or a replacement: all of them are seen here, at once.
+        () = outside.until(|world| !is_wanted(world, id, run)) => Ok(()),
+        ended = bring_up(outside, id, run, cause) => ended,
+    }
+}
+
+async fn bring_up(outside: &Outside, id: InstanceId, run: RunId, cause: Seq) -> Result<(), TaskError> {
+    let world = outside.handle.world();
+    let Some(instance) = world.instances.get(id) else { return Ok(()) };
+    let Some(spec) = instance.spec.open() else {
+        let reason = "what it runs was erased".to_owned();
+        return outside
+            .submit(Command::RunFailed { instance_id: id, run_id: run, reason }, cause)
+            .await
+            .map(drop);
+    };
+    let known = instance.run.as_ref().and_then(|run| run.process);
+    let pid = match known {
+        Some(process) => process.pid,
+        None => match spawn(outside, instance, spec, run, cause).await? {
+            Some(pid) => pid,
+            None => return Ok(()),
+        },
+    };
+    gate::pass(outside, id, run, spec, pid, cause).await
+}
+
+/// Starts the run's process; `None` when there will be none.
+async fn spawn(
+    outside: &Outside,
+    instance: &Instance,
+    spec: &ProcessSpec,
+    run_id: RunId,
+    cause: Seq,
+) -> Result<Option<u32>, TaskError> {
+    let instance_id = instance.id;
+    let key = outside.supervisor.spool_key(instance.name.key());
+    let request = SpawnRequest {
+        run_id,
+        instance_id,
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        env: environment(spec),
+        workdir: PathBuf::from(&spec.workdir),
+        socket: socket(spec).map(Path::to_path_buf),
+        key: key.map(|key| SpoolKey(Key::new(key))),
+        stop_timeout_ms: spec.stop_timeout_ms,
+    };
+    let keeper = outside.supervisor.keeper().await;
+    match keeper.spawn(request).await {
+        Ok(spawned) => {
+            let (pid, start_ticks) = (spawned.pid, spawned.start_ticks);
+            outside.submit(Command::RunStarted { instance_id, run_id, pid, start_ticks }, cause).await?;
+            Ok(Some(pid))
+        }
+        Err(SpawnError::Exec(reason)) => {
+            let reason = format!("cannot run '{}': {reason}", spec.command);
+            outside.submit(Command::RunFailed { instance_id, run_id, reason }, cause).await?;
+            Ok(None)
+        }
+        Err(SpawnError::Keeper(error)) => Err(error.into()),
+    }
+}
+
+/// The child's whole environment.
+fn environment(spec: &ProcessSpec) -> BTreeMap<String, String> {
+    let (listen, place) = match &spec.listen {
+        Listen::Port(port) => ("PORT", port.to_string()),
+        Listen::Socket(path) => ("SOCKET_PATH", path.clone()),
+    };
+    let base = [
+        ("PATH", tool::PATH.to_owned()),
+        ("HOME", spec.workdir.clone()),
+        ("LANG", tool::LANG.to_owned()),
+        (listen, place),
+    ];
+    let given = spec.env.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    base.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(given).collect()
+}
+
+fn socket(spec: &ProcessSpec) -> Option<&Path> {
+    match &spec.listen {
+        Listen::Socket(path) => Some(Path::new(path)),
+        Listen::Port(_) => None,
+    }
+}
+
+pub(super) async fn end_run(
+    outside: &Outside,
+    instance_id: InstanceId,
+    run_id: RunId,
+    cause: Seq,
+) -> Result<(), TaskError> {
+    let outcome = outside.submit(Command::BeginStop { instance_id, run_id }, cause).await?;
+    let spec = outcome.world.instances.get(instance_id).and_then(|instance| instance.spec.open());
+    // Without its specification it is ended at once: nobody can say how long it may take.
+    let timeout_ms = spec.map_or(0, |spec| spec.stop_timeout_ms);
+    let keeper = outside.supervisor.keeper().await;
+    match keeper.stop(run_id, timeout_ms).await {
+        Ok(()) => {}
+        // It never had a process, or its end is recorded already.
+        Err(KeeperError::Refused(Refusal::UnknownRun(_))) => {
+            let (status, at) = (ExitStatus::Unknown, crate::clock::now());
+            let command = Command::RunExited { instance_id, run_id, status, at };
+            return outside.submit(command, cause).await.map(drop);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let over = |world: &World| {
+        let present = world.instances.get(instance_id).and_then(|instance| instance.run.as_ref());
+        present.is_none_or(|run| run.id != run_id).then_some(())
+    };
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms) + AFTER_KILL;
+    match outside.handle.until(deadline, over).await {
+        Some(()) => Ok(()),
+        None => Err(TaskError::Stuck(format!("run {run_id} does not end"))),
+    }
+}
+
+pub(super) async fn forget(outside: &Outside, instance_id: InstanceId, cause: Seq) -> Result<(), TaskError> {
+    let world = outside.handle.world();
+    let spec = world.instances.get(instance_id).and_then(|instance| instance.spec.open());
+    if let Some(path) = spec.and_then(socket)
+        && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+        && let Err(error) = std::fs::remove_file(path)
+    {
+        // A later instance of that name makes way for itself.
+        tracing::warn!(path = %path.display(), %error, "a socket is left behind");
+    }
+    outside.submit(Command::InstanceGone { instance_id }, cause).await?;
+    outside.supervisor.live().forget(instance_id);
+    Ok(())
+}

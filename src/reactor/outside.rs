@@ -1,0 +1,110 @@
+//! What tasks of the reactor work with.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tenantry_journal::id::{DeploymentId, Seq};
+use tenantry_projections::world::World;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::domain::command::{Command, Submission};
+use crate::domain::policy::Policy;
+use crate::drivers::deploy_log::DeployLogs;
+use crate::drivers::files::{Cancel, Files};
+use crate::engine::{Handle, Outcome, SubmitError};
+use crate::keeper::client::KeeperError;
+use crate::supervisor::Supervisor;
+
+/// How many deployments copy files or prepare databases at once: these load disk, network
+/// and processors, and more at once end later, all of them.
+pub(super) const HEAVY_STEPS: usize = 8;
+/// Far enough away to be never.
+const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+
+/// What tasks of the reactor work with.
+pub struct Outside {
+    /// The way to the engine.
+    pub handle: Handle,
+    /// What the configuration says.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The way to processes.
+    pub supervisor: Arc<Supervisor>,
+    /// Deployments' logs.
+    pub logs: DeployLogs,
+    heavy: Semaphore,
+}
+
+/// Why a task ended without having done its work; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// What it reported was not recorded.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The keeper did not do as asked.
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    /// Nothing came of it in time.
+    #[error("{0}")]
+    Stuck(String),
+}
+
+impl Outside {
+    /// Puts together what tasks need.
+    #[must_use]
+    pub fn new(
+        handle: Handle,
+        policy: Arc<ArcSwap<Policy>>,
+        supervisor: Arc<Supervisor>,
+        logs: DeployLogs,
+    ) -> Outside {
+        Outside { handle, policy, supervisor, logs, heavy: Semaphore::new(HEAVY_STEPS) }
+    }
+
+    pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {
+        Ok(self.handle.submit(Submission::system(command, Some(cause))).await?)
+    }
+
+    /// Waits until something is so in the World, for as long as it takes.
+    pub(super) async fn until(&self, so: impl Fn(&World) -> bool) {
+        loop {
+            let found = self.handle.until(Instant::now() + NEVER, |world| so(world).then_some(())).await;
+            if found.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// The drivers of files, by the present configuration.
+    pub(super) fn files(&self) -> Files {
+        Files::new(self.policy.load().deploy_root.clone())
+    }
+
+    /// A place in the queue of heavy steps.
+    pub(super) async fn heavy(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // It is never closed.
+        self.heavy.acquire().await.ok()
+    }
+
+    /// Names a deployment's tools, so that they are not run twice at once.
+    pub(super) fn claim(&self, id: DeploymentId) -> std::path::PathBuf {
+        let data: &Path = &self.policy.load().data_dir;
+        data.join("claims").join(id.to_string())
+    }
+}
+
+/// Runs blocking work on a thread for it. When this future is dropped the work is called off.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Cancel) -> T + Send + 'static,
+) -> Result<T, String> {
+    struct CallOff(Cancel);
+    impl Drop for CallOff {
+        fn drop(&mut self) {
+            self.0.cancel();
+        }
+    }
+    let cancel = Cancel::default();
+    let _call_off = CallOff(cancel.clone());
+    tokio::task::spawn_blocking(move || work(&cancel)).await.map_err(|error| error.to_string())
+}

@@ -1,0 +1,42 @@
+//! Removal of what a tenant has outside, once its processes are gone.
+
+use std::path::PathBuf;
+
+use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::id::{DeploymentId, Seq, TenantId};
+
+use super::outside::{Outside, TaskError, blocking};
+use crate::domain::command::Command;
+use crate::error::chain;
+
+pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -> Result<(), TaskError> {
+    let world = outside.handle.world();
+    let Some(tenant) = world.tenants.get(tenant_id) else { return Ok(()) };
+    let Some(wanted) = tenant.deletion else { return Ok(()) };
+    let mut removed = Removal { files: false, nginx: false, services: wanted.services };
+    if wanted.files {
+        let directory = tenant.details.open().map(|details| PathBuf::from(&details.directory));
+        let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();
+        remove_files(outside, directory, deployments).await?;
+        removed.files = true;
+    }
+    outside.submit(Command::TenantRemoved { tenant_id, removed }, cause).await.map(drop)
+}
+
+async fn remove_files(
+    outside: &Outside,
+    directory: Option<PathBuf>,
+    deployments: Vec<DeploymentId>,
+) -> Result<(), TaskError> {
+    let (files, logs) = (outside.files(), outside.logs.clone());
+    let done = blocking(move |_| {
+        if let Some(directory) = directory {
+            files.remove_tenant_directory(&directory).map_err(|error| chain(&error))?;
+        }
+        for id in deployments {
+            logs.remove(id).map_err(|error| format!("cannot remove the log of deployment {id}: {error}"))?;
+        }
+        Ok::<(), String>(())
+    });
+    done.await.and_then(|done| done).map_err(TaskError::Stuck)
+}

@@ -1,0 +1,213 @@
+//! Keeps what is recorded of processes true: the way to the keeper, the ends of runs, health.
+//!
+//! The keeper holds the processes; this holds the connection to it and reports what it tells
+//! as commands. It decides nothing: what follows from an exit or a failed check is decided
+//! by the domain and done by the reactor. Live facts that are no events (checks, usage) are
+//! in [`Live`]. Everything runs in tasks of its own, so nothing here holds up the start.
+
+mod adopt;
+mod health;
+mod live;
+mod runs;
+mod tenants;
+mod usage;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tenantry_journal::id::{InstanceId, KeyId, TenantId};
+use tenantry_projections::world::ProcessMark;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::command::{Command, Submission};
+use crate::domain::policy::Policy;
+use crate::engine::{Handle, SubmitError};
+use crate::keeper::client::{Connected, Keeper, KeeperEvent, Outputs};
+
+use adopt::Met;
+pub(crate) use health::target;
+pub use live::{Checks, Live, LiveFacts};
+pub use tenants::{PartHealth, ServiceState, TenantHealthReport};
+pub use usage::Usage;
+
+/// How soon the keeper is looked for again after it was lost: at once is best, since without
+/// it nothing can be started, so only a keeper that fails again and again is waited for.
+const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+/// The longest wait between two attempts.
+const RECONNECT_LAST: Duration = Duration::from_secs(5);
+
+/// Finds the key that a spool is encrypted under; `None` when there is no such key.
+pub type SpoolKeys = Arc<dyn Fn(KeyId) -> Option<[u8; 32]> + Send + Sync>;
+
+/// What the supervisor needs to begin.
+pub struct Setup {
+    /// The way to the engine.
+    pub handle: Handle,
+    /// What the configuration says.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// The control plane's own directory.
+    pub data_dir: PathBuf,
+    /// Our own program, which is also the keeper.
+    pub exe: PathBuf,
+    /// Keys of spools.
+    pub keys: SpoolKeys,
+}
+
+/// Keeps what is recorded of processes true.
+pub struct Supervisor {
+    handle: Handle,
+    policy: Arc<ArcSwap<Policy>>,
+    data_dir: PathBuf,
+    exe: PathBuf,
+    keys: SpoolKeys,
+    live: Live,
+    keeper: watch::Sender<Option<Keeper>>,
+    /// Moves whenever some process printed something.
+    printed: watch::Sender<u64>,
+}
+
+impl Supervisor {
+    /// Does nothing until [`Supervisor::run`].
+    #[must_use]
+    pub fn new(setup: Setup) -> Arc<Supervisor> {
+        let Setup { handle, policy, data_dir, exe, keys } = setup;
+        let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
+        Arc::new(Supervisor { handle, policy, data_dir, exe, keys, live: Live::default(), keeper, printed })
+    }
+
+    /// Supervises until `shutdown`; processes live on after it.
+    pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
+        let parts = async {
+            tokio::join!(
+                self.keep_connected(),
+                health::monitor(&self),
+                tenants::monitor(&self),
+                usage::sample(&self.handle, &self.live),
+            );
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = parts => {}
+        }
+    }
+
+    /// The keeper, as soon as one answers.
+    pub async fn keeper(&self) -> Keeper {
+        let mut keeper = self.keeper.subscribe();
+        loop {
+            if let Some(keeper) = keeper.borrow_and_update().clone() {
+                return keeper;
+            }
+            if keeper.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Whether a keeper answers at present.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.keeper.borrow().is_some()
+    }
+
+    /// Facts of instances that are no events.
+    #[must_use]
+    pub fn live(&self) -> &Live {
+        &self.live
+    }
+
+    /// Moves whenever some process printed something: a hint to read spools again.
+    #[must_use]
+    pub fn printed(&self) -> watch::Receiver<u64> {
+        self.printed.subscribe()
+    }
+
+    /// The directory of an instance's spool.
+    #[must_use]
+    pub fn spool(&self, instance: InstanceId) -> PathBuf {
+        self.data_dir.join("spool").join(instance.to_string())
+    }
+
+    /// The key of a spool.
+    #[must_use]
+    pub fn spool_key(&self, key: KeyId) -> Option<[u8; 32]> {
+        (self.keys)(key)
+    }
+
+    /// Checks a tenant's parts now. `None` when there is no such tenant.
+    pub async fn check_tenant(&self, tenant: TenantId) -> Option<TenantHealthReport> {
+        tenants::check(self, tenant).await
+    }
+
+    async fn keep_connected(&self) {
+        let mut wait = RECONNECT_FIRST;
+        loop {
+            match Keeper::connect_or_start(&self.data_dir, &self.exe).await {
+                Ok(connected) => {
+                    wait = RECONNECT_FIRST;
+                    self.converse(connected).await;
+                    self.keeper.send_replace(None);
+                    tracing::warn!("the keeper is lost");
+                    self.insist(Command::NoteKeeperLost).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = %crate::error::chain(&error), "no keeper");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RECONNECT_LAST);
+                }
+            }
+        }
+    }
+
+    /// One connection's life.
+    async fn converse(&self, connected: Connected) {
+        let Connected { keeper, info, mut events, outputs, fresh } = connected;
+        tracing::info!(keeper.pid = info.pid, keeper.fresh = fresh, "the keeper answers");
+        let mark = ProcessMark { pid: info.pid, start_ticks: info.start_ticks };
+        let met = if self.handle.world().keeper == Some(mark) { Met::Again } else { Met::First };
+        self.insist(Command::NoteKeeper { pid: info.pid, start_ticks: info.start_ticks }).await;
+        // First the ends that nobody saw, then new beginnings: what was begun before the
+        // keeper was lost must not be begun again beside it.
+        if let Err(error) = adopt::reconcile(self, &keeper, met).await {
+            tracing::warn!(error = %crate::error::chain(&error), "the keeper's runs are not known");
+            return;
+        }
+        self.keeper.send_replace(Some(keeper.clone()));
+        let mut ends = tokio::task::JoinSet::new();
+        let mut watching = std::pin::pin!(self.watch_outputs(outputs));
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(KeeperEvent::Exited { run_id, instance_id, status, at }) => {
+                        let end = runs::End { run_id, instance_id, status, at };
+                        ends.spawn(runs::record(self.handle.clone(), keeper.clone(), end));
+                    }
+                    Some(KeeperEvent::Lost) | None => break,
+                },
+                // Only what has ended is taken off the set.
+                Some(_) = ends.join_next() => {}
+                () = &mut watching => break,
+            }
+        }
+        // What was told is recorded all the same; forgetting fails and is done next time.
+        ends.detach_all();
+    }
+
+    async fn watch_outputs(&self, mut outputs: Outputs) {
+        while outputs.changed().await.is_some() {
+            self.printed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    }
+
+    /// Submits until it is recorded: what is reported here happened.
+    async fn insist(&self, command: Command) {
+        runs::insist(&self.handle, command).await;
+    }
+
+    async fn submit(&self, command: Command) -> Result<(), SubmitError> {
+        self.handle.submit(Submission::system(command, None)).await.map(drop)
+    }
+}

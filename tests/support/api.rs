@@ -1,0 +1,479 @@
+//! The API without a network: the real router over a real engine with a journal in memory, and
+//! a puppet in place of reactor and keeper that does at once whatever is lacking.
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, header};
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use serde_json::Value;
+use tenantry::auth::jwt::JwtKeys;
+use tenantry::auth::login_limit::LoginLimit;
+use tenantry::auth::password::{self, Passwords};
+use tenantry::clock::SystemClock;
+use tenantry::domain::command::{Command, StepReport, Submission};
+use tenantry::domain::effect::Effect;
+use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use tenantry::domain::react::react;
+use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
+use tenantry::http::router::{Listener, router};
+use tenantry::http::state::{
+    AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
+};
+use tenantry::http::write::KeysInFlight;
+use tenantry::past::Past;
+use tenantry_journal::event::access::{Role, Scope};
+use tenantry_journal::event::deployment::StepKind;
+use tenantry_journal::event::health::TenantHealth;
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
+use tenantry_journal::id::{DeploymentId, TenantId};
+use tenantry_journal::keyring::{Keyring, MasterKey};
+use tenantry_journal::sealed::Vault;
+use tenantry_journal::store::Journal;
+use tenantry_journal::store::memory::MemoryJournal;
+use tenantry_journal::time::Timestamp;
+use tenantry_projections::as_of::TimeTravel;
+use tenantry_projections::snapshot::Snapshots;
+use tenantry_projections::world::instances::Phase;
+use tokio::sync::broadcast;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Everybody's password.
+pub(crate) const PASSWORD: &str = "correct horse";
+/// Longer than anything takes; reached only when a test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub(crate) fn seq(&self) -> u64 {
+        self.header("x-event-seq").expect("X-Event-Seq").parse().expect("a number")
+    }
+}
+
+/// What the puppet does.
+#[derive(Default)]
+pub(crate) struct Puppet {
+    /// Processes exit with 3 instead of becoming healthy.
+    pub(crate) failing: AtomicBool,
+    /// Nothing is done.
+    pub(crate) idle: AtomicBool,
+}
+
+/// Deployment logs and checks in memory.
+pub(crate) struct Pretend {
+    pub(crate) lines: Mutex<BTreeMap<DeploymentId, Vec<String>>>,
+    pub(crate) checks: AtomicU64,
+    last: Mutex<BTreeMap<TenantId, HealthReport>>,
+    reports: broadcast::Sender<(TenantId, HealthReport)>,
+}
+
+impl DeploymentLogs for Pretend {
+    fn text(&self, deployment: DeploymentId) -> String {
+        self.lines.lock().unwrap().get(&deployment).cloned().unwrap_or_default().join("\n")
+    }
+
+    fn follow(&self, deployment: DeploymentId) -> BoxStream<'static, String> {
+        let lines = self.lines.lock().unwrap().get(&deployment).cloned().unwrap_or_default();
+        futures_util::stream::iter(lines).chain(futures_util::stream::pending()).boxed()
+    }
+}
+
+impl Live for Pretend {
+    fn health_check(&self, tenant: TenantId) -> BoxFuture<'static, HealthReport> {
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        let up = Probe { up: true, response_time_ms: Some(4), status_code: Some(200) };
+        let report = HealthReport {
+            overall: TenantHealth::Healthy,
+            frontend: up.clone(),
+            backend: up,
+            database: DatabaseProbe { status: "healthy".into(), size_mb: 2.5, connections: 2 },
+            checked_at: Timestamp(1_763_726_400_000),
+        };
+        self.last.lock().unwrap().insert(tenant, report.clone());
+        let _ = self.reports.send((tenant, report.clone()));
+        Box::pin(async move { report })
+    }
+
+    fn last_health(&self, tenant: TenantId) -> Option<HealthReport> {
+        self.last.lock().unwrap().get(&tenant).cloned()
+    }
+
+    fn follow_health(&self, tenant: TenantId) -> BoxStream<'static, HealthReport> {
+        let reports = self.reports.subscribe();
+        futures_util::stream::unfold(reports, move |mut reports| async move {
+            loop {
+                let (id, report) = reports.recv().await.ok()?;
+                if id == tenant {
+                    return Some((report, reports));
+                }
+            }
+        })
+        .boxed()
+    }
+}
+
+fn service() -> ServiceTemplate {
+    ServiceTemplate {
+        command: "app".into(),
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        socket: None,
+        health: Some("/health".into()),
+        workdir: None,
+        restart: RestartPolicy::Always,
+        startup_timeout_ms: 5_000,
+        stop_timeout_ms: 5_000,
+        health_interval_ms: 1_000,
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        data_dir: PathBuf::from("/data"),
+        deploy_root: PathBuf::from("/data/tenants"),
+        // Below the ports of outgoing connections; three pairs.
+        ports: PortRange { first: 23300, last: 23329, step: 10 },
+        instance_ports: (28000, 28999),
+        services: [("api".parse().unwrap(), service())].into(),
+        template: DeployTemplate {
+            frontend: Some(service()),
+            backend: Some(service()),
+            init: None,
+            database: "data/app.db".into(),
+        },
+        edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
+        backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
+    }
+}
+
+/// The API.
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) instances: Router,
+    pub(crate) handle: Handle,
+    pub(crate) puppet: Arc<Puppet>,
+    pub(crate) pretend: Arc<Pretend>,
+    pub(crate) shutdown: CancellationToken,
+    /// The administrator's login.
+    pub(crate) admin: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Api {
+    /// With an administrator `admin`, an operator `olga` and a viewer `victor`.
+    pub(crate) async fn start() -> Api {
+        let dir = tempfile::tempdir().unwrap();
+        let keyring = Arc::new(Keyring::open(dir.path(), MasterKey::new([7; 32])).unwrap());
+        let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
+        let store: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
+        let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), Arc::clone(&vault)).unwrap());
+        let booted = boot(&*store, &vault, &snapshots).unwrap();
+        let policy = Arc::new(ArcSwap::from_pointee(policy()));
+        let engine = Engine::start(Setup {
+            store: Arc::clone(&store),
+            keyring,
+            booted,
+            policy: Arc::clone(&policy),
+            clock: Arc::new(SystemClock),
+        })
+        .unwrap();
+        let handle = engine.handle();
+        // Stopping it waits until every handle is gone, and routers and tasks still have one.
+        std::mem::forget(engine);
+        let source = Arc::new(JournalSource::new(store, vault));
+        let pretend = Arc::new(Pretend {
+            lines: Mutex::default(),
+            checks: AtomicU64::new(0),
+            last: Mutex::default(),
+            reports: broadcast::channel(16).0,
+        });
+        let shutdown = CancellationToken::new();
+        let state = AppState::new(Parts {
+            engine: handle.clone(),
+            time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
+            logs: Arc::clone(&pretend) as Arc<dyn DeploymentLogs>,
+            live: Arc::clone(&pretend) as Arc<dyn Live>,
+            policy,
+            settings: Arc::new(ArcSwap::from_pointee(HttpSettings {
+                hosts: vec!["manager.nominate.ai".into()],
+                rate_limit_per_minute: 1000,
+                rate_limit_per_hour: 10_000,
+            })),
+            jwt: JwtKeys::new(&[9; 32]),
+            passwords: Passwords::default(),
+            login_limit: LoginLimit::default(),
+            clock: Arc::new(SystemClock),
+            in_flight: KeysInFlight::default(),
+            shutdown: shutdown.clone(),
+        });
+        let hash = tokio::task::spawn_blocking(|| password::hash(PASSWORD).unwrap()).await.unwrap();
+        for (name, role) in [("admin", Role::Admin), ("olga", Role::Operator), ("victor", Role::Viewer)] {
+            let command = Command::CreateUser {
+                username: name.into(),
+                email: format!("{name}@example.com"),
+                role,
+                scope: Scope::All,
+                password_hash: hash.clone(),
+            };
+            handle.submit(Submission::system(command, None)).await.unwrap();
+        }
+        let puppet = Arc::new(Puppet::default());
+        tokio::spawn(play(handle.clone(), Arc::clone(&puppet), shutdown.clone()));
+        let mut api = Api {
+            router: router(state.clone(), Listener::Manager),
+            instances: router(state, Listener::Instances),
+            handle,
+            puppet,
+            pretend,
+            shutdown,
+            admin: String::new(),
+            _dir: dir,
+        };
+        api.admin = api.login("admin").await;
+        api
+    }
+
+    pub(crate) async fn login(&self, name: &str) -> String {
+        let body = serde_json::json!({"username": name, "password": PASSWORD});
+        let answer = self.send(request("POST", "/api/auth/login").json(&body)).await;
+        answer.expect(200)["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// An API token; gives its text.
+    pub(crate) async fn token(&self, role: Role, scope: Scope) -> String {
+        let text = tenantry::auth::token::generate();
+        let command = Command::CreateToken {
+            name: "test".into(),
+            hash: tenantry::auth::token::hash(text.reveal()),
+            role,
+            scope,
+            expires_at: None,
+        };
+        self.handle.submit(Submission::system(command, None)).await.unwrap();
+        text.reveal().to_owned()
+    }
+
+    /// Sends a request to the manager's listener.
+    pub(crate) async fn send(&self, request: Req) -> Answer {
+        send(&self.router, request).await
+    }
+
+    /// Sends a request to the instances' listener.
+    pub(crate) async fn send_instances(&self, request: Req) -> Answer {
+        send(&self.instances, request).await
+    }
+
+    /// With the administrator's login.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path).bearer(&self.admin)).await
+    }
+
+    /// With the administrator's login.
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(request("POST", path).bearer(&self.admin).json(&body)).await
+    }
+
+    /// With the administrator's login.
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(request("PUT", path).bearer(&self.admin).json(&body)).await
+    }
+
+    /// With the administrator's login.
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(request("DELETE", path).bearer(&self.admin)).await
+    }
+
+    /// Creates a tenant; gives its id.
+    pub(crate) async fn tenant(&self, slug: &str) -> String {
+        let created = self.post("/api/tenants", tenant_body(slug)).await;
+        created.expect(201)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Deploys a tenant, waits for its end; gives the deployment's id.
+    pub(crate) async fn deployed(&self, tenant: &str) -> String {
+        let requested = self.post(&format!("/api/tenants/{tenant}/deploy"), serde_json::json!({})).await;
+        let id = requested.expect(202)["deployment_id"].as_str().unwrap().to_owned();
+        self.ended(&id).await;
+        id
+    }
+
+    /// Waits for the end of a deployment.
+    pub(crate) async fn ended(&self, deployment: &str) {
+        let id: DeploymentId = deployment.parse().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        let ended = self.handle.until(deadline, |world| {
+            world.deployments.get(id).filter(|deployment| deployment.is_over()).map(|_| ())
+        });
+        ended.await.expect("the deployment ends");
+    }
+
+    /// Serves the manager's routes on a real port; gives its address.
+    pub(crate) async fn listen(&self) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = self.router.clone().into_make_service_with_connect_info::<std::net::SocketAddr>();
+        tokio::spawn(async move { axum::serve(listener, service).await });
+        address
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// A tenant of the documents.
+pub(crate) fn tenant_body(slug: &str) -> Value {
+    serde_json::json!({
+        "name": format!("{slug} for Senate"),
+        "slug": slug,
+        "domain": format!("{slug}.nominate.ai"),
+        "api_domain": format!("{slug}api.nominate.ai"),
+        "github_repo": "git@github.com:org/smith.git",
+        "notes": "Second campaign deployment",
+    })
+}
+
+/// A request to be sent.
+pub(crate) struct Req {
+    builder: axum::http::request::Builder,
+    body: Body,
+}
+
+/// A request with a Host of ours.
+pub(crate) fn request(method: &str, path: &str) -> Req {
+    let builder = Request::builder().method(method).uri(path).header(header::HOST, "127.0.0.1:32201");
+    Req { builder, body: Body::empty() }
+}
+
+impl Req {
+    pub(crate) fn bearer(self, token: &str) -> Req {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Req {
+        if name == "host" {
+            self.builder.headers_mut().unwrap().remove(name);
+        }
+        self.builder = self.builder.header(name, value);
+        self
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Req {
+        self.header("content-type", "application/json").text(&body.to_string())
+    }
+
+    pub(crate) fn text(mut self, body: &str) -> Req {
+        self.body = Body::from(body.to_owned());
+        self
+    }
+}
+
+async fn send(router: &Router, request: Req) -> Answer {
+    let request = request.builder.body(request.body).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+    Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }
+}
+
+/// Does whatever is lacking, until the end.
+async fn play(handle: Handle, puppet: Arc<Puppet>, shutdown: CancellationToken) {
+    let mut changes = handle.changes();
+    loop {
+        changes.mark_unchanged();
+        if !puppet.idle.load(Ordering::Relaxed) {
+            for due in react(&handle.world()) {
+                if due.not_before.is_none() {
+                    perform(&handle, &puppet, due.effect).await;
+                }
+            }
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
+    let submit = async |command| {
+        let _ = handle.submit(Submission::system(command, None)).await;
+    };
+    match effect {
+        Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id }).await,
+        Effect::EnsureRun(instance_id, run_id) => {
+            submit(Command::RunStarted { instance_id, run_id, pid: 100, start_ticks: 1 }).await;
+            submit(if puppet.failing.load(Ordering::Relaxed) {
+                let at = handle.world().at;
+                Command::RunExited { instance_id, run_id, status: ExitStatus::Code(3), at }
+            } else {
+                let health = InstanceHealth::Healthy;
+                Command::HealthObserved { instance_id, run_id, health, detail: "HTTP 200".into() }
+            })
+            .await;
+        }
+        Effect::EndRun(instance_id, run_id) => {
+            submit(Command::BeginStop { instance_id, run_id }).await;
+            let (status, at) = (ExitStatus::Signal(15), handle.world().at);
+            submit(Command::RunExited { instance_id, run_id, status, at }).await;
+        }
+        Effect::ForgetInstance(instance_id) => submit(Command::InstanceGone { instance_id }).await,
+        Effect::RunStep(deployment_id, step) => {
+            submit(Command::BeginStep { deployment_id, step }).await;
+            if step == StepKind::StartServices {
+                submit(Command::SwitchServices { deployment_id }).await;
+                let world = handle.world();
+                let tenant =
+                    world.deployments.get(deployment_id).and_then(|d| world.tenants.get(d.tenant_id));
+                let up = |role: Option<_>| {
+                    role.and_then(|id| world.instances.get(id)).is_some_and(|i| i.phase == Phase::Running)
+                };
+                if !tenant.is_some_and(|tenant| up(tenant.frontend) && up(tenant.backend)) {
+                    return;
+                }
+            }
+            let report = StepReport::Done { detail: format!("{} done", step.name()), commit: None };
+            submit(Command::FinishStep { deployment_id, step, report }).await;
+        }
+        Effect::RollBack(deployment_id) => {
+            submit(Command::RolledBack { deployment_id, detail: "taken back".into() }).await;
+        }
+        Effect::RemoveTenant(tenant_id) => {
+            let removed = handle.world().tenants.get(tenant_id).and_then(|tenant| tenant.deletion);
+            if let Some(removed) = removed {
+                submit(Command::TenantRemoved { tenant_id, removed }).await;
+            }
+        }
+    }
+}
