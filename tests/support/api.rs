@@ -27,7 +27,7 @@ use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
-use tenantry::http::events::Rendered;
+use tenantry::http::events::rendered::Rendered;
 use tenantry::http::observed::{Checks, Line, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
@@ -112,30 +112,6 @@ impl DeploymentLogs for Pretend {
     }
 }
 
-impl Outputs for Pretend {
-    fn kept(&self) -> Result<Vec<InstanceId>, OutputError> {
-        Ok(Vec::new())
-    }
-
-    fn count(&self, _: InstanceId) -> Result<u64, OutputError> {
-        Ok(0)
-    }
-
-    fn newest(&self, _: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
-        Ok(Vec::new())
-    }
-
-    fn follow(&self, _: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
-        futures_util::stream::pending().boxed()
-    }
-}
-
-impl Checks for Pretend {
-    fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
-        None
-    }
-}
-
 impl Live for Pretend {
     fn health_check(&self, tenant: TenantId) -> BoxFuture<'static, HealthReport> {
         self.checks.fetch_add(1, Ordering::Relaxed);
@@ -167,6 +143,30 @@ impl Live for Pretend {
             }
         })
         .boxed()
+    }
+}
+
+impl Outputs for Pretend {
+    fn kept(&self) -> Result<Vec<InstanceId>, OutputError> {
+        Ok(Vec::new())
+    }
+
+    fn count(&self, _: InstanceId) -> Result<u64, OutputError> {
+        Ok(0)
+    }
+
+    fn newest(&self, _: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
+        Ok(Vec::new())
+    }
+
+    fn follow(&self, _: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
+        futures_util::stream::pending().boxed()
+    }
+}
+
+impl Checks for Pretend {
+    fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
+        None
     }
 }
 
@@ -267,7 +267,7 @@ impl Api {
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
             last_used: LastUsed::default(),
-            token_key: TokenKey::new([8; 32]),
+            token_key: TokenKey::new([5; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });

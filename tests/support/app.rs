@@ -75,8 +75,8 @@ health_check_interval = 1
 first = {ports}
 last = {last}
 step = 10
-instance_first = {instance_first}
-instance_last = {instance_last}
+instances_first = {instance_first}
+instances_last = {instance_last}
 
 [deploy]
 root = "{{data_dir}}/tenants"
