@@ -83,7 +83,8 @@ pub(super) struct TestApi {
     pub(super) token: String,
     pub(super) printed: Arc<Printed>,
     listener: Listener,
-    _engine: Engine,
+    /// Never dropped: that would wait for every handle, and the tasks of a test hold some.
+    _engine: std::mem::ManuallyDrop<Engine>,
     _dir: tempfile::TempDir,
 }
 
@@ -136,9 +137,18 @@ impl TestApi {
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
-        let mut api = TestApi { app, token: String::new(), printed, listener, _engine: engine, _dir: dir };
+        let mut api = TestApi {
+            app,
+            token: String::new(),
+            printed,
+            listener,
+            _engine: std::mem::ManuallyDrop::new(engine),
+            _dir: dir,
+        };
         api.token = api.token_for(Role::Admin, Scope::All).await;
         tokio::spawn(supervise(api.app.clone()));
+        let app = api.app.clone();
+        tokio::spawn(async move { app.metrics.follow(app.engine.feed()).await });
         api
     }
 
