@@ -28,6 +28,7 @@ use crate::domain::policy::Policy;
 use crate::engine::{Handle, SubmitError};
 use crate::keeper::client::{Connected, Keeper, KeeperEvent, Outputs};
 
+use crate::telemetry::metrics::Metrics;
 use adopt::Met;
 pub(crate) use health::target;
 pub use live::{Checks, Live, LiveFacts};
@@ -57,6 +58,8 @@ pub struct Setup {
     pub exe: PathBuf,
     /// Keys of spools.
     pub keys: SpoolKeys,
+    /// Where checks and effects are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Keeps what is recorded of processes true.
@@ -66,6 +69,7 @@ pub struct Supervisor {
     data_dir: PathBuf,
     exe: PathBuf,
     keys: SpoolKeys,
+    pub(crate) metrics: Arc<Metrics>,
     live: Live,
     keeper: watch::Sender<Option<Keeper>>,
     /// Moves whenever some process printed something.
@@ -80,7 +84,7 @@ impl Supervisor {
     /// Does nothing until [`Supervisor::run`].
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Supervisor> {
-        let Setup { handle, policy, data_dir, exe, keys } = setup;
+        let Setup { handle, policy, data_dir, exe, keys, metrics } = setup;
         let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
         Arc::new(Supervisor {
             handle,
@@ -88,6 +92,7 @@ impl Supervisor {
             data_dir,
             exe,
             keys,
+            metrics,
             live: Live::default(),
             keeper,
             printed,

@@ -101,17 +101,18 @@ impl TestApi {
         let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), Arc::clone(&vault)).unwrap());
         let overrides = Overrides { working_dir: dir.path().into(), ..Overrides::default() };
         let policy = Arc::new(ArcSwap::from_pointee(Config::parse(CONFIG, &overrides).unwrap().policy()));
+        let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let engine = Engine::start(Setup {
             booted: boot(&*store, &vault, &snapshots).unwrap(),
             store: Arc::clone(&store),
             keyring,
             policy: Arc::clone(&policy),
             clock: Arc::new(SystemClock),
+            metrics: Arc::clone(&metrics),
         })
         .unwrap();
         let handle = engine.handle();
         let source = JournalSource::new(store, vault);
-        let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let printed = Arc::new(Printed::default());
         let app = AppState::new(Parts {
             time: Arc::new(Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone())),

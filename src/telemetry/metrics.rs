@@ -332,6 +332,12 @@ impl Metrics {
         }
     }
 
+    /// Counts one health check of an instance.
+    pub fn note_check(&self, passed: bool) {
+        let result = if passed { Passed::passed } else { Passed::failed };
+        self.health_checks.get_or_create(&ResultLabel { result }).inc();
+    }
+
     /// The page and its content type, with the state of `world`.
     #[must_use]
     pub fn page(&self, world: &World) -> (&'static str, String) {

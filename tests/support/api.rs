@@ -233,10 +233,11 @@ impl Api {
             booted,
             policy: Arc::clone(&policy),
             clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new("test", Timestamp(0))),
         })
         .unwrap();
         let handle = engine.handle();
-        // Stopping it waits until every handle is gone, and routers and tasks still have one.
+        // Stopping it joins its threads, and the test's own tasks may still want an answer.
         std::mem::forget(engine);
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
