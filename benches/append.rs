@@ -5,7 +5,7 @@
 //! growing file. The events are encoded, sealed and hashed as the engine does it; a writer
 //! is a task that submits one event, waits until it is durable and visible, and goes on.
 //!
-//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS]`
+//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS [all|append|read|writers=N [DIR]]]`
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -28,6 +28,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 const EVENT_BYTES: usize = 256;
+const SECONDS: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 3;
 const WRITERS: [usize; 4] = [1, 64, 256, 1024];
 /// Multiples of the bare loop that the journal must reach, for each number of writers.
 const GOALS: [f64; 4] = [0.5, 11.0, 20.0, 30.0];
@@ -37,26 +39,43 @@ const TAIL_GOAL: f64 = 5.0;
 const FOLD_GOAL: f64 = 1_000_000.0;
 
 fn main() {
-    let numbers: Vec<f64> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let seconds = Duration::from_secs_f64(numbers.first().copied().unwrap_or(2.0));
-    let rounds = numbers.get(1).map_or(3, |rounds| *rounds as usize);
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory on a disk");
-    println!("{} rounds of {seconds:?} each, in {}", rounds, dir.path().display());
-    append(dir.path(), seconds, rounds);
-    read(dir.path());
+    // cargo puts `--bench` among the arguments.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let arg = |index: usize| args.get(index).map(String::as_str);
+    let seconds = arg(0).and_then(|arg| arg.parse().ok()).map_or(SECONDS, Duration::from_secs_f64);
+    let rounds = arg(1).and_then(|arg| arg.parse().ok()).unwrap_or(ROUNDS);
+    let place = arg(3).unwrap_or(env!("CARGO_TARGET_TMPDIR"));
+    let dir = tempfile::tempdir_in(place).expect("a directory on a disk");
+    println!("an event takes {} bytes in memory", size_of::<Draft>());
+    println!("{rounds} rounds of {seconds:?} each, in {}", dir.path().display());
+    if let Some(writers) = arg(2).and_then(|what| what.strip_prefix("writers=")?.parse().ok()) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let run = runtime.block_on(journal(&dir.path().join("journal"), writers, seconds));
+        println!("{run:?}");
+        return;
+    }
+    if arg(2) != Some("read") {
+        append(dir.path(), seconds, rounds);
+    }
+    if arg(2) != Some("append") {
+        read(dir.path());
+    }
 }
 
 /// What one case reached in one round.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Run {
     rate: f64,
+    /// Processor time of the whole process for one event, the writers' own included.
+    cpu: Duration,
     p50: Duration,
     p99: Duration,
     max: Duration,
 }
 
 impl Run {
-    fn of(events: usize, took: Duration, mut waits: Vec<u32>) -> Run {
+    fn of(events: usize, start: Stopwatch, mut waits: Vec<u32>) -> Run {
+        let (took, cpu) = start.elapsed();
         waits.sort_unstable();
         let at = |share: f64| {
             let index = (waits.len() as f64 * share) as usize;
@@ -64,8 +83,28 @@ impl Run {
                 u64::from(waits.get(index.min(waits.len().saturating_sub(1))).copied().unwrap_or(0)) * 100,
             )
         };
-        Run { rate: events as f64 / took.as_secs_f64(), p50: at(0.5), p99: at(0.99), max: at(1.0) }
+        let cpu = cpu / u32::try_from(events.max(1)).unwrap_or(u32::MAX);
+        Run { rate: events as f64 / took.as_secs_f64(), cpu, p50: at(0.5), p99: at(0.99), max: at(1.0) }
     }
+}
+
+/// When a case began, by the clock and by the processor.
+#[derive(Clone, Copy)]
+struct Stopwatch(Instant, Duration);
+
+impl Stopwatch {
+    fn now() -> Self {
+        Stopwatch(Instant::now(), cpu_time())
+    }
+
+    fn elapsed(self) -> (Duration, Duration) {
+        (self.0.elapsed(), cpu_time().saturating_sub(self.1))
+    }
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Waits are kept in units of 100 ns.
@@ -118,7 +157,7 @@ fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
     println!(
         "\n| durable appends of {EVENT_BYTES} bytes | events/s | x bare | goal | p50 | p99 | p99/p50 | max |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (name, goal, runs) in cases {
         let middle = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(of).collect());
         let ratio = median(runs.iter().zip(&base).map(|(run, base)| run.rate / base).collect());
@@ -128,12 +167,13 @@ fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
             format!("{goal} {}", if met { "met" } else { "MISSED" })
         });
         println!(
-            "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {:.1} | {:.0?} |",
+            "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {:.1} | {:.0?} | {:.2?} |",
             middle(&|run| run.rate),
             Duration::from_secs_f64(p50),
             Duration::from_secs_f64(p99),
             p99 / p50,
             Duration::from_secs_f64(middle(&|run| run.max.as_secs_f64())),
+            Duration::from_secs_f64(middle(&|run| run.cpu.as_secs_f64())),
         );
     }
 }
@@ -141,15 +181,15 @@ fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
 /// Calls `one` until the time is over; `one` makes `events` durable.
 fn repeat(seconds: Duration, events: usize, mut one: impl FnMut(u64)) -> Run {
     let mut waits = Vec::with_capacity(1 << 20);
-    let start = Instant::now();
+    let start = Stopwatch::now();
     let mut number = 0;
-    while start.elapsed() < seconds {
+    while start.0.elapsed() < seconds {
         let before = Instant::now();
         one(number);
         waits.push(units(before.elapsed()));
         number += 1;
     }
-    Run::of(number as usize * events, start.elapsed(), waits)
+    Run::of(number as usize * events, start, waits)
 }
 
 fn bare(dir: &Path, seconds: Duration) -> Run {
@@ -237,7 +277,7 @@ fn event(number: u64) -> Draft {
         caused_by: None,
         idempotency: None,
         event: SettingChanged {
-            key: "s".into(),
+            key: "smtp.secret".into(),
             value: Sealed::new(tenant(), Secret::new("sealed!".into())),
         }
         .into(),
@@ -257,13 +297,13 @@ fn pipeline(dir: &Path) -> (Arc<SledJournal>, Arc<dyn Vault>, GroupCommit<Scribe
 
 async fn journal(dir: &Path, writers: usize, seconds: Duration) -> Run {
     let (store, _, group) = pipeline(dir);
-    let start = Instant::now();
+    let start = Stopwatch::now();
     let tasks: Vec<_> = (0..writers as u64)
         .map(|writer| {
             let submitter = group.submitter();
             tokio::spawn(async move {
-                let mut waits = Vec::with_capacity(1 << 16);
-                while start.elapsed() < seconds {
+                let mut waits = Vec::with_capacity(1 << 10);
+                while start.0.elapsed() < seconds {
                     let (caller, answer) = oneshot::channel();
                     let before = Instant::now();
                     let request = (event(writer << 32 | waits.len() as u64), caller);
@@ -283,7 +323,7 @@ async fn journal(dir: &Path, writers: usize, seconds: Duration) -> Run {
     for task in tasks {
         waits.extend(task.await.expect("a writer"));
     }
-    let run = Run::of(waits.len(), start.elapsed(), waits);
+    let run = Run::of(waits.len(), start, waits);
     let bytes: usize = scan::raw(&*store, store.head()).map(|record| record.len()).unwrap_or(0);
     assert!((EVENT_BYTES - 8..=EVENT_BYTES + 16).contains(&bytes), "a record takes {bytes} bytes");
     run
@@ -314,7 +354,7 @@ fn read(dir: &Path) {
         READ_EVENTS as f64 * EVENT_BYTES as f64 / 1e6,
     );
     drop(store);
-    println!("\n| cold journal | events/s | took |\n| --- | ---: | ---: |");
+    println!("\n| cold journal | events/s | took | CPU/event |\n| --- | ---: | ---: | ---: |");
     for attempt in ["first opening", "second opening"] {
         forget_cache();
         let start = Instant::now();
@@ -328,16 +368,19 @@ fn read(dir: &Path) {
             if cold {
                 forget_cache();
             }
-            let start = Instant::now();
+            let start = Stopwatch::now();
             let mut secrets = 0;
             scan::fold(&*opened.store, &vault, Seq(1), head, None, |event| {
                 secrets += usize::from(event.at > Timestamp(0));
             })
             .expect("a whole journal");
-            let took = start.elapsed();
+            let (took, cpu) = start.elapsed();
             let rate = secrets as f64 / took.as_secs_f64();
             let met = if rate >= FOLD_GOAL { "met" } else { "MISSED" };
-            println!("| {name} (goal {FOLD_GOAL:.0}: {met}) | {rate:.0} | {took:.1?} |");
+            println!(
+                "| {name} (goal {FOLD_GOAL:.0}: {met}) | {rate:.0} | {took:.1?} | {:.2?} |",
+                cpu / secrets as u32
+            );
         }
         let start = Instant::now();
         let mut frontier = Frontier::default();

@@ -30,20 +30,25 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::jwt::JwtKeys;
+use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::{self, Passwords};
+use crate::auth::token_key::TokenKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
+use crate::http::events::rendered::Rendered;
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
+use crate::output::Spools;
 use crate::past::Past;
 use crate::reactor::{Outside, Reactor};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
+use crate::telemetry::metrics::Metrics;
 
 pub use program::Tenantry;
 
@@ -53,6 +58,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
+/// What the key of repeatable API tokens is derived for.
+const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
 /// What the key of logins is derived for.
 const JWT_KEY: &str = "tenantry 2026-11 logins";
 
@@ -145,6 +152,7 @@ impl App {
             Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
         let snapshotter = snapshotter.start(stopped)?;
 
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now()));
         note_started(&handle).await?;
         let first = first_admin(&handle, config.admin_password.as_ref()).await?;
 
@@ -174,7 +182,7 @@ impl App {
             engine: handle.clone(),
             time: Arc::new(past),
             logs: Arc::new(doors::Logs { spools, keys, handle: handle.clone() }),
-            live: Arc::new(doors::Checks::new(supervisor)),
+            live: Arc::new(doors::Checks::new(Arc::clone(&supervisor))),
             policy: Arc::clone(&policy),
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
@@ -183,6 +191,12 @@ impl App {
             clock,
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
+            outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
+            checks: Arc::new(doors::Seen(supervisor)),
+            last_used: LastUsed::default(),
+            token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
+            rendered: Rendered::new(metrics.feed_rendered.clone()),
+            metrics,
         });
         let manager = listen(config.manager, Listener::Manager, &state, &shutdown, &mut tasks).await?;
         let instances = listen(config.instances, Listener::Instances, &state, &shutdown, &mut tasks).await?;

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod keeper;
+pub mod output;
 pub mod past;
 pub mod reactor;
 pub mod supervisor;

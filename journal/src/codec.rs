@@ -213,22 +213,22 @@ impl<'a> Frame<'a> {
         let (mut tenant_id, mut instance_id, mut caused_by, mut idempotency) = (None, None, None, None);
         let (mut kind, mut version, mut data) = (None, None, None);
         for _ in 0..reader.map()? {
-            match reader.str()? {
-                "seq" => seq = Some(reader.uint()?),
-                "id" => id = Some(Uuid::from_bytes(reader.bin16()?)),
-                "at" => at = Some(reader.uint()?),
-                "actor" => actor = Some(read_actor(&mut reader)?),
-                "tenant_id" => tenant_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                "instance_id" => instance_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                "command_id" => command_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                "caused_by" => caused_by = Some(reader.uint()?),
-                "idempotency" => idempotency = Some(read_idempotency(&mut reader)?),
-                "kind" => kind = Some(reader.str()?),
-                "v" => {
+            match reader.text()? {
+                b"seq" => seq = Some(reader.uint()?),
+                b"id" => id = Some(Uuid::from_bytes(reader.bin16()?)),
+                b"at" => at = Some(reader.uint()?),
+                b"actor" => actor = Some(read_actor(&mut reader)?),
+                b"tenant_id" => tenant_id = Some(Uuid::from_bytes(reader.bin16()?)),
+                b"instance_id" => instance_id = Some(Uuid::from_bytes(reader.bin16()?)),
+                b"command_id" => command_id = Some(Uuid::from_bytes(reader.bin16()?)),
+                b"caused_by" => caused_by = Some(reader.uint()?),
+                b"idempotency" => idempotency = Some(read_idempotency(&mut reader)?),
+                b"kind" => kind = Some(reader.str()?),
+                b"v" => {
                     let number = reader.uint()?;
                     version = Some(u16::try_from(number).map_err(|_| BadWire("a version is too large"))?);
                 }
-                "data" => data = Some(reader.bin()?),
+                b"data" => data = Some(reader.bin()?),
                 _ => reader.skip()?,
             }
         }
@@ -336,7 +336,15 @@ impl CommitBuilder {
     /// before it.
     #[must_use]
     pub fn new(first: Seq, previous_root: Hash) -> Self {
-        CommitBuilder { first, previous_root, count: 0, time: Timestamp(0), bytes: vec![0; HEADER_BYTES] }
+        Self::with_room(first, previous_root, HEADER_BYTES)
+    }
+
+    /// As [`CommitBuilder::new`], with room for a commit of that many bytes.
+    #[must_use]
+    pub fn with_room(first: Seq, previous_root: Hash, bytes: usize) -> Self {
+        let mut header = Vec::with_capacity(bytes.max(HEADER_BYTES));
+        header.resize(HEADER_BYTES, 0);
+        CommitBuilder { first, previous_root, count: 0, time: Timestamp(0), bytes: header }
     }
 
     /// Bytes so far, the header included.

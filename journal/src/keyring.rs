@@ -17,19 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rand::Rng;
 use zeroize::Zeroizing;
 
+use crate::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use crate::id::KeyId;
 use crate::sealed::Vault;
 use file::KeyFile;
 
 /// First byte of every sealed value.
 const SEALED_VERSION: u8 = 1;
-const NONCE_BYTES: usize = 24;
-const TAG_BYTES: usize = 16;
 /// Version byte and nonce before the ciphertext.
 const SEALED_HEAD: usize = 1 + NONCE_BYTES;
 
@@ -243,62 +240,39 @@ impl Keyring {
     /// gone with it; `None` when that is gone.
     #[must_use]
     pub fn derive_under(&self, id: KeyId, context: &str) -> Option<Zeroizing<[u8; 32]>> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(&id).map(|key| Zeroizing::new(blake3::derive_key(context, key.as_ref())))
+        self.with_key(id, |key| Some(Zeroizing::new(blake3::derive_key(context, key.as_ref()))))
     }
 
-    fn cipher(&self, id: KeyId) -> Option<XChaCha20Poly1305> {
+    fn with_key<R>(&self, id: KeyId, work: impl FnOnce(&KeyBytes) -> Option<R>) -> Option<R> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-        keys.get(&id).map(|key| XChaCha20Poly1305::new(&(**key).into()))
+        keys.get(&id).and_then(work)
     }
 }
 
 impl Vault for Keyring {
-    fn seal(&self, key: KeyId, plain: &[u8]) -> Option<Vec<u8>> {
-        let cipher = self.cipher(key)?;
+    fn seal(&self, id: KeyId, plain: &[u8]) -> Option<Vec<u8>> {
+        let mut sealed = Vec::with_capacity(SEALED_HEAD + plain.len() + TAG_BYTES);
+        sealed.push(SEALED_VERSION);
         let mut nonce = [0; NONCE_BYTES];
         rand::rng().fill_bytes(&mut nonce);
-        seal_with(&cipher, key, nonce, plain)
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let text = sealed.get_mut(SEALED_HEAD..)?;
+        let tag = self.with_key(id, |key| cipher::seal(key, &nonce, id.0.as_bytes(), text))?;
+        sealed.extend_from_slice(&tag);
+        Some(sealed)
     }
 
-    fn open(&self, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
-        let cipher = self.cipher(key)?;
-        open_with(&cipher, key, sealed)
+    fn open(&self, id: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
+        let (version, rest) = sealed.split_first()?;
+        let (nonce, body) = rest.split_first_chunk::<NONCE_BYTES>()?;
+        if *version != SEALED_VERSION {
+            return None;
+        }
+        let mut plain = body.to_vec();
+        let len =
+            self.with_key(id, |key| cipher::open(key, nonce, id.0.as_bytes(), &mut plain).map(<[u8]>::len))?;
+        plain.truncate(len);
+        Some(plain)
     }
-}
-
-/// Encrypts under a given nonce, in the form that [`crate::sealed`] describes.
-pub(crate) fn seal_with(
-    cipher: &XChaCha20Poly1305,
-    key: KeyId,
-    nonce: [u8; NONCE_BYTES],
-    plain: &[u8],
-) -> Option<Vec<u8>> {
-    let mut sealed = Vec::with_capacity(SEALED_HEAD + plain.len() + TAG_BYTES);
-    sealed.push(SEALED_VERSION);
-    sealed.extend_from_slice(&nonce);
-    sealed.extend_from_slice(plain);
-    let body = sealed.get_mut(SEALED_HEAD..)?;
-    let tag = cipher.encrypt_inout_detached(&XNonce::from(nonce), key.0.as_bytes(), body.into()).ok()?;
-    sealed.extend_from_slice(&tag);
-    Some(sealed)
-}
-
-fn open_with(cipher: &XChaCha20Poly1305, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
-    let (version, rest) = sealed.split_first()?;
-    let (nonce, rest) = rest.split_first_chunk::<NONCE_BYTES>()?;
-    let (body, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
-    if *version != SEALED_VERSION {
-        return None;
-    }
-    let mut plain = body.to_vec();
-    cipher
-        .decrypt_inout_detached(
-            &XNonce::from(*nonce),
-            key.0.as_bytes(),
-            plain.as_mut_slice().into(),
-            &(*tag).into(),
-        )
-        .ok()?;
-    Some(plain)
 }

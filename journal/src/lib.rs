@@ -4,6 +4,7 @@
 //! feed that follows them, the Merkle tree over them, and the spool of process output.
 //! It knows nothing of decisions, read models or HTTP.
 
+mod cipher;
 pub mod codec;
 pub mod event;
 pub mod feed;

@@ -7,7 +7,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::BoxStream;
 use tenantry_journal::event::health::TenantHealth;
-use tenantry_journal::id::{DeploymentId, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_journal::time::Timestamp;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -16,6 +17,7 @@ use crate::drivers::deploy_log::DeployLogs;
 use crate::drivers::probe::ProbeReport;
 use crate::engine::Handle;
 use crate::error::chain;
+use crate::http::observed;
 use crate::http::state::{DatabaseProbe, DeploymentLogs, HealthReport, Live, Probe};
 use crate::supervisor::{PartHealth, SpoolKeys, Supervisor, TenantHealthReport};
 
@@ -135,5 +137,14 @@ impl Live for Checks {
                 sent.ok().filter(|(of, _)| *of == tenant).map(|(_, report)| report)
             })
             .boxed()
+    }
+}
+
+/// When instances were checked.
+pub(super) struct Seen(pub(super) Arc<Supervisor>);
+
+impl observed::Checks for Seen {
+    fn last_check(&self, instance: InstanceId) -> Option<Timestamp> {
+        self.0.live().get(instance)?.last_check
     }
 }

@@ -1,5 +1,6 @@
 //! Routes of document 2: instances, their output, tokens.
 
+pub(crate) mod dump;
 mod get;
 mod level;
 mod list;

@@ -118,6 +118,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn str(&mut self) -> Result<&'a str, BadWire> {
+        std::str::from_utf8(self.text()?).map_err(|_| BadWire("a text is not UTF-8"))
+    }
+
+    /// A text's bytes, for keys that are only compared.
+    pub(crate) fn text(&mut self) -> Result<&'a [u8], BadWire> {
         let len = match self.byte()? {
             head @ 0xa0..=0xbf => usize::from(head & 0x1f),
             0xd9 => self.length(1)?,
@@ -125,7 +130,7 @@ impl<'a> Reader<'a> {
             0xdb => self.length(4)?,
             _ => return Err(BadWire("a text was expected")),
         };
-        std::str::from_utf8(self.take(len)?).map_err(|_| BadWire("a text is not UTF-8"))
+        self.take(len)
     }
 
     /// Whether the next value is a text.

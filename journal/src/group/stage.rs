@@ -52,6 +52,8 @@ pub struct Stage {
     events: Vec<Recorded>,
     staged: Vec<Staged>,
     staged_bytes: usize,
+    /// What the last commit took: room for the next one from the start.
+    usual: (usize, usize),
     /// Reused between calls: records with their lengths, one event's fields, leaf hashes.
     framed: Vec<u8>,
     fields: Vec<u8>,
@@ -70,6 +72,7 @@ impl Stage {
             events: Vec::new(),
             staged: Vec::new(),
             staged_bytes: 0,
+            usual: (0, 0),
             framed: Vec::new(),
             fields: Vec::new(),
             leaves: Vec::new(),
@@ -85,6 +88,9 @@ impl Stage {
     /// When the events are too large or do not encode.
     pub fn record(&mut self, drafts: Vec<Draft>) -> Result<&[Recorded], StageError> {
         let before = self.events.len();
+        if before == 0 {
+            self.events.reserve(self.usual.1);
+        }
         let mut head = self.head;
         let mut time = self.time;
         for draft in drafts {
@@ -147,7 +153,9 @@ impl Stage {
         }
         let next = self.head.next();
         let frontier = &mut self.frontier;
-        let builder = self.builder.get_or_insert_with(|| CommitBuilder::new(next, frontier.root()));
+        let room = self.usual.0;
+        let builder =
+            self.builder.get_or_insert_with(|| CommitBuilder::with_room(next, frontier.root(), room));
         builder.push_framed(&self.framed, self.leaves.len() as u32, time);
         for leaf in self.leaves.drain(..) {
             frontier.push(leaf);
@@ -158,6 +166,7 @@ impl Stage {
     fn close(&mut self) {
         if let Some(builder) = self.builder.take() {
             let encoded = builder.finish();
+            self.usual = (encoded.bytes().len().min(COMMIT_BYTES), self.events.len());
             self.staged_bytes += encoded.bytes().len();
             self.staged.push(Staged { encoded, events: std::mem::take(&mut self.events).into() });
         }

@@ -11,12 +11,11 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rand::Rng;
 use zeroize::Zeroizing;
 
 use super::{KeyBytes, KeyringError, MasterKey};
+use crate::cipher;
 use crate::id::KeyId;
 
 const HEADER: [u8; 8] = *b"TNKEYS\x00\x01";
@@ -161,8 +160,7 @@ pub(super) fn wrap(master: &MasterKey, id: KeyId, key: &KeyBytes) -> Record {
     let mut nonce = [0; 24];
     rand::rng().fill_bytes(&mut nonce);
     let mut wrapped = Zeroizing::new(**key);
-    let tag = XChaCha20Poly1305::new(&(*master.0).into())
-        .encrypt_inout_detached(&XNonce::from(nonce), id.0.as_bytes(), wrapped.as_mut_slice().into())
+    let tag = cipher::seal(&master.0, &nonce, id.0.as_bytes(), wrapped.as_mut_slice())
         .expect("32 bytes are within the cipher's limit");
     let rest = [id.0.as_bytes().as_slice(), &nonce, wrapped.as_slice(), &tag].concat();
     let mut record = [0; RECORD_BYTES];
@@ -176,11 +174,9 @@ fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
     let (_, rest) = record.split_first_chunk::<4>()?;
     let (id, rest) = rest.split_first_chunk::<16>()?;
     let (nonce, rest) = rest.split_first_chunk::<24>()?;
-    let (wrapped, tag) = rest.split_last_chunk::<16>()?;
-    let mut key: KeyBytes = Zeroizing::new(wrapped.try_into().ok()?);
-    XChaCha20Poly1305::new(&(*master.0).into())
-        .decrypt_inout_detached(&XNonce::from(*nonce), id, key.as_mut_slice().into(), &(*tag).into())
-        .ok()?;
+    let mut wrapped = Zeroizing::new(rest.to_vec());
+    let key = cipher::open(&master.0, nonce, id, &mut wrapped)?;
+    let key: KeyBytes = Zeroizing::new(key.try_into().ok()?);
     Some((KeyId(uuid::Uuid::from_bytes(*id)), key))
 }
 

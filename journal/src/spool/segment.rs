@@ -5,11 +5,11 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use chacha20poly1305::aead::{Aead, Payload};
-use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use uuid::Uuid;
 
 use super::batch::{BATCH_LIMIT, Batch, unpack};
+use crate::cipher::{self, NONCE_BYTES};
+
 use super::{Key, Record, SpoolError};
 use crate::time::Timestamp;
 
@@ -19,7 +19,6 @@ pub(super) const HEAD: usize = 32;
 pub(super) const FRAME_HEAD: usize = 40;
 const MAGIC: &[u8; 8] = b"TNSPOOL\x01";
 const ENCRYPTED: u8 = 1;
-const NONCE: usize = 24;
 /// No frame's body is longer: LZ4 grows what it cannot shrink by less than 1 % and 64
 /// bytes, encryption by 40.
 const BODY_LIMIT: usize = BATCH_LIMIT + BATCH_LIMIT / 64 + 256;
@@ -27,17 +26,17 @@ const BODY_LIMIT: usize = BATCH_LIMIT + BATCH_LIMIT / 64 + 256;
 /// Who a spool belongs to and the key it is under.
 pub(super) struct Seal {
     pub(super) owner: Uuid,
-    cipher: Option<XChaCha20Poly1305>,
+    key: Option<Key>,
 }
 
 impl Seal {
     pub(super) fn new(owner: Uuid, key: Option<&Key>) -> Seal {
-        Seal { owner, cipher: key.map(|key| XChaCha20Poly1305::new((&**key).into())) }
+        Seal { owner, key: key.cloned() }
     }
 
     /// Whether new segments are encrypted.
     pub(super) fn is_encrypted(&self) -> bool {
-        self.cipher.is_some()
+        self.key.is_some()
     }
 
     /// The head of a new segment.
@@ -46,7 +45,7 @@ impl Seal {
         let parts = MAGIC.iter().chain(self.owner.as_bytes());
         head.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
         if let Some(flags) = head.get_mut(24) {
-            *flags = if self.cipher.is_some() { ENCRYPTED } else { 0 };
+            *flags = if self.key.is_some() { ENCRYPTED } else { 0 };
         }
         head
     }
@@ -62,15 +61,14 @@ impl Seal {
         rest.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
 
         let squeezed = lz4_flex::block::compress(packed);
-        let body = match &self.cipher {
+        let body = match &self.key {
             None => squeezed,
-            Some(cipher) => {
-                let nonce: [u8; NONCE] = rand::random();
-                let aad = self.aad(&rest);
-                let sealed = cipher
-                    .encrypt(&XNonce::from(nonce), Payload { msg: &squeezed, aad: &aad })
+            Some(key) => {
+                let nonce: [u8; NONCE_BYTES] = rand::random();
+                let mut text = squeezed;
+                let tag = cipher::seal(key, &nonce, &self.aad(&rest), &mut text)
                     .expect("a body of some 100 KiB is far below the cipher's limit");
-                [&nonce[..], &sealed].concat()
+                [&nonce[..], &text, &tag].concat()
             }
         };
         let mut crc = crc32fast::Hasher::new();
@@ -84,17 +82,16 @@ impl Seal {
 
     /// The records of a frame.
     pub(super) fn open(&self, frame: &Frame, encrypted: bool) -> Opened {
-        let squeezed = match (&self.cipher, encrypted) {
+        let squeezed = match (&self.key, encrypted) {
             (_, false) => frame.body.clone(),
             (None, true) => return Opened::WrongKey,
-            (Some(cipher), true) => {
-                let Some((nonce, sealed)) = frame.body.split_first_chunk::<NONCE>() else {
+            (Some(key), true) => {
+                let Some((nonce, sealed)) = frame.body.split_first_chunk::<NONCE_BYTES>() else {
                     return Opened::Damaged;
                 };
-                let aad = self.aad(&frame.rest);
-                match cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: &aad }) {
-                    Ok(squeezed) => squeezed,
-                    Err(_) => return Opened::WrongKey,
+                match cipher::open(key, nonce, &self.aad(&frame.rest), &mut sealed.to_vec()) {
+                    Some(squeezed) => squeezed.to_vec(),
+                    None => return Opened::WrongKey,
                 }
             }
         };

@@ -185,10 +185,16 @@ impl Instances {
         self.by_port.get(&port).copied()
     }
 
+    /// The sealed name of an instance that is there or was: it says whose key it is under.
+    #[must_use]
+    pub fn sealed_name(&self, id: InstanceId) -> Option<&Sealed<InstanceKey>> {
+        self.by_id.get(&id).map(|instance| &instance.name).or_else(|| self.gone.get(&id))
+    }
+
     /// The name of an instance that is there or was; `None` when unknown or erased.
     #[must_use]
     pub fn name(&self, id: InstanceId) -> Option<&InstanceKey> {
-        self.by_id.get(&id).map(|instance| &instance.name).or_else(|| self.gone.get(&id))?.open()
+        self.sealed_name(id)?.open()
     }
 
     fn index(&mut self, instance: &Instance) {

@@ -16,7 +16,8 @@ pub(super) fn find(world: &World, name: &str) -> anyhow::Result<TenantId> {
         }
         return Ok(id);
     }
-    let slug: Slug = name.parse().with_context(|| format!("'{name}' is neither a tenant's id nor its slug"))?;
+    let slug: Slug =
+        name.parse().with_context(|| format!("'{name}' is neither a tenant's id nor its slug"))?;
     world.tenants.by_slug(&slug).with_context(|| format!("there was no tenant '{slug}' then"))
 }
 
@@ -26,7 +27,7 @@ pub(super) fn everything(world: &World, only: Option<TenantId>) -> Value {
     if let Some(fields) = dump.as_object_mut() {
         fields.insert("seq".into(), json!(world.seq));
         fields.insert("at".into(), json!(world.at));
-        fields.insert("instances".into(), instances::dump(world, only));
+        fields.insert("instances".into(), instances::dump::dump(world, only));
     }
     dump
 }
