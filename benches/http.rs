@@ -48,9 +48,8 @@ const PORTS: &str = "[ports]\nfirst = 2000\nlast = 65535\nstep = 2\ninstances_fi
     [deploy]\nnginx = \"off\"\nssl = \"off\"\n";
 
 fn main() {
-    match machine::argument(0).as_deref() {
-        Some("bare") => return bare(&machine::argument(1).unwrap()),
-        Some(_) | None => {}
+    if machine::argument(0).as_deref() == Some("bare") {
+        return bare(&machine::argument(1).unwrap());
     }
     let (seconds, rounds) = (machine::number(0, SECONDS), machine::number(1, ROUNDS));
     let only = machine::argument(2);

@@ -1,5 +1,6 @@
 //! As little HTTP client as can be: a connection that is kept, one request at a time.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that fails may stop")]
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
