@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use tenantry_journal::event::port::PortPair;
-use tenantry_journal::id::Seq;
 use tenantry_projections::world::World;
 
 use super::policy::{Policy, PortRange};
