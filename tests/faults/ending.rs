@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::support::app::{Home, TestApp, alive, fixture};
@@ -26,9 +26,11 @@ async fn sigterm_ends_in_time_with_streams_and_slow_requests_open() {
     let mut sse = Box::pin(sse.bytes_stream());
     assert!(sse.next().await.unwrap().is_ok());
     let address = app.manager.replace("http://", "ws://");
-    let mut request = format!("{address}/ws/events?from_seq=1").into_client_request().unwrap();
+    let mut request = format!("{address}/ws/events").into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {}", app.token).parse().unwrap());
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    let subscribe = serde_json::json!({"type": "subscribe", "from_seq": 1}).to_string();
+    socket.send(tokio_tungstenite::tungstenite::Message::text(subscribe)).await.unwrap();
     assert!(socket.next().await.unwrap().is_ok());
     // One that reads nothing, ever.
     let mut stuck = std::net::TcpStream::connect(app.manager.trim_start_matches("http://")).unwrap();
