@@ -124,7 +124,7 @@ mod tests {
     use proptest::prelude::*;
     use tenantry_journal::event::Event;
     use tenantry_journal::event::port::{PortAllocated, PortReleased};
-    use tenantry_journal::id::{CommandId, EventId, TenantId};
+    use tenantry_journal::id::{CommandId, EventId, Seq, TenantId};
     use tenantry_journal::recorded::{Actor, Draft, Recorded};
     use tenantry_journal::time::Timestamp;
     use uuid::Uuid;

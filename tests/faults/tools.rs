@@ -81,10 +81,8 @@ impl Disk {
 
     /// Mounts it again, once nobody has a file in it any more.
     pub(crate) async fn power_on(&self) {
-        until("the file system is free", || {
-            run(Command::new("umount").arg(self.home.data_dir())).is_ok()
-        })
-        .await;
+        until("the file system is free", || run(Command::new("umount").arg(self.home.data_dir())).is_ok())
+            .await;
         self.mount().unwrap();
     }
 }
