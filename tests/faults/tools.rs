@@ -146,7 +146,7 @@ pub(crate) async fn instance(app: &TestApp, name: &str) -> Answer {
 pub(crate) async fn instance_until(app: &TestApp, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
-        let shown = instance(app, &format!("{name}")).await;
+        let shown = instance(app, name).await;
         if shown.status == 200 && wanted(&shown.json()) {
             return shown.json();
         }
