@@ -136,15 +136,18 @@ impl App {
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
         let booted = boot(&*store, &vault, &snapshots)?;
+        crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
         let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now()));
         let engine = Engine::start(Setup {
             store: Arc::clone(&store),
             keyring: Arc::clone(&keyring),
             booted,
             policy: Arc::clone(&policy),
             clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
         })?;
         let handle = engine.handle();
         let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
@@ -152,7 +155,6 @@ impl App {
             Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
         let snapshotter = snapshotter.start(stopped)?;
 
-        let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now()));
         note_started(&handle).await?;
         let first = first_admin(&handle, config.admin_password.as_ref()).await?;
 
@@ -168,6 +170,7 @@ impl App {
             data_dir: config.data_dir.clone(),
             exe: executable,
             keys: Arc::clone(&keys),
+            metrics: Arc::clone(&metrics),
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
         let outside =
@@ -175,6 +178,7 @@ impl App {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
+        tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
         let source = JournalSource::new(Arc::clone(&store), vault);
         let past = Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone());
@@ -182,7 +186,7 @@ impl App {
             engine: handle.clone(),
             time: Arc::new(past),
             logs: Arc::new(doors::Logs { spools, keys, handle: handle.clone() }),
-            live: Arc::new(doors::Checks::new(Arc::clone(&supervisor))),
+            live: Arc::new(doors::Checks(Arc::clone(&supervisor))),
             policy: Arc::clone(&policy),
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
@@ -238,6 +242,14 @@ async fn listen(
         }
     });
     Ok(bound)
+}
+
+/// Counts what is recorded until `shutdown`.
+async fn count_events(metrics: Arc<Metrics>, handle: Handle, shutdown: CancellationToken) {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = metrics.follow(handle.feed()) => {}
+    }
 }
 
 async fn note_started(handle: &Handle) -> anyhow::Result<()> {

@@ -4,11 +4,14 @@
 //! valid (a bad configuration, a damaged journal). The work itself is behind [`Program`].
 
 mod config;
+mod events;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use events::Events;
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides};
 
@@ -47,6 +50,8 @@ enum Command {
         #[command(subcommand)]
         command: Journal,
     },
+    /// Show the events of a running server, oldest first.
+    Events(Events),
     /// Work with configuration files.
     Config {
         #[command(subcommand)]
@@ -224,6 +229,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Journal { command: Journal::Stats(dir) } => {
             program.journal_stats(&absolute(dir.data_dir)).map(done)
         }
+        Command::Events(events) => events::run(&events).map(done),
         Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
     };
     ended.unwrap_or_else(|error| {

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::domain::command::Submission;
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Rejection;
+use crate::telemetry::metrics::Metrics;
 use writer::{Request, Visible, Writer};
 
 pub use boot::{BootError, Booted, JournalSource, Snapshotter, boot};
@@ -64,6 +65,8 @@ pub struct Setup {
     pub policy: Arc<ArcSwap<Policy>>,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
+    /// Where commits are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The writer's threads. Dropping it stops them after what waits is durable.
@@ -78,13 +81,13 @@ impl Engine {
     /// # Errors
     /// When its threads cannot be started.
     pub fn start(setup: Setup) -> std::io::Result<Engine> {
-        let Setup { store, keyring, booted, policy, clock } = setup;
+        let Setup { store, keyring, booted, policy, clock, metrics } = setup;
         let Booted { world, frontier } = booted;
         let start = Start { seq: world.seq, time: world.at, frontier };
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let feed = Arc::new(Feed::new(Arc::clone(&store), vault, world.seq));
         let visible = Arc::new(ArcSwap::from_pointee(world.clone()));
-        let publisher = Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed) };
+        let publisher = Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed), metrics };
         let group = GroupCommit::start(store, keyring, start, Writer { world, policy, clock }, publisher)?;
         let handle = Handle { world: visible, feed, submitter: group.submitter() };
         Ok(Engine { group, handle })

@@ -120,11 +120,17 @@ impl Reactor {
         wake
     }
 
+    fn count(&self) {
+        let under_way = i64::try_from(self.busy.len()).unwrap_or(i64::MAX);
+        self.outside.supervisor.metrics.effects_in_flight.set(under_way);
+    }
+
     fn begin(&mut self, due: Due, subject: Subject) {
         let outside = Arc::clone(&self.outside);
         let task = self.tasks.spawn(async move { perform(&outside, due).await });
         self.begun.insert(task.id(), due.effect);
         self.busy.insert(subject);
+        self.count();
     }
 
     fn ended(&mut self, ended: Result<(Id, Result<(), TaskError>), tokio::task::JoinError>) {
@@ -135,6 +141,7 @@ impl Reactor {
         };
         let Some(effect) = self.begun.remove(&id) else { return };
         self.busy.remove(&Subject::of(effect));
+        self.count();
         if let Some(error) = &failed {
             tracing::warn!(?effect, error, "an effect failed and is tried again");
         }

@@ -12,14 +12,15 @@ mod runs;
 mod tenants;
 mod usage;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tenantry_journal::id::{InstanceId, KeyId, TenantId};
 use tenantry_projections::world::ProcessMark;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::command::{Command, Submission};
@@ -27,6 +28,7 @@ use crate::domain::policy::Policy;
 use crate::engine::{Handle, SubmitError};
 use crate::keeper::client::{Connected, Keeper, KeeperEvent, Outputs};
 
+use crate::telemetry::metrics::Metrics;
 use adopt::Met;
 pub(crate) use health::target;
 pub use live::{Checks, Live, LiveFacts};
@@ -36,6 +38,8 @@ pub use usage::Usage;
 /// How soon the keeper is looked for again after it was lost: at once is best, since without
 /// it nothing can be started, so only a keeper that fails again and again is waited for.
 const RECONNECT_FIRST: Duration = Duration::from_millis(50);
+/// Reports that a slow follower may lag behind; it then continues with the newest.
+const REPORTS_BEHIND: usize = 64;
 /// The longest wait between two attempts.
 const RECONNECT_LAST: Duration = Duration::from_secs(5);
 
@@ -54,6 +58,8 @@ pub struct Setup {
     pub exe: PathBuf,
     /// Keys of spools.
     pub keys: SpoolKeys,
+    /// Where checks and effects are counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Keeps what is recorded of processes true.
@@ -63,19 +69,36 @@ pub struct Supervisor {
     data_dir: PathBuf,
     exe: PathBuf,
     keys: SpoolKeys,
+    pub(crate) metrics: Arc<Metrics>,
     live: Live,
     keeper: watch::Sender<Option<Keeper>>,
     /// Moves whenever some process printed something.
     printed: watch::Sender<u64>,
+    /// What the last check of each tenant found.
+    last_reports: Mutex<HashMap<TenantId, TenantHealthReport>>,
+    /// What each check of a tenant finds.
+    reports: broadcast::Sender<TenantHealthReport>,
 }
 
 impl Supervisor {
     /// Does nothing until [`Supervisor::run`].
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Supervisor> {
-        let Setup { handle, policy, data_dir, exe, keys } = setup;
+        let Setup { handle, policy, data_dir, exe, keys, metrics } = setup;
         let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
-        Arc::new(Supervisor { handle, policy, data_dir, exe, keys, live: Live::default(), keeper, printed })
+        Arc::new(Supervisor {
+            handle,
+            policy,
+            data_dir,
+            exe,
+            keys,
+            metrics,
+            live: Live::default(),
+            keeper,
+            printed,
+            last_reports: Mutex::default(),
+            reports: broadcast::Sender::new(REPORTS_BEHIND),
+        })
     }
 
     /// Supervises until `shutdown`; processes live on after it.
@@ -140,6 +163,28 @@ impl Supervisor {
     /// Checks a tenant's parts now. `None` when there is no such tenant.
     pub async fn check_tenant(&self, tenant: TenantId) -> Option<TenantHealthReport> {
         tenants::check(self, tenant).await
+    }
+
+    /// What the last check of a tenant found, since this program started.
+    #[must_use]
+    pub fn last_report(&self, tenant: TenantId) -> Option<TenantHealthReport> {
+        self.last_reports.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+    }
+
+    /// What each check of any tenant finds from now on.
+    #[must_use]
+    pub fn reports(&self) -> broadcast::Receiver<TenantHealthReport> {
+        self.reports.subscribe()
+    }
+
+    /// Keeps what a check found, and tells who follows.
+    fn keep_report(&self, report: &TenantHealthReport) {
+        let world = self.handle.world();
+        let mut last = self.last_reports.lock().unwrap_or_else(PoisonError::into_inner);
+        last.retain(|tenant, _| world.tenants.get(*tenant).is_some());
+        last.insert(report.tenant_id, report.clone());
+        // Nobody need be listening.
+        drop(self.reports.send(report.clone()));
     }
 
     async fn keep_connected(&self) {

@@ -56,11 +56,26 @@ fn check_order(events: &[Value]) {
     }
 }
 
-async fn processes(app: &TestApp) -> BTreeMap<String, (Value, Value)> {
+/// Process and restarts of every instance of the first round.
+async fn processes(app: &TestApp) -> BTreeMap<String, (u64, u64)> {
     let list = app.send(app.instances_request("GET", "/api/instances?limit=1000")).await.expect(200);
-    let each = list["instances"].as_array().unwrap().iter();
-    each.map(|i| (i["instance"].as_str().unwrap().to_owned(), (i["pid"].clone(), i["restart_count"].clone())))
-        .collect()
+    let mut restarts: BTreeMap<String, u64> = BTreeMap::new();
+    for instance in list["instances"].as_array().unwrap() {
+        assert_eq!(instance["status"], "running", "{instance}");
+        let name = instance["instance"].as_str().unwrap().to_owned();
+        restarts.insert(name, instance["restart_count"].as_u64().unwrap());
+    }
+    let mut pids = BTreeMap::new();
+    for started in app.events(1).await.iter().filter(|event| event["kind"] == "instance.started") {
+        if let Some(name) = started["instance"].as_str().filter(|name| restarts.contains_key(*name)) {
+            let pid = started["data"]["pid"].as_u64().unwrap();
+            pids.insert(name.to_owned(), (pid, restarts[name]));
+        }
+    }
+    for (name, (pid, _)) in &pids {
+        assert!(support::app::alive(*pid), "{name} has no process {pid}");
+    }
+    pids
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -119,6 +119,8 @@ async fn everything_is_as_it_was_after_a_kill() {
     let tenant = app.tenant("smith").await;
     let deployment = app.deploy(&tenant).await;
     app.deployed(&deployment).await;
+    // The first check may have come before both processes answered.
+    app.eventually(&format!("/api/tenants/{tenant}"), |tenant| tenant["health_status"] == "healthy").await;
     let paths =
         ["/api/tenants".to_owned(), "/api/ports".to_owned(), format!("/api/deployments/{deployment}")];
     let mut before = Vec::new();

@@ -69,6 +69,11 @@ pub trait Publisher<A: Author>: Send + 'static {
     /// recorded nothing.
     fn publish(&mut self, state: A::State, commits: &[Committed]);
 
+    /// Told how long writing a group and making it durable took, before it is published.
+    fn synced(&mut self, took: std::time::Duration) {
+        let _ = took;
+    }
+
     /// Answers one caller, after its group was published or will never be.
     fn answer(&mut self, reply: A::Reply, outcome: Result<(), Poisoned>);
 }
@@ -431,7 +436,14 @@ fn commit<A: Author, P: Publisher<A>>(committer: &Mutex<Committer<P>>, group: Gr
     let Group { staged, state, replies } = group;
     let outcome = match committer.poison.get() {
         Some(poisoned) => Err(poisoned),
-        None => committer.make_durable(&staged),
+        None => {
+            let begun = std::time::Instant::now();
+            let durable = committer.make_durable(&staged);
+            if !staged.is_empty() && durable.is_ok() {
+                committer.publisher.synced(begun.elapsed());
+            }
+            durable
+        }
     };
     if outcome.is_ok()
         && let Some(state) = state

@@ -1,7 +1,6 @@
 //! The small doors of the HTTP API, opened by the parts behind them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
@@ -9,7 +8,6 @@ use futures_util::stream::BoxStream;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::time::Timestamp;
-use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 use crate::clock;
@@ -20,9 +18,6 @@ use crate::error::chain;
 use crate::http::observed;
 use crate::http::state::{DatabaseProbe, DeploymentLogs, HealthReport, Live, Probe};
 use crate::supervisor::{PartHealth, SpoolKeys, Supervisor, TenantHealthReport};
-
-/// Health reports that a slow follower may lag behind; it then continues with the newest.
-const REPORTS_BEHIND: usize = 64;
 
 /// The logs of deployments, in their spools.
 pub(super) struct Logs {
@@ -63,17 +58,7 @@ impl DeploymentLogs for Logs {
 }
 
 /// Checks of tenants, and what the last of each found.
-pub(super) struct Checks {
-    supervisor: Arc<Supervisor>,
-    last: Arc<Mutex<HashMap<TenantId, HealthReport>>>,
-    reports: broadcast::Sender<(TenantId, HealthReport)>,
-}
-
-impl Checks {
-    pub(super) fn new(supervisor: Arc<Supervisor>) -> Checks {
-        Checks { supervisor, last: Arc::default(), reports: broadcast::Sender::new(REPORTS_BEHIND) }
-    }
-}
+pub(super) struct Checks(pub(super) Arc<Supervisor>);
 
 fn probe(report: &ProbeReport) -> Probe {
     Probe {
@@ -114,27 +99,18 @@ fn nothing() -> HealthReport {
 
 impl Live for Checks {
     fn health_check(&self, tenant: TenantId) -> BoxFuture<'static, HealthReport> {
-        let (supervisor, last) = (Arc::clone(&self.supervisor), Arc::clone(&self.last));
-        let reports = self.reports.clone();
-        async move {
-            let Some(found) = supervisor.check_tenant(tenant).await else { return nothing() };
-            let report = report(&found);
-            last.lock().unwrap_or_else(PoisonError::into_inner).insert(tenant, report.clone());
-            // Nobody need be listening.
-            drop(reports.send((tenant, report.clone())));
-            report
-        }
-        .boxed()
+        let supervisor = Arc::clone(&self.0);
+        async move { supervisor.check_tenant(tenant).await.as_ref().map_or_else(nothing, report) }.boxed()
     }
 
     fn last_health(&self, tenant: TenantId) -> Option<HealthReport> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).cloned()
+        self.0.last_report(tenant).as_ref().map(report)
     }
 
     fn follow_health(&self, tenant: TenantId) -> BoxStream<'static, HealthReport> {
-        BroadcastStream::new(self.reports.subscribe())
+        BroadcastStream::new(self.0.reports())
             .filter_map(move |sent| async move {
-                sent.ok().filter(|(of, _)| *of == tenant).map(|(_, report)| report)
+                sent.ok().filter(|found| found.tenant_id == tenant).as_ref().map(report)
             })
             .boxed()
     }

@@ -1,6 +1,7 @@
 //! What happens on the writer's thread, and what on the committing one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tenantry_journal::event::Event;
@@ -18,6 +19,7 @@ use crate::domain::ctx::{Ctx, Ids};
 use crate::domain::decide::{check_expected, decide, subject};
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Rejection;
+use crate::telemetry::metrics::Metrics;
 
 type Answer = Result<Outcome, SubmitError>;
 
@@ -119,6 +121,7 @@ impl Author for Writer {
 pub(super) struct Visible {
     pub(super) world: Arc<ArcSwap<World>>,
     pub(super) feed: Arc<Feed>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Publisher<Writer> for Visible {
@@ -126,6 +129,12 @@ impl Publisher<Writer> for Visible {
         // The World first: whoever learns of a new head from the feed finds it in the World.
         self.world.store(state);
         self.feed.publish(commits);
+        self.metrics.journal_commits.inc_by(commits.len() as u64);
+        self.metrics.journal_bytes.inc_by(commits.iter().map(|commit| commit.bytes as u64).sum());
+    }
+
+    fn synced(&mut self, took: Duration) {
+        self.metrics.journal_sync_seconds.observe(took.as_secs_f64());
     }
 
     fn answer(&mut self, (reply, outcome): <Writer as Author>::Reply, durable: Result<(), Poisoned>) {

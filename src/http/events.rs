@@ -14,6 +14,8 @@ mod subscription;
 mod tests;
 mod ws;
 
+pub use rendered::Rendered;
+
 use tenantry_journal::event::access::Scope as Reach;
 use tenantry_journal::recorded::Recorded;
 use tenantry_projections::world::World;

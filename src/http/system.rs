@@ -126,6 +126,7 @@ mod tests {
         let metrics = anonymous(&api, "/metrics").await;
         assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
         assert!(metrics.text.contains("tenement_instances{status=\"running\"} 1\n"), "{}", metrics.text);
+        assert!(metrics.text.contains("tenement_instances_total 1\n"), "{}", metrics.text);
         let route = "listener=\"instances\",method=\"POST\",route=\"/api/instances\",status=\"2xx\"} 1";
         assert!(metrics.text.contains(route), "{}", metrics.text);
         assert!(!metrics.text.contains("secret-name"));

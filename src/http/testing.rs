@@ -83,7 +83,8 @@ pub(super) struct TestApi {
     pub(super) token: String,
     pub(super) printed: Arc<Printed>,
     listener: Listener,
-    _engine: Engine,
+    /// Never dropped: that would wait for every handle, and the tasks of a test hold some.
+    _engine: std::mem::ManuallyDrop<Engine>,
     _dir: tempfile::TempDir,
 }
 
@@ -100,17 +101,18 @@ impl TestApi {
         let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), Arc::clone(&vault)).unwrap());
         let overrides = Overrides { working_dir: dir.path().into(), ..Overrides::default() };
         let policy = Arc::new(ArcSwap::from_pointee(Config::parse(CONFIG, &overrides).unwrap().policy()));
+        let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let engine = Engine::start(Setup {
             booted: boot(&*store, &vault, &snapshots).unwrap(),
             store: Arc::clone(&store),
             keyring,
             policy: Arc::clone(&policy),
             clock: Arc::new(SystemClock),
+            metrics: Arc::clone(&metrics),
         })
         .unwrap();
         let handle = engine.handle();
         let source = JournalSource::new(store, vault);
-        let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let printed = Arc::new(Printed::default());
         let app = AppState::new(Parts {
             time: Arc::new(Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone())),
@@ -136,9 +138,18 @@ impl TestApi {
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
-        let mut api = TestApi { app, token: String::new(), printed, listener, _engine: engine, _dir: dir };
+        let mut api = TestApi {
+            app,
+            token: String::new(),
+            printed,
+            listener,
+            _engine: std::mem::ManuallyDrop::new(engine),
+            _dir: dir,
+        };
         api.token = api.token_for(Role::Admin, Scope::All).await;
         tokio::spawn(supervise(api.app.clone()));
+        let app = api.app.clone();
+        tokio::spawn(async move { app.metrics.follow(app.engine.feed()).await });
         api
     }
 

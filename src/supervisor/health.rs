@@ -20,6 +20,7 @@ use super::live::Live;
 use crate::domain::command::{Command, Submission};
 use crate::drivers::probe::{self, Target};
 use crate::engine::Handle;
+use crate::telemetry::metrics::Metrics;
 
 /// How many checks must fail in a row: one may be lost to a busy moment, three are a state.
 const FAILURES: u32 = 3;
@@ -56,6 +57,7 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
             let check = Check {
                 handle: supervisor.handle.clone(),
                 live: supervisor.live.clone(),
+                metrics: Arc::clone(&supervisor.metrics),
                 instance: instance.id,
                 run,
                 target: target(spec),
@@ -92,6 +94,7 @@ impl Drop for Schedule {
 struct Check {
     handle: Handle,
     live: Live,
+    metrics: Arc<Metrics>,
     instance: InstanceId,
     run: RunId,
     target: Target,
@@ -108,6 +111,7 @@ impl Check {
             let jitter = rand::rng().random_range(0.9..1.1);
             tokio::time::sleep(wait.mul_f64(jitter)).await;
             let report = probe::http(&self.target, &self.path).await;
+            self.metrics.note_check(report.up);
             let failed = self.live.note_check(self.instance, self.run, &report, crate::clock::now());
             wait = if report.up { self.interval } else { (self.interval / SOONER).max(SHORTEST) };
             let health = match (self.unhealthy, failed) {

@@ -122,6 +122,7 @@ pub(super) async fn check(supervisor: &Supervisor, id: TenantId) -> Option<Tenan
     let overall = overall(wanted, &parts, database.status);
     let report =
         TenantHealthReport { tenant_id: id, overall, frontend, backend, database, at: crate::clock::now() };
+    supervisor.keep_report(&report);
     note(supervisor, &report).await;
     Some(report)
 }

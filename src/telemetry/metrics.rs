@@ -3,6 +3,9 @@
 //! Counters count since the process started. What is a matter of state (how many instances
 //! run) is taken from the World when the page is made, so it can never disagree with it.
 
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -11,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tenantry_journal::event::Event;
+use tenantry_journal::feed::Feed;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
@@ -299,8 +303,8 @@ impl Metrics {
         to.register("tenantry_build", "The program", build);
     }
 
-    /// Counts what an event says; to be called once for each event that is recorded.
-    pub fn note(&self, recorded: &Recorded) {
+    /// Counts what an event says.
+    fn note(&self, recorded: &Recorded) {
         match &recorded.event {
             Event::InstanceSpawned(_) => drop(self.instances_spawned.inc()),
             Event::InstanceRestartScheduled(_) => drop(self.restarts.inc()),
@@ -309,6 +313,29 @@ impl Metrics {
             // Counting is not folding: what is not counted needs no case of its own.
             _ => {}
         }
+    }
+
+    /// Counts every event that is recorded from now on, until the journal cannot be read.
+    pub async fn follow(&self, feed: &Arc<Feed>) {
+        let mut slices = std::pin::pin!(feed.follow(feed.head().next()));
+        while let Some(slice) = slices.next().await {
+            match slice {
+                Ok(slice) => {
+                    self.journal_events.inc_by(slice.len() as u64);
+                    slice.iter().for_each(|recorded| self.note(recorded));
+                }
+                Err(error) => {
+                    tracing::error!(error = crate::error::chain(&error), "events are not counted any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Counts one health check of an instance.
+    pub fn note_check(&self, passed: bool) {
+        let result = if passed { Passed::passed } else { Passed::failed };
+        self.health_checks.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// The page and its content type, with the state of `world`.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tenantry::clock::SystemClock;
+use tenantry::clock::{Clock as _, SystemClock};
 use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Submission};
 use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
 use tenantry::drivers::deploy_log::DeployLogs;
@@ -14,6 +14,7 @@ use tenantry::engine::{Engine, Handle, Outcome, Setup, boot};
 use tenantry::keeper::client::Keeper;
 use tenantry::reactor::{Outside, Reactor};
 use tenantry::supervisor::{self, Supervisor};
+use tenantry::telemetry::metrics::Metrics;
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{Listen, RestartPolicy};
 use tenantry_journal::id::{Seq, TenantId};
@@ -149,8 +150,16 @@ impl Bench {
         let booted = boot(&*store, &vault, &snapshots).unwrap();
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let clock = Arc::new(SystemClock);
-        let engine =
-            Engine::start(Setup { store, keyring, booted, policy: Arc::clone(&policy), clock }).unwrap();
+        let metrics = Arc::new(Metrics::new("test", SystemClock.now()));
+        let engine = Engine::start(Setup {
+            store,
+            keyring,
+            booted,
+            policy: Arc::clone(&policy),
+            clock,
+            metrics: Arc::clone(&metrics),
+        })
+        .unwrap();
         let handle = engine.handle();
         let supervisor = Supervisor::new(supervisor::Setup {
             handle: handle.clone(),
@@ -158,6 +167,7 @@ impl Bench {
             data_dir: data.clone(),
             exe: env!("CARGO_BIN_EXE_tenantry").into(),
             keys: Arc::new(|_| Some([7; 32])),
+            metrics,
         });
         let logs = DeployLogs::new(data.join("deployments"));
         let shutdown = CancellationToken::new();

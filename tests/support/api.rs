@@ -17,25 +17,30 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 use tenantry::auth::jwt::JwtKeys;
+use tenantry::auth::last_used::LastUsed;
 use tenantry::auth::login_limit::LoginLimit;
 use tenantry::auth::password::{self, Passwords};
+use tenantry::auth::token_key::TokenKey;
 use tenantry::clock::SystemClock;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
+use tenantry::http::events::rendered::Rendered;
+use tenantry::http::observed::{Checks, Line, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
 };
 use tenantry::http::write::KeysInFlight;
 use tenantry::past::Past;
+use tenantry::telemetry::Metrics;
 use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
-use tenantry_journal::id::{DeploymentId, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::keyring::{Keyring, MasterKey};
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
@@ -141,6 +146,30 @@ impl Live for Pretend {
     }
 }
 
+impl Outputs for Pretend {
+    fn kept(&self) -> Result<Vec<InstanceId>, OutputError> {
+        Ok(Vec::new())
+    }
+
+    fn count(&self, _: InstanceId) -> Result<u64, OutputError> {
+        Ok(0)
+    }
+
+    fn newest(&self, _: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
+        Ok(Vec::new())
+    }
+
+    fn follow(&self, _: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
+        futures_util::stream::pending().boxed()
+    }
+}
+
+impl Checks for Pretend {
+    fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
+        None
+    }
+}
+
 fn service() -> ServiceTemplate {
     ServiceTemplate {
         command: "app".into(),
@@ -204,10 +233,11 @@ impl Api {
             booted,
             policy: Arc::clone(&policy),
             clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::new("test", Timestamp(0))),
         })
         .unwrap();
         let handle = engine.handle();
-        // Stopping it waits until every handle is gone, and routers and tasks still have one.
+        // Stopping it joins its threads, and the test's own tasks may still want an answer.
         std::mem::forget(engine);
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
@@ -217,6 +247,7 @@ impl Api {
             reports: broadcast::channel(16).0,
         });
         let shutdown = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
@@ -234,6 +265,12 @@ impl Api {
             clock: Arc::new(SystemClock),
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
+            outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
+            checks: Arc::clone(&pretend) as Arc<dyn Checks>,
+            last_used: LastUsed::default(),
+            token_key: TokenKey::new([5; 32]),
+            rendered: Rendered::new(metrics.feed_rendered.clone()),
+            metrics,
         });
         let hash = tokio::task::spawn_blocking(|| password::hash(PASSWORD).unwrap()).await.unwrap();
         for (name, role) in [("admin", Role::Admin), ("olga", Role::Operator), ("victor", Role::Viewer)] {

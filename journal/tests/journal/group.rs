@@ -222,7 +222,14 @@ fn a_stopped_pipeline_answers_what_it_took_and_gives_back_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     let rig = Rig::in_memory(dir.path());
     let taken: Vec<_> = (0..500).map(|number| rig.submit(vec![numbered(number)])).collect();
+    // Somebody who could still submit does not hold up the end.
+    let submitter = rig.group.submitter();
     rig.group.stop();
+    let (answer, _receiver) = std::sync::mpsc::channel();
+    assert!(matches!(
+        submitter.submit(Ask { drafts: vec![], answer }),
+        Err(tenantry_journal::group::Refused::Stopped(_))
+    ));
     for answer in taken {
         answer.recv().unwrap().unwrap();
     }

@@ -1,9 +1,16 @@
 //! The journal through its public door. Each module is named after what it is about.
 
+#[cfg(test)]
 mod bytes;
+#[cfg(test)]
 mod disk;
+#[cfg(test)]
 mod feed;
+#[cfg(test)]
 mod group;
+#[cfg(test)]
 mod keyring;
+#[cfg(test)]
 mod store;
+#[cfg(test)]
 mod support;

@@ -10,7 +10,7 @@ use tenantry_journal::id::TenantId;
 use super::view::HealthView;
 use crate::http::error::ApiError;
 use crate::http::extract::{Id, NoQuery, Scope, missing};
-use crate::http::state::AppState;
+use crate::http::state::{AppState, HealthReport};
 use crate::http::write::{Answer, Write, answer};
 
 /// How long a check may take; each of its probes has a shorter limit of its own.
@@ -24,8 +24,22 @@ pub(super) async fn get(
     _: NoQuery,
 ) -> Result<Response, ApiError> {
     let tenant = scope.tenant(id)?;
-    let report = if scope.is_past() { None } else { app.live.last_health(id) };
+    let report = if scope.is_past() {
+        None
+    } else {
+        match app.live.last_health(id) {
+            Some(report) => Some(report),
+            // Just started: nobody has looked yet.
+            None => Some(fresh(&app, id).await?),
+        }
+    };
     Ok(answer(StatusCode::OK, &HealthView::new(&scope.world, tenant, report.as_ref())))
+}
+
+async fn fresh(app: &AppState, id: TenantId) -> Result<HealthReport, ApiError> {
+    tokio::time::timeout(CHECK_WAIT, app.live.health_check(id))
+        .await
+        .map_err(|_| ApiError::timed_out("The check has not ended in time.").retry_after(5))
 }
 
 /// `POST /api/tenants/{id}/health-check`
@@ -40,9 +54,7 @@ pub(super) async fn check(
     if write.is_dry() {
         return Err(write.dry(&[], &scope.world));
     }
-    let report = tokio::time::timeout(CHECK_WAIT, app.live.health_check(id))
-        .await
-        .map_err(|_| ApiError::timed_out("The check has not ended in time.").retry_after(5))?;
+    let report = fresh(&app, id).await?;
     let world = app.engine.world();
     let tenant = world.tenants.get(id).ok_or_else(|| missing::<TenantId>(&id.to_string()))?;
     Ok(answer(StatusCode::OK, &HealthView::new(&world, tenant, Some(&report))))

@@ -1,9 +1,10 @@
 //! One sled store with a stretch of the journal in it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use sled::IVec;
 
@@ -20,8 +21,11 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 pub const PART_BYTES: usize = 56 * 1024;
 /// What sled keeps of a volume in memory; enough for the nodes at its end.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// Longest key: seq and part number.
+/// Key of a commit, or of its first part; the others' keys are longer.
 const KEY_BYTES: usize = 8;
+/// Longest time that a store takes to be really closed; sled's threads look around once a
+/// second.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// A volume, opened when it is first needed.
 pub(super) struct Volume {
@@ -86,6 +90,7 @@ impl Volume {
     }
 
     fn open_now(&self) -> Result<Open, StoreError> {
+        self.wait_until_closed();
         let config = sled::Config::new()
             .path(&self.dir)
             .segment_size(SEGMENT_BYTES)
@@ -99,6 +104,19 @@ impl Volume {
         let path = self.dir.join("db");
         let file = File::options().read(true).write(true).open(&path).map_err(io("open", &path))?;
         Ok(Open { db, file })
+    }
+
+    /// sled's own threads hold a closed store's file, and its lock, a moment longer than
+    /// its owner did, and sled refuses a file that is locked. No other process is meant:
+    /// the data directory is ours.
+    fn wait_until_closed(&self) {
+        let Ok(file) = File::open(self.dir.join("db")) else {
+            return;
+        };
+        let start = Instant::now();
+        while matches!(file.try_lock(), Err(TryLockError::WouldBlock)) && start.elapsed() < CLOSING {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 
     fn damaged(&self, seq: Seq, what: String) -> StoreError {
