@@ -2,6 +2,11 @@
 //!
 //! A login says nothing of roles: they are looked up with each request, so a change of role
 //! or password counts at once. The key is derived from the master key and never stored.
+//! What a login says never changes, so it is remembered: to check a signature costs more
+//! than to answer most requests.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -10,6 +15,10 @@ use tenantry_journal::time::Timestamp;
 
 /// How long a login lasts, in seconds: a working day with some left over.
 pub const LIFETIME_S: u64 = 12 * 60 * 60;
+
+/// Logins that are remembered: more than are in use at once in most places; past it all are
+/// forgotten, and checked again as they come. Only valid ones get in. About 100 bytes each.
+const MOST_REMEMBERED: usize = 4096;
 
 /// What a login says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +39,8 @@ pub struct JwtKeys {
     sign: EncodingKey,
     check: DecodingKey,
     validation: Validation,
+    /// What checked logins say, by the BLAKE3 of their text.
+    checked: RwLock<HashMap<[u8; 32], Claims>>,
 }
 
 impl JwtKeys {
@@ -39,7 +50,12 @@ impl JwtKeys {
         let mut validation = Validation::new(Algorithm::HS256);
         // The expiry is compared below, with the caller's clock.
         validation.validate_exp = false;
-        JwtKeys { sign: EncodingKey::from_secret(key), check: DecodingKey::from_secret(key), validation }
+        JwtKeys {
+            sign: EncodingKey::from_secret(key),
+            check: DecodingKey::from_secret(key),
+            validation,
+            checked: RwLock::default(),
+        }
     }
 
     /// A login of a user whose password was set at `password_set_at`.
@@ -60,8 +76,23 @@ impl JwtKeys {
     /// What a login says, if it is ours and not over.
     #[must_use]
     pub fn read(&self, text: &str, now: Timestamp) -> Option<Claims> {
-        let claims = jsonwebtoken::decode::<Claims>(text, &self.check, &self.validation).ok()?.claims;
+        let claims = self.claims(text)?;
         (now.unix_seconds() < claims.exp).then_some(claims)
+    }
+
+    fn claims(&self, text: &str) -> Option<Claims> {
+        let name = *blake3::hash(text.as_bytes()).as_bytes();
+        let known = self.checked.read().unwrap_or_else(PoisonError::into_inner).get(&name).copied();
+        if known.is_some() {
+            return known;
+        }
+        let claims = jsonwebtoken::decode::<Claims>(text, &self.check, &self.validation).ok()?.claims;
+        let mut checked = self.checked.write().unwrap_or_else(PoisonError::into_inner);
+        if checked.len() >= MOST_REMEMBERED {
+            checked.clear();
+        }
+        checked.insert(name, claims);
+        Some(claims)
     }
 }
 
@@ -81,6 +112,20 @@ mod tests {
         assert_eq!((claims.sub, claims.pwd), (USER, 5));
         assert!(keys.read(&text, now.plus_ms(LIFETIME_S * 1000 - 1)).is_some());
         assert!(keys.read(&text, now.plus_ms(LIFETIME_S * 1000)).is_none());
+    }
+
+    #[test]
+    fn a_login_that_was_read_before_says_the_same_and_ends_in_time() {
+        let keys = JwtKeys::new(&[1; 32]);
+        let now = Timestamp(1_763_726_400_000);
+        for second in 0..=MOST_REMEMBERED as u64 {
+            let issued = now.plus_ms(second * 1000);
+            let text = keys.issue(USER, Timestamp(5), issued).expect("encodes");
+            let first = keys.read(&text, issued).expect("reads");
+            assert_eq!(keys.read(&text, issued), Some(first));
+            assert_eq!(keys.read(&text, issued.plus_ms(LIFETIME_S * 1000)), None);
+        }
+        assert!(keys.checked.read().expect("not poisoned").len() <= MOST_REMEMBERED);
     }
 
     #[test]

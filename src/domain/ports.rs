@@ -13,15 +13,18 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// Every pair of the range, by number.
 pub fn grid(range: PortRange) -> impl Iterator<Item = PortPair> {
-    grid_from(range, range.first)
+    let PortRange { first, last, step } = range;
+    (first..last)
+        .step_by(usize::from(step.max(2)))
+        .map(|frontend| PortPair { frontend, backend: frontend + 1 })
 }
 
-/// Those of them that begin at a port or after it.
-fn grid_from(range: PortRange, port: u16) -> impl Iterator<Item = PortPair> {
-    let PortRange { first, last, step } = range;
-    let step = usize::from(step.max(2));
-    let passed = usize::from(port.saturating_sub(first)).div_ceil(step);
-    (first..last).step_by(step).skip(passed).map(|frontend| PortPair { frontend, backend: frontend + 1 })
+/// The first pair of the range that begins at a port of it or after it.
+fn pair_at_or_after(range: PortRange, port: u16) -> Option<PortPair> {
+    let step = range.step.max(2);
+    let passed = port.checked_sub(range.first)?.div_ceil(step);
+    let frontend = passed.checked_mul(step)?.checked_add(range.first)?;
+    Some(PortPair { frontend, backend: frontend.checked_add(1)? })
 }
 
 fn is_on_grid(range: PortRange, pair: PortPair) -> bool {
@@ -47,12 +50,17 @@ pub fn next_free(world: &World, policy: &Policy, listening: &BTreeSet<u16>) -> O
 fn next_in(range: PortRange, world: &World, listening: &BTreeSet<u16>) -> Option<PortPair> {
     let is_free =
         |pair: &PortPair| is_free(world, listening, pair.frontend) && is_free(world, listening, pair.backend);
-    let is_fresh = |pair: &PortPair| world.ports.next_fresh(pair.frontend) == Some(pair.frontend);
     // Whole stretches of used pairs are passed over at once.
-    let begin = world.ports.next_fresh(range.first);
-    let fresh = begin.and_then(|begin| grid_from(range, begin).filter(is_fresh).find(is_free));
-    if fresh.is_some() {
-        return fresh;
+    let mut from = range.first;
+    while let Some(port) = world.ports.next_fresh(from).filter(|port| *port < range.last) {
+        let Some(pair) = pair_at_or_after(range, port) else { break };
+        if pair.frontend != port {
+            from = pair.frontend;
+        } else if is_free(&pair) {
+            return Some(pair);
+        } else {
+            from = port + 1;
+        }
     }
     let released = world.ports.all_released().filter(|(pair, _)| is_on_grid(range, *pair) && is_free(pair));
     released.min_by_key(|(_, seq)| *seq).map(|(pair, _)| pair)

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -45,9 +45,9 @@ pub struct Gate {
 }
 
 /// Lets a request through to its handler, or answers it here.
-pub async fn gate(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub async fn gate(gate: &Gate, mut request: Request, next: Next) -> Response {
     let answers = Answers::default();
-    let as_of = match admit(&gate, &mut request, &answers).await {
+    let as_of = match admit(gate, &mut request, &answers).await {
         Ok(as_of) => as_of,
         Err(error) => return error.into_response(),
     };

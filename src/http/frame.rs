@@ -6,9 +6,8 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -24,14 +23,17 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 64;
 
 /// Runs a request and finishes its answer.
-pub async fn frame(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+pub async fn frame<F>(gate: &Gate, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let began = Instant::now();
     let id = request_id(request.headers());
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let method = request.method().clone();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or("", MatchedPath::as_str);
-    let shape = shape(&gate, route, &method, request.headers());
+    let shape = shape(gate, route, &method, request.headers());
 
     let span = tracing::debug_span!(
         "request",
@@ -39,14 +41,14 @@ pub async fn frame(State(gate): State<Gate>, mut request: Request, next: Next) -
         http.route = route,
         request.id = id.to_str().unwrap_or_default(),
     );
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
+    let answered = AssertUnwindSafe(answer(request)).catch_unwind().instrument(span.clone()).await;
     let response = answered.unwrap_or_else(|panic| {
         let _in = span.enter();
         tracing::error!(panic = panic_text(&*panic), "a request panicked");
         ApiError::internal().into_response()
     });
 
-    let mut response = finish(response, shape, &gate);
+    let mut response = finish(response, shape, gate);
     protect(response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, id);
     let _in = span.enter();

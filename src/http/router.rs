@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Extension;
+use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use tenantry_journal::event::access::Role;
 
@@ -257,15 +258,27 @@ pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Rout
     let measure =
         telemetry::http::Measure { metrics: Arc::clone(&state.metrics), listener: listener.as_str() };
     let gate = auth_layer::Gate { state: state.clone(), table: Table::new(table), listener };
-    // The layer that is added last runs first.
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(gate.clone(), auth_layer::gate))
-        .layer(from_fn_with_state(gate, frame::frame))
-        .layer(from_fn_with_state(measure, telemetry::http::measure))
-        .layer(Extension(listener))
+        .layer(from_fn_with_state(Arc::new(Front { measure, gate }), front))
         .with_state(state)
+}
+
+/// What lies before every handler.
+struct Front {
+    measure: telemetry::http::Measure,
+    gate: auth_layer::Gate,
+}
+
+/// Measured, framed, admitted, in this order. One layer for the three: each by itself copies
+/// the chain of services behind it for every request.
+async fn front(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+    let Front { measure, gate } = &*front;
+    request.extensions_mut().insert(gate.listener);
+    let admitted = |request| auth_layer::gate(gate, request, next);
+    let framed = |request| frame::frame(gate, request, admitted);
+    telemetry::http::measure(measure, request, framed).await
 }
 
 async fn no_route() -> ApiError {

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::time::Instant;
@@ -32,9 +31,13 @@ impl Drop for InFlight {
     }
 }
 
-/// Counts a request: `axum::middleware::from_fn_with_state(measure, telemetry::http::measure)`.
-pub async fn measure(State(measure): State<Measure>, request: Request, next: Next) -> Response {
+/// Counts a request while `answer` answers it.
+pub async fn measure<F>(measure: &Measure, request: Request, answer: impl FnOnce(Request) -> F) -> Response
+where
+    F: Future<Output = Response>,
+{
     let Measure { metrics, listener } = measure;
+    let listener = *listener;
     let route = request
         .extensions()
         .get::<MatchedPath>()
@@ -44,7 +47,7 @@ pub async fn measure(State(measure): State<Measure>, request: Request, next: Nex
     gauge.inc();
     let _in_flight = InFlight(gauge);
     let began = Instant::now();
-    let response = next.run(request).await;
+    let response = answer(request).await;
     let seconds = began.elapsed().as_secs_f64();
     let durations = ListenerRouteLabels { listener, route: route.clone() };
     metrics.request_seconds.get_or_create(&durations).observe(seconds);
@@ -80,6 +83,7 @@ fn status_label(status: StatusCode) -> &'static str {
 mod tests {
     use axum::Router;
     use axum::body::Body;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::get;
     use tenantry_journal::time::Timestamp;
     use tenantry_projections::world::World;
@@ -94,7 +98,10 @@ mod tests {
         let app: Router = Router::new()
             .route("/api/things/{id}", get(|| async { StatusCode::NO_CONTENT }))
             .fallback(|| async { StatusCode::NOT_FOUND })
-            .layer(axum::middleware::from_fn_with_state(state, measure));
+            .layer(from_fn(move |request: Request, next: Next| {
+                let state = state.clone();
+                async move { measure(&state, request, |request| next.run(request)).await }
+            }));
         for (method, path) in [("GET", "/api/things/secret-name"), ("BREW", "/secret-name")] {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
             app.clone().oneshot(request).await.unwrap();
