@@ -24,6 +24,7 @@
 //! ends before its mark has lost acknowledged events and is refused.
 
 mod mark;
+mod saved;
 mod volume;
 
 use std::fs::{self, File};
@@ -36,6 +37,7 @@ use crate::codec::EncodedCommit;
 use crate::id::Seq;
 use crate::time::Timestamp;
 use mark::Mark;
+use saved::Saved;
 use volume::Volume;
 
 pub use volume::{PART_BYTES, SEGMENT_BYTES};
@@ -93,11 +95,21 @@ impl SledJournal {
             sync_dir(dir.parent().unwrap_or(dir))?;
         }
         let mut volumes = Self::list(dir)?;
+        let saved = volumes.last().and_then(|last| Saved::take(last));
         if volumes.is_empty() {
             volumes.push(Volume::create(dir, Seq(1))?);
         }
-        let tail = Self::find_tail(&volumes)?;
-        let mark = Mark::open(dir, tail.head)?;
+        let found = Self::find_tail(&volumes).and_then(|tail| Ok((tail, Mark::open(dir, tail.head)?)));
+        let (tail, mark) = match found {
+            Ok(found) => found,
+            Err(error) => {
+                if let Some(saved) = saved {
+                    Self::close(dir, volumes);
+                    saved.put_back()?;
+                }
+                return Err(error);
+            }
+        };
         let last = volumes.last().map_or(Ok(0), |last| last.size_on_disk())?;
         // An estimate is enough: sled writes about three bytes for each that it is given.
         let filled = last / 3;
@@ -177,6 +189,13 @@ impl SledJournal {
         }
         volumes.sort_by_key(|volume| volume.first());
         Ok(volumes)
+    }
+
+    /// Returns when the engine has let go of every file.
+    fn close(dir: &Path, volumes: Vec<Arc<Volume>>) {
+        let firsts: Vec<Seq> = volumes.iter().map(|volume| volume.first()).collect();
+        drop(volumes);
+        firsts.into_iter().for_each(|first| Volume::closed(dir, first).wait_until_closed());
     }
 
     /// Opens the last volume that holds something, and checks its last commit.

@@ -109,7 +109,7 @@ impl Volume {
     /// sled's own threads hold a closed store's file, and its lock, a moment longer than
     /// its owner did, and sled refuses a file that is locked. No other process is meant:
     /// the data directory is ours.
-    fn wait_until_closed(&self) {
+    pub(super) fn wait_until_closed(&self) {
         let Ok(file) = File::open(self.dir.join("db")) else {
             return;
         };
