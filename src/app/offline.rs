@@ -25,6 +25,11 @@ use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
 fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+    anyhow::ensure!(
+        data_dir.join("journal").is_dir(),
+        "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
+        data_dir.display()
+    );
     open_read_only(data_dir).with_context(|| format!("cannot read the journal in {}", data_dir.display()))
 }
 
