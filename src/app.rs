@@ -136,6 +136,7 @@ impl App {
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
         let booted = boot(&*store, &vault, &snapshots)?;
+        crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
         let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);

@@ -525,8 +525,10 @@ async fn health_tells_the_last_check_and_a_check_looks_anew() {
     let api = Api::start().await;
     let id = api.tenant("smith").await;
     api.deployed(&id).await;
-    let before = api.get(&format!("/api/tenants/{id}/health")).await.expect(200);
-    assert_eq!((&before["overall_status"], &before["last_check"]), (&json!("unknown"), &Value::Null));
+    let checks = || api.pretend.checks.load(Ordering::Relaxed);
+    assert_eq!(checks(), 0);
+    let first = api.get(&format!("/api/tenants/{id}/health")).await.expect(200);
+    assert_eq!(checks(), 1, "nobody had looked, so this had to");
     let viewer = api.login("victor").await;
     let check = request("POST", &format!("/api/tenants/{id}/health-check")).bearer(&viewer);
     let checked = api.send(check).await.expect(200);
@@ -541,8 +543,10 @@ async fn health_tells_the_last_check_and_a_check_looks_anew() {
         },
         "last_check": "2025-11-21T12:00:00.000Z",
     });
-    assert_eq!(checked, printed);
+    assert_eq!((&first, &checked), (&printed, &printed));
+    assert_eq!(checks(), 2);
     assert_eq!(api.get(&format!("/api/tenants/{id}/health")).await.expect(200), printed);
+    assert_eq!(checks(), 2, "the last check is told, not a new one made");
     let seq = api.handle.world().seq;
     let past = api.get(&format!("/api/tenants/{id}/health?as_of={seq}")).await.expect(200);
     assert_eq!(past["last_check"], Value::Null);

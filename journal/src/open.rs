@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::id::Seq;
 use crate::keyring::{Keyring, KeyringError, MasterKey};
 use crate::lock::{DataLock, LockError};
 use crate::store::StoreError;
@@ -34,6 +35,17 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl OpenError {
+    /// The first event that is lost or damaged, where the error is about that.
+    #[must_use]
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            OpenError::Store(error) => error.seq(),
+            OpenError::Lock(_) | OpenError::Keyring(_) | OpenError::Create { .. } => None,
+        }
+    }
 }
 
 /// An open data directory.

@@ -48,8 +48,7 @@ impl ScanError {
     #[must_use]
     pub fn seq(&self) -> Option<Seq> {
         match self {
-            ScanError::Store(StoreError::Damaged { seq, .. }) => Some(*seq),
-            ScanError::Store(_) => None,
+            ScanError::Store(error) => error.seq(),
             ScanError::Codec(error) => Some(error.seq()),
             ScanError::Gap { wanted, .. } => Some(*wanted),
             ScanError::Root { seq } => Some(*seq),

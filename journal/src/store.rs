@@ -119,6 +119,21 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The first event that is lost or damaged, where the error is about that.
+    #[must_use]
+    pub fn seq(&self) -> Option<Seq> {
+        match self {
+            StoreError::Damaged { seq, .. } => Some(*seq),
+            StoreError::Lost { found, .. } => Some(found.next()),
+            StoreError::WrongHead { .. }
+            | StoreError::ReadOnly
+            | StoreError::Io { .. }
+            | StoreError::Engine { .. } => None,
+        }
+    }
+}
+
 /// A commit's bytes as a store handed them out, shared and not copied.
 #[derive(Clone)]
 pub struct StoredCommit {

@@ -160,6 +160,7 @@ impl World {
     /// read from a snapshot.
     pub fn reindex(&mut self) {
         self.tenants.reindex();
+        self.ports.reindex();
         self.instances.reindex();
         self.access.reindex();
         self.attention = OrdSet::new();

@@ -14,7 +14,7 @@ use tenantry_journal::id::Seq;
 use tenantry_journal::lock::{DataLock, LockError};
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
-use tenantry_journal::{Opened, open_read_only, scan};
+use tenantry_journal::{OpenError, Opened, open_read_only, scan};
 use tenantry_projections::as_of::{Point, Source as _, fold};
 use tenantry_projections::world::World;
 
@@ -25,12 +25,21 @@ use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
 fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+    is_there(data_dir)?;
+    open_read_only(data_dir).with_context(|| cannot_read(data_dir))
+}
+
+fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         data_dir.join("journal").is_dir(),
         "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
         data_dir.display()
     );
-    open_read_only(data_dir).with_context(|| format!("cannot read the journal in {}", data_dir.display()))
+    Ok(())
+}
+
+fn cannot_read(data_dir: &Path) -> String {
+    format!("cannot read the journal in {}", data_dir.display())
 }
 
 fn print(value: &serde_json::Value) -> anyhow::Result<()> {
@@ -74,7 +83,14 @@ fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
 
 /// Reads everything again and prints what was found.
 pub(super) fn verify(data_dir: &Path) -> anyhow::Result<Verdict> {
-    let opened = open(data_dir)?;
+    is_there(data_dir)?;
+    let opened = match open_read_only(data_dir) {
+        Ok(opened) => opened,
+        Err(error) => match error.seq() {
+            Some(seq) => return unreadable(seq, &error),
+            None => return Err(error).context(cannot_read(data_dir)),
+        },
+    };
     let verified = scan::verify(&*opened.store, opened.store.head())?;
     let bad = verified.bad.as_ref();
     print(&json!({
@@ -85,6 +101,18 @@ pub(super) fn verify(data_dir: &Path) -> anyhow::Result<Verdict> {
         "root": hex(&verified.frontier.root()),
     }))?;
     Ok(if bad.is_none() { Verdict::Valid } else { Verdict::Invalid })
+}
+
+/// The journal is so damaged that it does not even open; nothing of it was checked.
+fn unreadable(seq: Seq, error: &OpenError) -> anyhow::Result<Verdict> {
+    print(&json!({
+        "valid": false,
+        "checked": 0,
+        "first_bad_seq": seq.0,
+        "reason": chain(error),
+        "root": null,
+    }))?;
+    Ok(Verdict::Invalid)
 }
 
 /// Prints the journal's numbers.

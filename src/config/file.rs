@@ -37,7 +37,8 @@ const RATE_LIMIT: RateLimit = RateLimit { per_minute: 1_000, per_hour: 10_000 };
 const DAY: u64 = 86_400;
 
 /// Variables that are no options of the file.
-const OTHER_VARIABLES: &[&str] = &["TENANTRY_CONFIG", "TENANTRY_ADMIN_PASSWORD"];
+const OTHER_VARIABLES: &[&str] =
+    &["TENANTRY_CONFIG", "TENANTRY_ADMIN_PASSWORD", "TENANTRY_SERVER", "TENANTRY_TOKEN"];
 
 struct Settings {
     data_dir: PathBuf,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use tenantry_journal::event::port::PortPair;
-use tenantry_journal::id::Seq;
 use tenantry_projections::world::World;
 
 use super::policy::{Policy, PortRange};
@@ -14,10 +13,21 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 
 /// Every pair of the range, by number.
 pub fn grid(range: PortRange) -> impl Iterator<Item = PortPair> {
+    grid_from(range, range.first)
+}
+
+/// Those of them that begin at a port or after it.
+fn grid_from(range: PortRange, port: u16) -> impl Iterator<Item = PortPair> {
     let PortRange { first, last, step } = range;
-    (first..last)
-        .step_by(usize::from(step.max(2)))
-        .map(|frontend| PortPair { frontend, backend: frontend + 1 })
+    let step = usize::from(step.max(2));
+    let passed = usize::from(port.saturating_sub(first)).div_ceil(step);
+    (first..last).step_by(step).skip(passed).map(|frontend| PortPair { frontend, backend: frontend + 1 })
+}
+
+fn is_on_grid(range: PortRange, pair: PortPair) -> bool {
+    (range.first..range.last).contains(&pair.frontend)
+        && (pair.frontend - range.first).is_multiple_of(range.step.max(2))
+        && pair.backend == pair.frontend + 1
 }
 
 /// Whether nobody holds a port and nothing listens on it.
@@ -31,9 +41,21 @@ pub fn is_free(world: &World, listening: &BTreeSet<u16>, port: u16) -> bool {
 /// The pair that the next tenant gets: never used ones first, then the one given back longest ago.
 #[must_use]
 pub fn next_free(world: &World, policy: &Policy, listening: &BTreeSet<u16>) -> Option<PortPair> {
-    grid(policy.ports)
-        .filter(|pair| is_free(world, listening, pair.frontend) && is_free(world, listening, pair.backend))
-        .min_by_key(|pair| world.ports.released(*pair).unwrap_or(Seq::ZERO))
+    next_in(policy.ports, world, listening)
+}
+
+fn next_in(range: PortRange, world: &World, listening: &BTreeSet<u16>) -> Option<PortPair> {
+    let is_free =
+        |pair: &PortPair| is_free(world, listening, pair.frontend) && is_free(world, listening, pair.backend);
+    let is_fresh = |pair: &PortPair| world.ports.next_fresh(pair.frontend) == Some(pair.frontend);
+    // Whole stretches of used pairs are passed over at once.
+    let begin = world.ports.next_fresh(range.first);
+    let fresh = begin.and_then(|begin| grid_from(range, begin).filter(is_fresh).find(is_free));
+    if fresh.is_some() {
+        return fresh;
+    }
+    let released = world.ports.all_released().filter(|(pair, _)| is_on_grid(range, *pair) && is_free(pair));
+    released.min_by_key(|(_, seq)| *seq).map(|(pair, _)| pair)
 }
 
 /// The lowest free port for an instance of a configured service.
@@ -95,4 +117,82 @@ pub fn choose(
         }
     }
     Ok(pair)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tenantry_journal::event::Event;
+    use tenantry_journal::event::port::{PortAllocated, PortReleased};
+    use tenantry_journal::id::{CommandId, EventId, TenantId};
+    use tenantry_journal::recorded::{Actor, Draft, Recorded};
+    use tenantry_journal::time::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const TENANT: TenantId = TenantId(Uuid::from_u128(7));
+
+    fn evolve(world: &mut World, event: impl Into<Event>) {
+        let draft = Draft {
+            id: EventId(Uuid::from_u128(1)),
+            at: Timestamp(1),
+            actor: Actor::System,
+            tenant_id: Some(TENANT),
+            instance_id: None,
+            command_id: CommandId(Uuid::from_u128(1)),
+            caused_by: None,
+            idempotency: None,
+            event: event.into(),
+        };
+        world.evolve(&Recorded { seq: world.seq.next(), draft });
+    }
+
+    /// The rule as it is said, without any index.
+    fn by_the_rule(world: &World, range: PortRange, listening: &BTreeSet<u16>) -> Option<PortPair> {
+        grid(range)
+            .filter(|pair| {
+                is_free(world, listening, pair.frontend) && is_free(world, listening, pair.backend)
+            })
+            .min_by_key(|pair| world.ports.released(*pair).unwrap_or(Seq::ZERO))
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_pair_is_the_lowest_fresh_one_or_else_the_one_given_back_longest_ago(
+            step in 2..11u16,
+            explicit in prop::collection::vec((32_295..32_345u16, 1..3u16), 0..6),
+            listening in prop::collection::btree_set(32_300..32_340u16, 0..4),
+            releases in prop::collection::vec(0..8usize, 0..40),
+        ) {
+            let range = PortRange { first: 32_300, last: 32_340, step };
+            let mut world = World::default();
+            let mut held: Vec<PortPair> = Vec::new();
+            for (frontend, apart) in explicit {
+                let pair = PortPair { frontend, backend: frontend + apart };
+                if is_free(&world, &listening, pair.frontend) && is_free(&world, &listening, pair.backend) {
+                    evolve(&mut world, PortAllocated { tenant_id: TENANT, ports: pair });
+                    held.push(pair);
+                }
+            }
+            for release in releases {
+                let next = next_in(range, &world, &listening);
+                prop_assert_eq!(next, by_the_rule(&world, range, &listening));
+                match next {
+                    Some(ports) if release < 5 => {
+                        evolve(&mut world, PortAllocated { tenant_id: TENANT, ports });
+                        held.push(ports);
+                    }
+                    _ if !held.is_empty() => {
+                        let ports = held.remove(release % held.len());
+                        evolve(&mut world, PortReleased { tenant_id: TENANT, ports });
+                    }
+                    _ => {}
+                }
+                let mut indexed_anew = world.clone();
+                indexed_anew.reindex();
+                prop_assert_eq!(&indexed_anew, &world);
+            }
+        }
+    }
 }

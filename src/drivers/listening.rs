@@ -1,17 +1,104 @@
-//! TCP ports that something on this machine listens on, from `/proc/net/tcp` and `tcp6`.
+//! TCP ports that something on this machine listens on.
 //!
 //! A port is asked for as a number only, whatever the address: a listener on any address
-//! may get what is meant for a tenant. A file that cannot be read counts as empty.
+//! may get what is meant for a tenant. The kernel is asked for listeners alone (netlink,
+//! `sock_diag`); its tables in `/proc/net` hold every connection too, and reading them costs
+//! milliseconds on a busy machine. They are read where netlink is not to be had; a table
+//! that cannot be read counts as empty.
 
 use std::collections::BTreeSet;
+use std::io;
+
+use rustix::net::netlink::SOCK_DIAG;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 /// The kernel's number for a socket that listens (`TCP_LISTEN`).
-const LISTEN: &str = "0A";
+const LISTEN: u32 = 10;
+/// `SOCK_DIAG_BY_FAMILY`
+const BY_FAMILY: u16 = 20;
+/// `NLM_F_REQUEST | NLM_F_DUMP`
+const DUMP: u16 = 0x301;
+/// `NLMSG_ERROR`
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`
+const DONE: u16 = 3;
+/// Bytes of `nlmsghdr`.
+const HEAD_BYTES: usize = 16;
+/// Bytes of `nlmsghdr` and `inet_diag_req_v2`.
+const REQUEST_BYTES: usize = 72;
+/// The kernel fills at most this much at a time (`SKB_WITH_OVERHEAD(32768)`).
+const ANSWER_BYTES: usize = 32 * 1024;
 
-/// TCP ports that something on this machine listens on. Reads two files of `/proc`; call it
-/// where blocking is allowed.
+/// TCP ports that something on this machine listens on. Asks the kernel; call it where
+/// blocking is allowed.
 #[must_use]
 pub fn ports() -> BTreeSet<u16> {
+    asked().unwrap_or_else(|error| {
+        tracing::debug!(%error, "the kernel does not list its listeners; reading /proc/net/tcp");
+        read()
+    })
+}
+
+fn asked() -> io::Result<BTreeSet<u16>> {
+    let kind = (AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC);
+    let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, Some(SOCK_DIAG))?;
+    let mut ports = BTreeSet::new();
+    let mut answer = vec![0; ANSWER_BYTES];
+    for family in [AddressFamily::INET, AddressFamily::INET6] {
+        rustix::net::send(&socket, &request(family), SendFlags::empty())?;
+        loop {
+            let (_, bytes) = rustix::net::recv(&socket, &mut *answer, RecvFlags::empty())?;
+            if is_last(answer.get(..bytes).unwrap_or_default(), &mut ports)? {
+                break;
+            }
+        }
+    }
+    Ok(ports)
+}
+
+fn request(family: AddressFamily) -> [u8; REQUEST_BYTES] {
+    let fields: [&[u8]; 7] = [
+        &(REQUEST_BYTES as u32).to_ne_bytes(),
+        &BY_FAMILY.to_ne_bytes(),
+        &DUMP.to_ne_bytes(),
+        &[0; 8],
+        &[u8::try_from(family.as_raw()).unwrap_or(0), 6],
+        &[0; 2],
+        &(1u32 << LISTEN).to_ne_bytes(),
+    ];
+    let mut request = [0; REQUEST_BYTES];
+    for (place, byte) in request.iter_mut().zip(fields.into_iter().flatten()) {
+        *place = *byte;
+    }
+    request
+}
+
+/// Takes the ports out of what the kernel answered; whether that was the last of it.
+fn is_last(mut answer: &[u8], ports: &mut BTreeSet<u16>) -> io::Result<bool> {
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is not understood");
+    while !answer.is_empty() {
+        let (length, rest) = answer.split_first_chunk().ok_or_else(broken)?;
+        let (kind, _) = rest.split_first_chunk().ok_or_else(broken)?;
+        let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
+        let message = answer.get(HEAD_BYTES..length).ok_or_else(broken)?;
+        match u16::from_ne_bytes(*kind) {
+            DONE => return Ok(true),
+            ERROR => {
+                let code = message.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
+                return Err(io::Error::from_raw_os_error(code.saturating_neg()));
+            }
+            _ => {
+                // `inet_diag_msg`: family, state, timer, retransmissions, then the port.
+                let port = message.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(broken)?;
+                ports.insert(u16::from_be_bytes(*port));
+            }
+        }
+        answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+fn read() -> BTreeSet<u16> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|path| std::fs::read_to_string(path).ok())
@@ -29,7 +116,8 @@ fn listening_port(line: &str) -> Option<u16> {
     let local = fields.next()?;
     let state = fields.nth(1)?;
     let (_, port) = local.rsplit_once(':')?;
-    if state == LISTEN { u16::from_str_radix(port, 16).ok() } else { None }
+    let listens = u32::from_str_radix(state, 16) == Ok(LISTEN);
+    if listens { u16::from_str_radix(port, 16).ok() } else { None }
 }
 
 #[cfg(test)]
@@ -38,14 +126,32 @@ mod tests {
 
     #[test]
     fn finds_a_listener_on_each_protocol_until_it_is_closed() {
-        let v4 = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
-        let port = v4.local_addr().expect("has an address").port();
-        assert!(ports().contains(&port));
-        if let Ok(v6) = std::net::TcpListener::bind("[::1]:0") {
-            assert!(ports().contains(&v6.local_addr().expect("has an address").port()));
+        for ports in [ports, read, || asked().expect("answers")] {
+            let v4 = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+            let port = v4.local_addr().expect("has an address").port();
+            assert!(ports().contains(&port));
+            if let Ok(v6) = std::net::TcpListener::bind("[::1]:0") {
+                assert!(ports().contains(&v6.local_addr().expect("has an address").port()));
+            }
+            drop(v4);
+            // A process that another test is just starting may hold it until it has become
+            // the program that it is to be.
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while ports().contains(&port) {
+                assert!(std::time::Instant::now() < end, "port {port} is still listed");
+                std::thread::yield_now();
+            }
         }
-        drop(v4);
-        assert!(!ports().contains(&port));
+    }
+
+    #[test]
+    fn finds_more_listeners_than_the_kernel_tells_in_one_answer() {
+        let bind = |_| std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
+        let many: Vec<_> = (0..400).map(bind).collect();
+        let found = asked().expect("answers");
+        for listener in &many {
+            assert!(found.contains(&listener.local_addr().expect("has an address").port()));
+        }
     }
 
     #[test]

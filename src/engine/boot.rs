@@ -56,6 +56,9 @@ pub fn boot(store: &dyn Journal, vault: &Arc<dyn Vault>, snapshots: &Snapshots) 
     let from = world.seq;
     scan::fold(store, vault, from.next(), head, Some(&mut frontier), |recorded| world.evolve(&recorded))?;
     tracing::info!(event.seq = head.0, snapshot.seq = from.0, "journal folded");
+    for tenant in world.tenants.iter().filter(|tenant| tenant.details.open().is_none()) {
+        tracing::error!(tenant.id = %tenant.id, "the keyring holds no key of this tenant; its data reads as erased");
+    }
     Ok(Booted { world, frontier })
 }
 

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -197,23 +198,16 @@ pub(crate) fn example(name: &str) -> PathBuf {
 }
 
 /// The first of 200 ports that nothing listens on, below the range that the kernel gives to
-/// outgoing connections. Test processes that run side by side begin at different places.
+/// outgoing connections. Each call in this process gets others; processes begin apart.
 fn free_port_range() -> u16 {
-    let begin = 10_000 + (std::process::id() % 90) as u16 * 200;
-    (0..100)
-        .map(|n| 10_000 + (begin - 10_000 + n * 200) % 20_000)
+    const RANGES: u16 = 100;
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let begin = (std::process::id() % u32::from(RANGES)) as u16;
+    (0..RANGES)
+        .map(|_| 10_000 + (begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % RANGES * 200)
         .find(|first| {
-            let _claim = match std::fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(format!("/tmp/tnt-ports-{first}-{}", std::process::id()))
-            {
-                Ok(claim) => claim,
-                Err(_) => return false,
-            };
-            (*first..first + 200)
-                .step_by(10)
-                .all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
+            let mut each = (*first..first + 200).step_by(10);
+            each.all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
         })
         .expect("200 ports in a row are free")
 }

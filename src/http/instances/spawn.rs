@@ -8,10 +8,9 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
-use tenantry_journal::event::instance::ExitStatus;
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_journal::sealed::Secret;
-use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, LastExit, Phase};
 use tokio::time::Instant;
@@ -56,9 +55,16 @@ pub(super) async fn spawn(
     let asked_at = outcome.world.at;
 
     let deadline = Instant::now() + Duration::from_millis(startup_ms) + MARGIN;
+    // A process that never became healthy is ended by us: how it ended then says nothing.
+    let mut was_given_up = false;
     let ended = |world: &World| match world.instances.get(id) {
         None => Some(Err(replaced(&key))),
-        Some(instance) => became(instance, &key, asked_at).map(|ok| ok.map(|()| Arc::clone(instance))),
+        Some(instance) => {
+            was_given_up |= instance.health == InstanceHealth::Unhealthy;
+            let last = instance.last_exit.as_ref().filter(|exit| exit.at >= asked_at);
+            let why = || failed(instance, &key, last.filter(|_| !was_given_up));
+            became(instance, &key, last.is_some(), why).map(|ok| ok.map(|()| Arc::clone(instance)))
+        }
     };
     let Some(ended) = app.engine.until(deadline, ended).await else {
         let message = format!("Instance '{key}' was spawned and is not healthy yet");
@@ -94,17 +100,19 @@ fn replaced(key: &InstanceKey) -> ApiError {
     ApiError::conflict("instance_stopping", format!("Instance '{key}' was stopped meanwhile"))
 }
 
-/// What became of the start that was asked for at `asked_at`; `None` while that is open.
-fn became(instance: &Instance, key: &InstanceKey, asked_at: Timestamp) -> Option<Result<(), ApiError>> {
-    let last = instance.last_exit.as_ref().filter(|exit| exit.at >= asked_at);
+/// What became of the start that was asked for; `None` while that is open.
+fn became(
+    instance: &Instance,
+    key: &InstanceKey,
+    has_exited: bool,
+    why: impl Fn() -> ApiError,
+) -> Option<Result<(), ApiError>> {
     match (instance.desired, instance.phase) {
         (Desired::Running, Phase::Running) if instance.restart.is_none() => Some(Ok(())),
         (Desired::Removed, _) => Some(Err(replaced(key))),
-        (Desired::Running, Phase::Failed | Phase::Backoff) => Some(Err(failed(instance, key, last))),
-        (Desired::Running, _) if instance.failures > 0 => Some(Err(failed(instance, key, last))),
-        (Desired::Stopped, Phase::Idle | Phase::Failed) if last.is_some() => {
-            Some(Err(failed(instance, key, last)))
-        }
+        (Desired::Running, Phase::Failed | Phase::Backoff) => Some(Err(why())),
+        (Desired::Running, _) if instance.failures > 0 => Some(Err(why())),
+        (Desired::Stopped, Phase::Idle | Phase::Failed) if has_exited => Some(Err(why())),
         (Desired::Stopped, _) => Some(Err(replaced(key))),
         (Desired::Running, Phase::Idle | Phase::Starting | Phase::Running | Phase::Stopping) => None,
     }

@@ -1,0 +1,290 @@
+//! How long a control plane takes from a cold data directory to the World at its head.
+//!
+//! Without snapshots it folds everything: measured with as little beside it as can be, the
+//! plain reading of the same files and the scan that checks and hashes every record but
+//! decodes none. With a snapshot near the head it must be ready in under a second, however
+//! long the journal. The journals are written by the journal's own pipeline.
+//!
+//! `cargo bench --bench ready [-- EVENTS LONG_EVENTS TENANTS [DIR]]`
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use support::history::History;
+use support::machine;
+use tenantry::engine::boot;
+use tenantry_journal::group::{Author, Committed, GroupCommit, Poisoned, Publisher, Refused, Stage, Start};
+use tenantry_journal::id::Seq;
+use tenantry_journal::merkle::Frontier;
+use tenantry_journal::recorded::Draft;
+use tenantry_journal::scan;
+use tenantry_journal::sealed::Vault;
+use tenantry_journal::store::Journal;
+use tenantry_projections::snapshot::{Snapshots, TreeState};
+use tenantry_projections::world::World;
+use tokio::sync::oneshot;
+
+mod support {
+    pub(crate) mod history;
+    pub(crate) mod machine;
+}
+
+const EVENTS: u64 = 1_000_000;
+const LONG_EVENTS: u64 = 10_000_000;
+const TENANTS: u64 = 10_000;
+/// Events after the newest snapshot: the control plane writes one at least every 50,000, so
+/// this is a little less than what is left to fold on average.
+const AFTER_SNAPSHOT: u64 = 20_000;
+/// Events that are recorded as one command's.
+const COMMAND: usize = 64;
+/// Commands that wait to become durable at once.
+const AHEAD: usize = 64;
+const ROUNDS: usize = 3;
+
+const FOLD_GOAL: f64 = 1_000_000.0;
+const READY_GOAL: Duration = Duration::from_secs(1);
+
+fn main() {
+    let (events, long) = (machine::number(0, EVENTS), machine::number(1, LONG_EVENTS));
+    let tenants = machine::number(2, TENANTS);
+    let place = machine::argument(3).unwrap_or(env!("CARGO_TARGET_TMPDIR").to_owned());
+    println!("{}", machine::about());
+    let dir = tempfile::tempdir_in(place).unwrap();
+    if events > 0 {
+        let path = dir.path().join("whole");
+        write(&path, events, tenants, None);
+        fold(&path, events, tenants);
+        fs::remove_dir_all(&path).unwrap();
+    }
+    if long > 0 {
+        let path = dir.path().join("long");
+        write(&path, long, tenants, Some(long.saturating_sub(AFTER_SNAPSHOT)));
+        ready(&path, long, tenants);
+    }
+}
+
+/// Records what it is handed.
+struct Scribe;
+
+impl Author for Scribe {
+    type Request = (Vec<Draft>, oneshot::Sender<()>);
+    type Reply = oneshot::Sender<()>;
+    type State = ();
+
+    fn decide(&mut self, (drafts, caller): Self::Request, stage: &mut Stage) -> Self::Reply {
+        stage.record(drafts).expect("the events are recordable");
+        caller
+    }
+
+    fn state(&mut self) {}
+}
+
+struct Teller;
+
+impl Publisher<Scribe> for Teller {
+    fn publish(&mut self, (): (), _: &[Committed]) {}
+
+    fn answer(&mut self, caller: oneshot::Sender<()>, outcome: Result<(), Poisoned>) {
+        outcome.expect("durable");
+        let _ = caller.send(());
+    }
+}
+
+/// Writes a journal, and beside it a snapshot of the World at `snapshot_at`.
+fn write(path: &Path, events: u64, tenants: u64, snapshot_at: Option<u64>) {
+    let began = Instant::now();
+    let opened = tenantry_journal::open(path).unwrap();
+    let store = Arc::clone(&opened.store);
+    let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
+    let group = GroupCommit::start(Arc::clone(&store) as _, opened.keyring, Start::default(), Scribe, Teller)
+        .unwrap();
+    let mut history = History::of(tenants).take(usize::try_from(events).unwrap());
+    let mut waiting = VecDeque::new();
+    let mut world = World::default();
+    let mut kept = None;
+    loop {
+        let command: Vec<_> = history.by_ref().take(COMMAND).collect();
+        if command.is_empty() {
+            break;
+        }
+        for recorded in command.iter().filter(|_| snapshot_at.is_some()) {
+            world.evolve(recorded);
+            if snapshot_at == Some(recorded.seq.0) {
+                kept = Some(world.clone());
+            }
+        }
+        let (caller, answer) = oneshot::channel();
+        let drafts = command.into_iter().map(|recorded| recorded.draft).collect();
+        match group.submit((drafts, caller)) {
+            Ok(()) => {}
+            Err(Refused::Busy(_) | Refused::Stopped(_)) => panic!("the queue is longer than we are ahead"),
+        }
+        waiting.push_back(answer);
+        if waiting.len() >= AHEAD {
+            waiting.pop_front().unwrap().blocking_recv().unwrap();
+        }
+    }
+    for answer in waiting {
+        answer.blocking_recv().unwrap();
+    }
+    drop(group);
+    println!(
+        "\nwrote {events} events about {tenants} tenants in {:.1?}, {:.0} MB on disk",
+        began.elapsed(),
+        store.size_on_disk().unwrap() as f64 / 1e6
+    );
+    if let Some(world) = kept {
+        let mut frontier = Frontier::default();
+        scan::hash(&*store, &mut frontier, world.seq).unwrap();
+        let snapshots = Snapshots::open(path.join("snapshots"), vault).unwrap();
+        let tree = TreeState { size: frontier.size(), peaks: frontier.peaks().to_vec() };
+        let bytes = snapshots.write(&world, &tree).unwrap();
+        println!("snapshot at {}: {:.1} MB", world.seq.0, bytes as f64 / 1e6);
+    }
+}
+
+/// Makes the kernel forget the journal, when it lets us; says whether it did.
+fn go_cold() -> &'static str {
+    if machine::forget_cache() { "cold" } else { "in the page cache (not root)" }
+}
+
+fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
+    let began = Instant::now();
+    let result = work();
+    (result, began.elapsed())
+}
+
+/// The median round's rate, the temperature, and the rate as a multiple of a baseline.
+struct Line {
+    name: &'static str,
+    rates: Vec<f64>,
+    goal: Option<f64>,
+}
+
+fn fold(path: &Path, events: u64, tenants: u64) {
+    let mut lines = [
+        ("reading the files from first to last", None),
+        ("scan: every checksum and Merkle root, nothing decoded", None),
+        ("`open`", None),
+        ("`boot`: the same, decoded, opened, folded into the World", None),
+        ("`open` + `boot`", Some(FOLD_GOAL)),
+    ]
+    .map(|(name, goal)| Line { name, rates: Vec::new(), goal });
+    let mut temperature = "";
+    for _ in 0..ROUNDS {
+        temperature = go_cold();
+        let (_, plain) = timed(|| read_files(&path.join("journal")));
+        go_cold();
+        let (opened, _) = timed(|| tenantry_journal::open(path).unwrap());
+        let (_, scanned) =
+            timed(|| scan::hash(&*opened.store, &mut Frontier::default(), Seq(events)).unwrap());
+        drop(opened);
+        go_cold();
+        let (opened, open) = timed(|| tenantry_journal::open(path).unwrap());
+        let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
+        let snapshots = Snapshots::open(path.join("none"), Arc::clone(&vault)).unwrap();
+        let (booted, folded) = timed(|| boot(&*opened.store, &vault, &snapshots).unwrap());
+        assert_eq!(booted.world.seq, Seq(events));
+        assert_eq!(booted.world.tenants.len() as u64, tenants.min(events));
+        for (line, took) in lines.iter_mut().zip([plain, scanned, open, folded, open + folded]) {
+            line.rates.push(events as f64 / took.as_secs_f64());
+        }
+    }
+    println!("\n| fold of {events} events, {temperature}, one core | events/s | x scan | took | goal |");
+    println!("| --- | ---: | ---: | ---: | --- |");
+    let base = lines.get(1).map(|line| machine::median(line.rates.clone())).unwrap_or_default();
+    for line in &lines {
+        let rate = machine::median(line.rates.clone());
+        let goal = line.goal.map_or(String::new(), |goal| {
+            format!("{:.0} M/s {}", goal / 1e6, machine::verdict(rate >= goal))
+        });
+        println!(
+            "| {} | {rate:.0} | {:.2} | {:.0} ms | {goal} |",
+            line.name,
+            rate / base,
+            events as f64 / rate * 1e3
+        );
+    }
+}
+
+fn ready(path: &Path, events: u64, tenants: u64) {
+    let mut lines = [
+        "reading the newest volume and the snapshot",
+        "`open`",
+        "snapshot loaded",
+        "the rest folded",
+        "ready: `open` + `boot`",
+    ]
+    .map(|name| (name, Vec::new()));
+    let mut temperature = "";
+    for _ in 0..ROUNDS {
+        temperature = go_cold();
+        let (_, plain) = timed(|| {
+            read_files(&newest_volume(&path.join("journal")));
+            read_files(&path.join("snapshots"));
+        });
+        go_cold();
+        let (opened, open) = timed(|| tenantry_journal::open(path).unwrap());
+        let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
+        let snapshots = Snapshots::open(path.join("snapshots"), Arc::clone(&vault)).unwrap();
+        let (booted, whole) = timed(|| boot(&*opened.store, &vault, &snapshots).unwrap());
+        assert_eq!(booted.world.seq, Seq(events));
+        assert_eq!(booted.world.tenants.len() as u64, tenants);
+        drop(booted);
+        // Once more by itself: `boot` does both. The file is in the page cache by now.
+        let (loaded, load) = timed(|| snapshots.latest_at_or_before(Seq(events)).unwrap());
+        drop(loaded);
+        for ((_, times), took) in
+            lines.iter_mut().zip([plain, open, load, whole.saturating_sub(load), open + whole])
+        {
+            times.push(took.as_secs_f64());
+        }
+    }
+    println!(
+        "\n| ready with {events} events and a snapshot {AFTER_SNAPSHOT} before the head, {temperature} | took | x reading | goal |"
+    );
+    println!("| --- | ---: | ---: | --- |");
+    let base = lines.first().map(|(_, times)| machine::median(times.clone())).unwrap_or_default();
+    for (index, (name, times)) in lines.iter().enumerate() {
+        let took = machine::median(times.clone());
+        let goal = if index + 1 == lines.len() {
+            format!("{READY_GOAL:?} {}", machine::verdict(took < READY_GOAL.as_secs_f64()))
+        } else {
+            String::new()
+        };
+        println!("| {name} | {:.0} ms | {:.1} | {goal} |", took * 1e3, took / base);
+    }
+}
+
+fn newest_volume(journal: &Path) -> PathBuf {
+    let volumes = fs::read_dir(journal).unwrap().map(|entry| entry.unwrap().path());
+    volumes.filter(|path| path.is_dir()).max().unwrap()
+}
+
+/// Reads every file below a directory once; gives their bytes.
+fn read_files(dir: &Path) -> u64 {
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes += read_files(&path);
+            continue;
+        }
+        let mut file = File::open(path).unwrap();
+        loop {
+            let read = file.read(&mut buffer).unwrap();
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+        }
+    }
+    bytes
+}

@@ -1,0 +1,203 @@
+//! Two hundred instances asked for at once: the time until all are healthy, and what each
+//! costs in memory afterwards.
+//!
+//! The instances are this program in another role, a server that answers `/health` and
+//! nothing else. The baseline starts as many of them with `std::process::Command`
+//! (`posix_spawn`) and asks each until it answers: no journal, no output kept, no groups.
+//!
+//! `cargo bench --bench spawn [-- INSTANCES ROUNDS]`
+
+#![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::machine::{self, Memory};
+use support::server::Server;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+mod support {
+    pub(crate) mod machine;
+    pub(crate) mod server;
+}
+
+const INSTANCES: u64 = 200;
+const ROUNDS: u64 = 3;
+/// How often the baseline asks a process that does not answer yet.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// How long everything is left alone before memory is read, checks of health included.
+const IDLE: Duration = Duration::from_secs(15);
+
+fn main() {
+    if machine::argument(0).as_deref() == Some("instance") {
+        return instance();
+    }
+    let (instances, rounds) = (machine::number(0, INSTANCES), machine::number(1, ROUNDS));
+    machine::raise_file_limit();
+    println!("{}", machine::about());
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(measure(instances, rounds));
+}
+
+/// Answers every request on `PORT`.
+#[allow(clippy::disallowed_methods, reason = "a process of its own, with nothing but its environment")]
+fn instance() {
+    let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let mut request = [0; 4096];
+    for stream in listener.incoming() {
+        let Ok(mut stream) = stream else { continue };
+        if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+        }
+    }
+}
+
+/// Ports in a row that are free now and not handed out by the kernel.
+fn free_ports(count: u64) -> u16 {
+    let free = |first: &u16| {
+        (*first..*first + count as u16).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+    };
+    (12_000..30_000).step_by(500).find(free).expect("so many free ports in a row")
+}
+
+async fn measure(instances: u64, rounds: u64) {
+    let (mut plain, mut ours) = (Vec::new(), Vec::new());
+    let mut memory = Vec::new();
+    for round in 0..rounds {
+        plain.push(bare(instances).await);
+        let first = free_ports(instances + 1);
+        let server = Server::start(&config(first, instances)).await;
+        // The first brings the keeper up.
+        spawn(&server, 1, "first").await;
+        let is_last = round + 1 == rounds;
+        let before = [server.pid(), server.keeper().unwrap()].map(machine::memory);
+        ours.push(spawn(&server, instances, "i").await);
+        let healthy = server.get("/api/instances").await;
+        assert_eq!(running(&healthy), instances + 1, "{healthy}");
+        if is_last {
+            tokio::time::sleep(IDLE).await;
+            memory = before
+                .into_iter()
+                .zip([server.pid(), server.keeper().unwrap()].map(machine::memory))
+                .collect();
+        }
+    }
+    println!("\n| {instances} instances at once | until all answer | each | x bare |");
+    println!("| --- | ---: | ---: | ---: |");
+    let base = machine::median(plain.clone());
+    for (name, times) in [
+        ("`std::process::Command`, asked until each answers", plain),
+        ("`POST /api/instances`, until all are healthy", ours),
+    ] {
+        let took = machine::median(times);
+        println!(
+            "| {name} | {:.0} ms | {:.2} ms | {:.1} |",
+            took * 1e3,
+            took * 1e3 / instances as f64,
+            took / base
+        );
+    }
+    println!(
+        "\n| memory, {instances} idle instances more than one | with one: RSS (PSS) | with all: RSS (PSS) | each: RSS (PSS) |"
+    );
+    println!("| --- | ---: | ---: | ---: |");
+    for (name, (before, after)) in ["control plane", "keeper"].into_iter().zip(memory) {
+        let each = |of: fn(&Memory) -> u64| of(&after).saturating_sub(of(&before)) as f64 / instances as f64;
+        println!(
+            "| {name} | {:.1} MiB ({:.1}) | {:.1} MiB ({:.1}) | {:.1} KiB ({:.1}) |",
+            before.rss as f64 / 1024.0,
+            before.pss as f64 / 1024.0,
+            after.rss as f64 / 1024.0,
+            after.pss as f64 / 1024.0,
+            each(|memory| memory.rss),
+            each(|memory| memory.pss),
+        );
+    }
+}
+
+fn config(first: u16, instances: u64) -> String {
+    let program = std::env::current_exe().unwrap();
+    format!(
+        "[ports]\nfirst = 2000\nlast = 2999\nstep = 10\ninstances_first = {first}\ninstances_last = {last}\n\
+         [service.tiny]\ncommand = \"{program}\"\nargs = [\"instance\"]\nhealth = \"/health\"\nstop_timeout = 2\n",
+        last = first + instances as u16,
+        program = program.display(),
+    )
+}
+
+fn running(list: &Value) -> u64 {
+    let instances = list.get("instances").and_then(Value::as_array).cloned().unwrap_or_default();
+    let is_healthy = |instance: &&Value| instance.get("status").is_some_and(|status| status == "running");
+    instances.iter().filter(is_healthy).count() as u64
+}
+
+/// Spawns so many through the API, all at once.
+async fn spawn(server: &Server, count: u64, name: &str) -> f64 {
+    let mut requests = JoinSet::new();
+    let began = Instant::now();
+    for n in 0..count {
+        let request = server
+            .client
+            .post(format!("http://{}/api/instances", server.instances))
+            .bearer_auth(&server.token)
+            .json(&json!({"service": "tiny", "id": format!("{name}{n}")}));
+        requests.spawn(async move {
+            let answer = request.send().await.unwrap();
+            (answer.status(), answer.text().await.unwrap())
+        });
+    }
+    while let Some(answer) = requests.join_next().await {
+        let (status, text) = answer.unwrap();
+        assert_eq!(status, 201, "{text}\n{}", server.log());
+    }
+    began.elapsed().as_secs_f64()
+}
+
+/// Processes that end with this.
+struct Children(Vec<Child>);
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+async fn bare(count: u64) -> f64 {
+    let first = free_ports(count);
+    let program = std::env::current_exe().unwrap();
+    let mut children = Children(Vec::new());
+    let mut answers = JoinSet::new();
+    let began = Instant::now();
+    for port in (first..).take(count as usize) {
+        let mut command = Command::new(&program);
+        command.arg("instance").env_clear().env("PORT", port.to_string()).stdin(Stdio::null());
+        children.0.push(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        answers.spawn(async move {
+            while !is_healthy(port).await {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        });
+    }
+    while let Some(answer) = answers.join_next().await {
+        answer.unwrap();
+    }
+    began.elapsed().as_secs_f64()
+}
+
+async fn is_healthy(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return false };
+    if stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.is_err() {
+        return false;
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200")
+}

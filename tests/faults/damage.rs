@@ -1,0 +1,120 @@
+//! Stored files that changed while nobody looked.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::support::app::{Home, TestApp};
+use crate::tools::{Acknowledged, files, keeper_pid, kill, notes, tenant};
+
+/// A data directory with some history, and nobody on it.
+async fn lived_in() -> (Arc<Home>, Acknowledged, u64) {
+    let app = TestApp::start().await;
+    let keeper = keeper_pid(&app).await;
+    let tenant = tenant(&app, "smith").await;
+    let mut done = Acknowledged::default();
+    for n in 0..60 {
+        let text = format!("note {n} {}", "n".repeat(300));
+        assert!(done.note(&tenant, &text, &app.send(notes(&app, &tenant, &text)).await));
+    }
+    let home = Arc::clone(app.home());
+    assert_eq!(app.terminate().0, Some(0));
+    kill(keeper).await;
+    let head = done.0.last().unwrap().1;
+    (home, done, head)
+}
+
+fn journal_file(home: &Home) -> PathBuf {
+    home.data_dir().join("journal").join(format!("{:020}", 1)).join("db")
+}
+
+fn snapshots(home: &Home) -> Vec<PathBuf> {
+    let dir = std::fs::read_dir(home.data_dir().join("snapshots")).unwrap().flatten();
+    dir.map(|entry| entry.path()).collect()
+}
+
+/// The last number that stands in a text after some words.
+fn number_after(text: &str, words: &str) -> Option<u64> {
+    let rest = &text[text.rfind(words)? + words.len()..];
+    rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_byte_in_the_journal_is_refused_by_seq_and_nothing_is_touched() {
+    let (home, done, head) = lived_in().await;
+    let whole = std::fs::read(journal_file(&home)).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut named = 0;
+    for part in [20, 50, 80, 95] {
+        let position = used * part / 100;
+        let mut bytes = whole.clone();
+        bytes[position] ^= 0x10;
+        std::fs::write(journal_file(&home), &bytes).unwrap();
+
+        let before = files(&home.data_dir());
+        let verified = home.program().args(["journal", "verify", "--data-dir"]).arg(home.data_dir()).output();
+        let verified = verified.unwrap();
+        let printed = String::from_utf8_lossy(&verified.stdout).into_owned();
+        let told = format!("byte {position} of {used}: {printed} {}", String::from_utf8_lossy(&verified.stderr));
+        assert_eq!(verified.status.code(), Some(3), "{told}");
+        let report: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("no report: {told}"));
+        assert_eq!(report["valid"], false, "{told}");
+        let bad = report["first_bad_seq"].as_u64().unwrap_or_else(|| panic!("no seq: {told}"));
+        assert!((1..=head + 1).contains(&bad), "{told}");
+        assert!(report["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{told}");
+
+        let refused = home.serve().output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "byte {position}: {said}");
+        assert!(said.contains(&bad.to_string()), "byte {position}, event {bad}: {said}");
+        assert!(said.contains("put back a copy"), "no way out: {said}");
+        named += u64::from(number_after(&said, "event ").is_some());
+        for (path, bytes) in &before {
+            let now = std::fs::read(path).unwrap();
+            assert!(now == *bytes, "the refusal changed {}", path.display());
+        }
+        assert_eq!(files(&home.data_dir()).len(), before.len(), "the refusal left something");
+    }
+    assert_eq!(named, 4);
+
+    // The way out that is named: a whole copy put back.
+    std::fs::write(journal_file(&home), &whole).unwrap();
+    let app = TestApp::in_home(home).await;
+    done.check(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_or_missing_snapshot_is_passed_over_and_made_again() {
+    let (home, mut done, _) = lived_in().await;
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
+        ("a byte of the body", |bytes| *bytes.last_mut().unwrap() ^= 1),
+        ("a byte of the header", |bytes| bytes[40] ^= 1),
+        ("its second half is missing", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("empty", Vec::clear),
+    ];
+    let tenant = done.0[0].0.clone();
+    for (what, damage) in damages {
+        let all = snapshots(&home);
+        assert!(!all.is_empty(), "{what}: no snapshot was written");
+        for path in &all {
+            let mut bytes = std::fs::read(path).unwrap();
+            damage(&mut bytes);
+            std::fs::write(path, bytes).unwrap();
+        }
+        let app = TestApp::in_home(Arc::clone(&home)).await;
+        assert!(app.log().contains("snapshot skipped"), "{what}: {}", app.log());
+        done.check(&app).await;
+        assert!(done.note(&tenant, what, &app.send(notes(&app, &tenant, what)).await), "{what}");
+        assert_eq!(app.terminate().0, Some(0));
+        // The one that the end wrote is good, and the next start uses it.
+        let app = TestApp::in_home(Arc::clone(&home)).await;
+        assert!(!app.log().contains("snapshot.seq=0"), "{what}: {}", app.log());
+        done.check(&app).await;
+        assert_eq!(app.terminate().0, Some(0));
+    }
+    std::fs::remove_dir_all(home.data_dir().join("snapshots")).unwrap();
+    let app = TestApp::in_home(home).await;
+    done.check(&app).await;
+}
