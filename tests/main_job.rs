@@ -22,6 +22,8 @@ async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
     assert!(answer.headers["location"].to_str().unwrap().starts_with("/api/deployments/"));
     let requested = answer.expect(202);
     let deployment = requested["deployment_id"].as_str().unwrap();
+    // Whoever polls while it runs must not find it waiting to begin.
+    assert_eq!(app.get(&format!("/api/deployments/{deployment}")).await.expect(200)["status"], "running");
     let ended = app.deployed(deployment).await;
     assert_eq!(ended["status"], "success", "{ended}");
     let steps: Vec<(&str, &str)> = ended["steps"]
@@ -41,6 +43,15 @@ async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
             ("Start services", "success"),
         ]
     );
+    // Nobody has to wait for the next check to learn how it is now.
+    let is_now = async |health: &str| {
+        let shown = app.get(&format!("/api/tenants/{tenant}")).await.expect(200);
+        assert_eq!(shown["health_status"], health, "{shown}");
+    };
+    is_now("healthy").await;
+    let events = app.get(&format!("/api/events?tenant_id={tenant}&kind=health.")).await.expect(200);
+    let unhealthy = events["events"].as_array().unwrap().iter().any(|e| e["data"]["overall"] == "unhealthy");
+    assert!(!unhealthy, "a tenant that starts is called unhealthy: {events}");
     let logs = app.get(&format!("/api/deployments/{deployment}/logs")).await.expect(200);
     assert!(logs["logs"].as_str().unwrap().contains("persons"), "what init printed is missing: {logs}");
 
@@ -66,7 +77,9 @@ async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
     assert_eq!(stopped["services"], json!({"frontend": "inactive", "backend": "inactive"}));
     assert!(std::net::TcpStream::connect(("127.0.0.1", backend as u16)).is_err(), "it still answers");
     assert_eq!(app.get(&format!("/api/tenants/{tenant}")).await.expect(200)["status"], "stopped");
+    is_now("unknown").await;
     let started = app.post(&format!("/api/tenants/{tenant}/start"), json!({})).await.expect(200);
+    is_now("healthy").await;
     assert_eq!(started["services"], json!({"frontend": "active", "backend": "active"}));
     let restarted = app.post(&format!("/api/tenants/{tenant}/restart"), json!({})).await.expect(200);
     assert_eq!(restarted["services"], json!({"frontend": "active", "backend": "active"}));

@@ -25,7 +25,17 @@ use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
 fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+    is_there(data_dir)?;
     open_read_only(data_dir).with_context(|| cannot_read(data_dir))
+}
+
+fn is_there(data_dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        data_dir.join("journal").is_dir(),
+        "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
+        data_dir.display()
+    );
+    Ok(())
 }
 
 fn cannot_read(data_dir: &Path) -> String {
@@ -73,6 +83,7 @@ fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
 
 /// Reads everything again and prints what was found.
 pub(super) fn verify(data_dir: &Path) -> anyhow::Result<Verdict> {
+    is_there(data_dir)?;
     let opened = match open_read_only(data_dir) {
         Ok(opened) => opened,
         Err(error) => match error.seq() {

@@ -116,7 +116,12 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         Some(changed) if changed != expected => Err(Rejection {
             reason: Reason::Stale,
             code: "changed_meanwhile",
-            message: format!("it was changed by event {changed}, you last saw event {expected}"),
+            message: if expected > world.seq {
+                // A tag that we never gave.
+                format!("it was changed by event {changed}, and If-Match names no version of it")
+            } else {
+                format!("it was changed by event {changed}, you last saw event {expected}")
+            },
             hint: "read it again and repeat the change".into(),
         }),
         Some(_) | None => Ok(()),

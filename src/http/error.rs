@@ -185,7 +185,8 @@ impl ApiError {
                 } else {
                     format!("{} {}", self.message, self.detail)
                 };
-                let body = Instances { error: self.code, message, status: self.status.as_u16(), more };
+                let error = printed_name(self.status, self.code);
+                let body = Instances { error, message, status: self.status.as_u16(), more };
                 (serde_json::to_vec(&body), "application/json")
             }
             Shape::Problem => {
@@ -206,6 +207,25 @@ impl ApiError {
         let mut response = (self.status, headers, body.unwrap_or_default()).into_response();
         response.headers_mut().extend(self.headers.clone());
         response
+    }
+}
+
+/// The name of an error in document 2: what its table prints for the status, except for the names
+/// that documents 2 and 3 print themselves. A status that is not in the table keeps our name.
+fn printed_name(status: StatusCode, code: &'static str) -> &'static str {
+    if matches!(code, "instance_not_found" | "not_time_travelable") {
+        return code;
+    }
+    match status {
+        StatusCode::BAD_REQUEST => "bad_request",
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "forbidden",
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::CONFLICT => "conflict",
+        StatusCode::UNPROCESSABLE_ENTITY => "unprocessable_entity",
+        StatusCode::INTERNAL_SERVER_ERROR => "internal_error",
+        StatusCode::SERVICE_UNAVAILABLE => "service_unavailable",
+        _ => code,
     }
 }
 
@@ -260,7 +280,12 @@ impl From<Rejection> for ApiError {
             Reason::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Reason::Stale => StatusCode::PRECONDITION_FAILED,
         };
-        let (message, hint) = (sentence(&rejection.message), sentence(&rejection.hint));
+        let message = match rejection.code {
+            // Document 2 prints this one without a full stop.
+            "instance_not_found" => rejection.message,
+            _ => sentence(&rejection.message),
+        };
+        let hint = sentence(&rejection.hint);
         ApiError::new(status, rejection.code, message).detailed(hint)
     }
 }
@@ -336,13 +361,36 @@ mod tests {
         let manager = json!({"error": "slug 'smith' is taken.", "detail": "choose another slug.",
             "code": "SLUG_TAKEN", "timestamp": "2025-11-21T12:00:00.000Z"});
         assert_eq!(rendered(&error, Shape::Manager).await, (StatusCode::CONFLICT, manager));
-        let instances = json!({"error": "slug_taken",
+        let instances = json!({"error": "conflict",
             "message": "slug 'smith' is taken. choose another slug.", "status": 409});
         assert_eq!(rendered(&error, Shape::Instances).await, (StatusCode::CONFLICT, instances));
         let (_, problem) = rendered(&error, Shape::Problem).await;
         assert_eq!(problem["status"], 409);
         assert_eq!(problem["detail"], "slug 'smith' is taken.");
         assert_eq!(problem["type"], "urn:tenantry:error:slug_taken");
+    }
+
+    #[test]
+    fn document_2_names_an_error_as_it_prints_it() {
+        let gone = Rejection::not_found("instance_not_found", "Instance 'api:user123' not found".into());
+        let gone = ApiError::from(gone);
+        assert_eq!(gone.message, "Instance 'api:user123' not found");
+        assert_eq!(printed_name(gone.status, gone.code), "instance_not_found");
+        assert_eq!(printed_name(StatusCode::BAD_REQUEST, "not_time_travelable"), "not_time_travelable");
+        for (status, name) in [
+            (400, "bad_request"),
+            (401, "unauthorized"),
+            (403, "forbidden"),
+            (404, "not_found"),
+            (409, "conflict"),
+            (422, "unprocessable_entity"),
+            (500, "internal_error"),
+            (503, "service_unavailable"),
+        ] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            assert_eq!(printed_name(status, "something_of_ours"), name);
+        }
+        assert_eq!(printed_name(StatusCode::GATEWAY_TIMEOUT, "timeout"), "timeout");
     }
 
     #[test]

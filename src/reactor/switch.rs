@@ -39,6 +39,8 @@ pub(super) async fn start_services(outside: &Outside, job: &Job, cause: Seq) -> 
     let verdict = outside.handle.until(deadline, |world| verdict(world, job)).await;
     Ok(match verdict {
         Some(Ok(count)) => {
+            // So that whoever reads the tenant when its deployment has ended finds it healthy.
+            drop(outside.supervisor.check_tenant(job.tenant.id).await);
             let stamp = steps::stamp(&outside.files(), &job.directory, release).await;
             let commit = stamp.ok().flatten().and_then(|stamp| stamp.commit);
             Ok(Done { detail: format!("release {release} serves, {count} processes are healthy"), commit })

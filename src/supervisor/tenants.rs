@@ -201,6 +201,10 @@ fn seen(world: &World, tenant: &Tenant) -> Seen {
     })
 }
 
+fn is_on_its_way(seen: &Seen) -> bool {
+    seen.iter().flatten().any(|(phase, _)| matches!(phase, Phase::Starting | Phase::Stopping))
+}
+
 fn interval(world: &World) -> Duration {
     let set = world.settings.get(INTERVAL_SETTING).and_then(|setting| setting.value.open());
     let seconds = set.and_then(|value| value.reveal().trim().parse().ok());
@@ -225,6 +229,11 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
                 continue;
             }
             let seen = seen(&world, tenant);
+            // What is about to be well or not is not looked at yet: the change of phase makes the
+            // check due, and until then a tenant that starts would be called unhealthy.
+            if is_on_its_way(&seen) {
+                continue;
+            }
             let due = match known.get(&tenant.id) {
                 Some((before, at)) => *before != seen || now.duration_since(*at) >= interval,
                 None => true,
@@ -245,6 +254,16 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_starts_or_stops_is_on_its_way() {
+        let well = Some((Phase::Running, InstanceHealth::Healthy));
+        assert!(!is_on_its_way(&[well, None]));
+        assert!(!is_on_its_way(&[well, Some((Phase::Backoff, InstanceHealth::Unknown))]));
+        for phase in [Phase::Starting, Phase::Stopping] {
+            assert!(is_on_its_way(&[well, Some((phase, InstanceHealth::Unknown))]));
+        }
+    }
 
     #[test]
     fn the_parts_add_up() {

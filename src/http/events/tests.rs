@@ -86,7 +86,7 @@ async fn an_event_is_shown_with_its_causes_and_effects() {
     assert_eq!((&one["seq"], &one["kind"]), (&json!(seq), &json!("instance.start_requested")));
     assert!(one["causes"].is_array() && one["effects"].is_array());
     for bad in ["0", "999999", "x", "-1"] {
-        assert_eq!(api.get(&format!("/api/events/{bad}")).await.expect(404)["error"], "event_not_found");
+        assert_eq!(api.get(&format!("/api/events/{bad}")).await.expect(404)["error"], "not_found");
     }
 }
 

@@ -62,7 +62,7 @@ async fn a_start_that_fails_is_told_with_its_reason_and_stays_listed() {
         ("api", "exits", "exited with code 3", "restarting"),
     ] {
         let error = spawn(&api, service, id).await.expect(422);
-        assert_eq!(error["error"], "spawn_failed");
+        assert_eq!(error["error"], "unprocessable_entity");
         assert!(error["message"].as_str().unwrap().contains(reason), "{error}");
         let shown = api.get(&format!("/api/instances/{service}/{id}")).await.expect(200);
         assert_eq!(shown["status"], status, "{shown}");
@@ -78,7 +78,7 @@ async fn wrong_requests_are_refused_and_record_nothing() {
     spawn(&api, "api", "a").await.expect(201);
     let before = api.app.engine.world().seq;
     let error = |answer: crate::http::testing::Answer, status| answer.expect(status)["error"].clone();
-    assert_eq!(error(spawn(&api, "nothing", "a").await, 404), "service_not_found");
+    assert_eq!(error(spawn(&api, "nothing", "a").await, 404), "not_found");
     assert_eq!(spawn(&api, "api", "a").await.status, 409);
     for id in ["", "../../../victim", "a b", "-a", "a\u{0}b"] {
         assert_eq!(spawn(&api, "api", id).await.status, 400, "{id:?}");

@@ -25,6 +25,9 @@ use crate::http::write::{Answer, Write, answer};
 const MARGIN: Duration = Duration::from_secs(5);
 /// A client waits no longer than this, whatever the timeouts say.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// How long the answer waits for the check after it: the processes have got there, and a probe
+/// that hangs is found by the next check.
+const CHECK_WAIT: Duration = Duration::from_secs(2);
 
 /// What was asked of the processes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,6 +128,10 @@ async fn carry_out(app: &AppState, scope: &Scope, write: &Write, id: TenantId, w
     let awaited = awaited(&outcome, id)?;
     let deadline = Instant::now() + patience(&outcome.world, &awaited, wish);
     let ended = app.engine.until(deadline, |world| verdict(world, &awaited, wish)).await;
+    if let Some(Ok(())) = ended {
+        // So that whoever reads the tenant after this answer finds its health of now.
+        drop(tokio::time::timeout(CHECK_WAIT, app.live.health_check(id)).await);
+    }
     let world = app.engine.world();
     let tenant = world.tenants.get(id).ok_or_else(|| missing::<TenantId>(&id.to_string()))?;
     let services = states(&world, tenant);
