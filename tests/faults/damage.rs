@@ -56,7 +56,8 @@ async fn a_flipped_byte_in_the_journal_is_refused_by_seq_and_nothing_is_touched(
         let verified = home.program().args(["journal", "verify", "--data-dir"]).arg(home.data_dir()).output();
         let verified = verified.unwrap();
         let printed = String::from_utf8_lossy(&verified.stdout).into_owned();
-        let told = format!("byte {position} of {used}: {printed} {}", String::from_utf8_lossy(&verified.stderr));
+        let told =
+            format!("byte {position} of {used}: {printed} {}", String::from_utf8_lossy(&verified.stderr));
         assert_eq!(verified.status.code(), Some(3), "{told}");
         let report: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("no report: {told}"));
         assert_eq!(report["valid"], false, "{told}");

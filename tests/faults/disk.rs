@@ -189,7 +189,9 @@ async fn client(app: Arc<TestApp>, n: usize, enough: Arc<Semaphore>) -> Acknowle
     let mut done = Acknowledged::default();
     let slug = format!("t{n}");
     let body = json!({"name": slug, "slug": slug, "domain": format!("{slug}.example.com")});
-    let Ok(created) = app.try_send(app.request("POST", "/api/tenants").json(&body)).await else { return done };
+    let Ok(created) = app.try_send(app.request("POST", "/api/tenants").json(&body)).await else {
+        return done;
+    };
     let id = created.expect(201)["id"].as_str().unwrap().to_owned();
     loop {
         let text = format!("note {} of {slug}", done.0.len());

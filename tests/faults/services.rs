@@ -172,7 +172,8 @@ async fn a_crashed_leader_leaves_no_family_beside_its_successor() {
     let workdir = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
     std::fs::remove_file(workdir.join("family")).unwrap();
     crate::tools::kill(pid).await;
-    instance_until(&app, "family/a", |shown| shown["restart_count"] == 1 && shown["status"] == "running").await;
+    instance_until(&app, "family/a", |shown| shown["restart_count"] == 1 && shown["status"] == "running")
+        .await;
     let second = with_command_line(&mark);
     assert_eq!(second.len(), 5, "{second:?}");
     assert!(first.iter().all(|pid| !alive(*pid)), "{first:?} beside {second:?}");

@@ -81,10 +81,8 @@ impl Disk {
 
     /// Mounts it again, once nobody has a file in it any more.
     pub(crate) async fn power_on(&self) {
-        until("the file system is free", || {
-            run(Command::new("umount").arg(self.home.data_dir())).is_ok()
-        })
-        .await;
+        until("the file system is free", || run(Command::new("umount").arg(self.home.data_dir())).is_ok())
+            .await;
         self.mount().unwrap();
     }
 }
@@ -148,7 +146,7 @@ pub(crate) async fn instance(app: &TestApp, name: &str) -> Answer {
 pub(crate) async fn instance_until(app: &TestApp, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + PATIENCE;
     loop {
-        let shown = instance(app, &format!("{name}")).await;
+        let shown = instance(app, name).await;
         if shown.status == 200 && wanted(&shown.json()) {
             return shown.json();
         }
