@@ -70,6 +70,8 @@ fn refuses_what_is_taken_or_out_of_range() {
         (with(&|c| c.domain = "smith.example.com".parse().unwrap()), Reason::Conflict, "domain_taken"),
         (with(&|c| c.domain = "smithapi.example.com".parse().unwrap()), Reason::Conflict, "domain_taken"),
         (with(&|c| c.api_domain = Some(c.domain.clone())), Reason::Invalid, "invalid_domain"),
+        (with(&|c| c.domain = "127.0.0.1".parse().unwrap()), Reason::Invalid, "invalid_domain"),
+        (with(&|c| c.api_domain = Some("localhost".parse().unwrap())), Reason::Invalid, "invalid_domain"),
         (with(&|c| c.frontend_port = Some(32300)), Reason::Conflict, "port_taken"),
         (with(&|c| c.backend_port = Some(32301)), Reason::Conflict, "port_taken"),
         (with(&|c| c.frontend_port = Some(80)), Reason::Invalid, "invalid_port"),

@@ -124,6 +124,10 @@ async fn the_past_is_shown_as_it_was_also_offline() {
         assert_eq!(dump["tenants"][0]["name"], name);
         assert_eq!(dump["tenants"][0]["id"], tenant.as_str());
     }
+    let elsewhere = app.home().program().args(["journal", "verify", "--data-dir", "/tmp"]).output().unwrap();
+    assert_eq!(elsewhere.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&elsewhere.stderr).into_owned();
+    assert!(told.contains("--data-dir"), "{told}");
 }
 
 #[tokio::test]
@@ -132,8 +136,6 @@ async fn everything_is_as_it_was_after_a_kill() {
     let tenant = app.tenant("smith").await;
     let deployment = app.deploy(&tenant).await;
     app.deployed(&deployment).await;
-    // The first check may have come before both processes answered.
-    app.eventually(&format!("/api/tenants/{tenant}"), |tenant| tenant["health_status"] == "healthy").await;
     let paths =
         ["/api/tenants".to_owned(), "/api/ports".to_owned(), format!("/api/deployments/{deployment}")];
     let mut before = Vec::new();

@@ -60,6 +60,7 @@ fn check_details(world: &World, details: &TenantDetails, own: Option<TenantId>) 
     if let Some(repository) = &details.github_repo {
         text::repository(repository)?;
     }
+    check_reachable("domain", &details.domain)?;
     check_domain_free(world, &details.domain, own)?;
     if let Some(api_domain) = &details.api_domain {
         if *api_domain == details.domain {
@@ -68,9 +69,24 @@ fn check_details(world: &World, details: &TenantDetails, own: Option<TenantId>) 
                 format!("domain and api_domain must differ, both are '{api_domain}'"),
             ));
         }
+        check_reachable("api_domain", api_domain)?;
         check_domain_free(world, api_domain, own)?;
     }
     Ok(())
+}
+
+/// Refuses an address and a single label. The type cannot: it also reads what was recorded
+/// before, and a rule that becomes stricter must not make a journal unreadable.
+fn check_reachable(field: &str, domain: &Domain) -> Result<(), Rejection> {
+    // No top-level domain is all digits (RFC 3696, 2).
+    let last = domain.as_str().rsplit_once('.').map_or("", |(_, last)| last);
+    if last.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Ok(());
+    }
+    Err(Rejection::invalid(
+        "invalid_domain",
+        format!("{field} '{domain}' must be a name of two labels or more, such as app.example.com"),
+    ))
 }
 
 pub(super) fn create(world: &World, create: &CreateTenant, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
