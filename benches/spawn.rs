@@ -78,7 +78,7 @@ async fn measure(instances: u64, rounds: u64) {
         let is_last = round + 1 == rounds;
         let before = [server.pid(), server.keeper().unwrap()].map(machine::memory);
         ours.push(spawn(&server, instances, "i").await);
-        let healthy = server.get("/api/instances").await;
+        let healthy = server.get("/api/instances?limit=1000").await;
         assert_eq!(running(&healthy), instances + 1, "{healthy}");
         if is_last {
             tokio::time::sleep(IDLE).await;

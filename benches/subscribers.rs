@@ -145,10 +145,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn note(&self, waits: &mut Vec<f64>) {
+    fn note(&self) {
         let now = self.began.elapsed().as_nanos() as u64;
         let wait = now.saturating_sub(self.sent.load(Ordering::Acquire));
-        waits.push(wait as f64 / 1e9);
+        // Before it is counted: whoever waits for the count takes all of them.
+        self.waits.lock().unwrap().push(wait as f64 / 1e9);
         if self.messages.fetch_add(1, Ordering::AcqRel) + 1 == self.wanted.load(Ordering::Acquire) {
             self.all.notify_one();
         }
@@ -172,9 +173,7 @@ impl Readers {
             tasks.spawn(async move {
                 while let Some(Ok(message)) = socket.next().await {
                     if message.is_text() {
-                        let mut waits = Vec::new();
-                        seen.note(&mut waits);
-                        seen.waits.lock().unwrap().extend(waits);
+                        seen.note();
                     }
                 }
             });
