@@ -63,7 +63,8 @@ pub(super) struct Checks(pub(super) Arc<Supervisor>);
 fn probe(report: &ProbeReport) -> Probe {
     Probe {
         up: report.up,
-        response_time_ms: report.status_code.map(|_| report.response_time_ms),
+        // Without a health path, accepting the connection is the answer.
+        response_time_ms: (report.up || report.status_code.is_some()).then_some(report.response_time_ms),
         status_code: report.status_code,
     }
 }
