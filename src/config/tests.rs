@@ -1,3 +1,5 @@
+//! What a configuration file may say, and what is told when it is wrong.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

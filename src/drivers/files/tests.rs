@@ -1,3 +1,5 @@
+//! Releases, links and removals on a real directory tree, hostile links among them.
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;

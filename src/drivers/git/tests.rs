@@ -1,3 +1,5 @@
+//! Clones of real repositories, and addresses that must never reach git.
+
 use super::*;
 
 fn git(dir: &Path, args: &[&str]) {

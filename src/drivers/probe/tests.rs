@@ -1,3 +1,5 @@
+//! Probes of small servers that answer well, badly, or not at all.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 

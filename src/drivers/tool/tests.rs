@@ -1,3 +1,5 @@
+//! Real programs that end, fail, hang, or leave children.
+
 use super::*;
 
 struct Bench {

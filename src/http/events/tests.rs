@@ -1,3 +1,5 @@
+//! Document 3 through the router: lists, streams and sockets.
+
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};

@@ -1,3 +1,5 @@
+//! Document 2 through the router: instances, output and tokens.
+
 use axum::body::Body;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
