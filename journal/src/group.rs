@@ -36,8 +36,8 @@ pub use stage::{Stage, StageError};
 pub const QUEUE_REQUESTS: usize = 4096;
 /// Requests in one group at most, so that an answer never waits for more than these.
 const GROUP_REQUESTS: usize = 1024;
-/// Bytes in one group at most. The store is asked to make this durable at once; sled
-/// writes about three times as much, and must not begin a second segment in between.
+/// Bytes in one group at most, so that an answer never waits for a write of more than some
+/// milliseconds. What is written to the disk at once is no more than this and one commit.
 const GROUP_BYTES: usize = 768 * 1024;
 /// A group of at most this many requests is committed by the writer itself when nobody
 /// else waits: handing it over would take longer than it saves.

@@ -83,6 +83,10 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// An earlier write failed, perhaps of what was acknowledged before: that is still in the
+    /// write-ahead file. Nothing more is taken until the journal is opened again.
+    #[error("the journal's files cannot be written")]
+    Failed(#[source] Arc<StoreError>),
     /// What is stored from `seq` on is not what was written.
     #[error(
         "the journal is damaged at event {seq}: {what}; everything before it can be read with \
@@ -126,6 +130,7 @@ impl StoreError {
         match self {
             StoreError::Damaged { seq, .. } => Some(*seq),
             StoreError::Lost { found, .. } => Some(found.next()),
+            StoreError::Failed(error) => error.seq(),
             StoreError::WrongHead { .. }
             | StoreError::ReadOnly
             | StoreError::Io { .. }

@@ -1,12 +1,13 @@
 //! Stored files that changed while nobody looked.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::support::app::{Home, TestApp};
-use crate::tools::{Acknowledged, files, keeper_pid, kill, notes, tenant};
+use crate::tools::{Acknowledged, files, keeper_pid, kill, notes, run, tenant};
 
 /// A data directory with some history, and nobody on it.
 async fn lived_in() -> (Arc<Home>, Acknowledged, u64) {
@@ -43,6 +44,8 @@ fn number_after(text: &str, words: &str) -> Option<u64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flipped_byte_in_the_journal_is_refused_by_seq_and_nothing_is_touched() {
     let (home, done, head) = lived_in().await;
+    // Events so old that the write-ahead file, which would bring them back, has others by now.
+    std::fs::remove_dir_all(home.data_dir().join("journal/wal")).unwrap();
     let whole = std::fs::read(journal_file(&home)).unwrap();
     let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
     let mut named = 0;
@@ -85,6 +88,39 @@ async fn a_flipped_byte_in_the_journal_is_refused_by_seq_and_nothing_is_touched(
     std::fs::write(journal_file(&home), &whole).unwrap();
     let app = TestApp::in_home(home).await;
     done.check(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_flipped_byte_took_comes_back_from_the_write_ahead_file_or_is_refused_by_seq() {
+    let (home, done, _) = lived_in().await;
+    let (journal, saved) = (home.data_dir().join("journal"), home.data_dir().join("saved"));
+    let copy = |from: &PathBuf, to: &PathBuf| run(Command::new("cp").arg("-a").args([from, to])).unwrap();
+    copy(&journal, &saved);
+    let mut healed = 0;
+    for part in [20, 50, 80, 95] {
+        std::fs::remove_dir_all(&journal).unwrap();
+        copy(&saved, &journal);
+        let mut bytes = std::fs::read(journal_file(&home)).unwrap();
+        let position = bytes.iter().rposition(|byte| *byte != 0).unwrap() * part / 100;
+        bytes[position] ^= 0x10;
+        std::fs::write(journal_file(&home), &bytes).unwrap();
+        let verified = home.program().args(["journal", "verify", "--data-dir"]).arg(home.data_dir()).output();
+        let printed = String::from_utf8_lossy(&verified.unwrap().stdout).into_owned();
+        let report: Value = serde_json::from_str(&printed).unwrap_or_else(|_| panic!("no report: {printed}"));
+        if report["valid"] == true {
+            let app = TestApp::in_home(Arc::clone(&home)).await;
+            done.check(&app).await;
+            let keeper = keeper_pid(&app).await;
+            assert_eq!(app.terminate().0, Some(0));
+            kill(keeper).await;
+            healed += 1;
+        } else {
+            assert!(report["first_bad_seq"].as_u64().is_some(), "byte {position}: {report}");
+            let refused = home.serve().output().unwrap();
+            assert!(!refused.status.success(), "byte {position}: it started all the same");
+        }
+    }
+    assert!(healed > 0, "nothing came back");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

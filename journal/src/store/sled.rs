@@ -1,4 +1,11 @@
-//! Commits in sled 0.34 on the local disk: a directory of volumes and a mark.
+//! Commits on the local disk: a write-ahead file, volumes of sled 0.34, and a mark.
+//!
+//! **Write-ahead file** (`wal`). [`Journal::sync`] writes what was appended behind what the
+//! file holds and calls `fdatasync` once; then it is durable. A thread of its own
+//! (`indexer`) moves it into sled later, [`BATCH_BYTES`] at a time, or when nothing came for
+//! [`IDLE`], or at the end. Until then it is read from memory (`queue`). At the next
+//! opening, what goes on in the write-ahead file where sled ends is put into sled, after a
+//! kill or when sled lost its end to a damaged byte.
 //!
 //! **Volumes.** `DIR/FIRST/` (20 digits: the first seq in it) is a sled store of its own;
 //! the last one is written. sled reads its whole log since its last opening when it is
@@ -8,43 +15,82 @@
 //! **Keys and values.** Key: the commit's first seq, 8 bytes, big-endian; value: the
 //! commit as `codec` has it, cut into parts of at most [`PART_BYTES`], the later parts
 //! under the seq and a part number (u16, big-endian, from 1). Parts go in in order, so a
-//! commit that a crash cut off lacks its end, was never acknowledged, and is removed.
+//! commit that a crash cut off lacks its end; it is removed, and comes again from the
+//! write-ahead file.
 //!
-//! **Durable.** sled's `flush` ends in `sync_file_range`, which neither reaches past the
-//! disk's cache nor writes metadata: after a power cut nothing is there. So [`Journal::sync`]
+//! **Durable in sled.** sled's `flush` ends in `sync_file_range`, which neither reaches past
+//! the disk's cache nor writes metadata: after a power cut nothing is there. So the indexer
 //! calls `fdatasync` on the volume's `db` file itself, through a descriptor of its own.
 //! sled puts a node past a quarter of a segment into a file that it never syncs:
 //! [`SEGMENT_BYTES`] and [`PART_BYTES`] are such that no node gets there. And it may write
 //! over a segment that it freed once two later ones are begun, whether these are durable
-//! or not: one sync is never asked to cover that much (`group`).
+//! or not: one sync is never asked to cover that much ([`BATCH_BYTES`]).
 //!
 //! **The mark.** `DIR/head` holds the last seq that was acknowledged (u64, big-endian, and
 //! CRC-32), written after each sync without a sync of its own. It is never ahead of what
 //! is durable. sled cuts its log at the first damaged byte without a word; a journal that
-//! ends before its mark has lost acknowledged events and is refused.
+//! ends before its mark has lost acknowledged events and is refused. Each record of the
+//! write-ahead file says too how far everything was durable before it.
 
+mod copy;
+mod indexer;
 mod mark;
+mod queue;
 mod saved;
 mod volume;
+mod volumes;
+mod wal;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::{Journal, StoreError, StoredCommit};
 use crate::codec::EncodedCommit;
 use crate::id::Seq;
 use crate::time::Timestamp;
+use copy::{TempDir, copy_dir};
+use indexer::Indexer;
 use mark::Mark;
+use queue::{Pace, Queue};
 use saved::Saved;
-use volume::Volume;
+use volumes::Volumes;
+use wal::{Continuation, Found, Wal};
 
 pub use volume::{PART_BYTES, SEGMENT_BYTES};
+pub use wal::HALF_BYTES;
 
 /// A volume that has taken this much is full. sled's log is about three times what is put
 /// into it, and is read at about 1 GB/s when it is opened after a crash.
 pub const VOLUME_BYTES: u64 = 96 * 1024 * 1024;
+/// sled is synced each time it was given this much: it writes about three times as much,
+/// and must not begin a second segment in between.
+pub const BATCH_BYTES: usize = 768 * 1024;
+/// What is durable goes into sled when nothing came for so long. Shorter would sync sled
+/// between the clicks of one person, longer would leave more to do at the end.
+pub const IDLE: Duration = Duration::from_millis(200);
+
+/// How large the parts of a store grow. Only tests need others than the default.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes that a volume takes before the next is begun.
+    pub volume: u64,
+    /// Bytes of each half of the write-ahead file.
+    pub half: usize,
+    /// Bytes that go into sled at once.
+    pub batch: usize,
+    /// What is less than that goes into sled when nothing came for so long.
+    pub idle: Duration,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { volume: VOLUME_BYTES, half: HALF_BYTES, batch: BATCH_BYTES, idle: IDLE }
+    }
+}
 
 /// The journal's last commit, as it was found on opening.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,21 +104,28 @@ pub struct Tail {
 /// A journal in a directory.
 pub struct SledJournal {
     dir: PathBuf,
-    /// By first seq; the last one is written.
-    volumes: RwLock<Vec<Arc<Volume>>>,
+    volumes: Arc<Volumes>,
+    queue: Arc<Queue>,
     /// Last seq appended.
     head: AtomicU64,
     tail: Tail,
     /// `None` when the journal was opened to read only.
     writer: Option<Mutex<Writer>>,
-    volume_bytes: u64,
+    indexing: Option<JoinHandle<()>>,
+    pace: Pace,
     _copy: Option<TempDir>,
 }
 
 struct Writer {
+    wal: Wal,
     mark: Mark,
-    /// Bytes put into the last volume.
-    filled: u64,
+}
+
+/// What a journal was found to be.
+struct Opening {
+    tail: Tail,
+    found: Found,
+    continuation: Continuation,
 }
 
 impl SledJournal {
@@ -82,44 +135,73 @@ impl SledJournal {
     /// When the directory cannot be used, the last commit is damaged, or acknowledged
     /// events are missing.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Self::open_with(dir, VOLUME_BYTES)
+        Self::open_with(dir, Sizes::default())
     }
 
-    /// As [`SledJournal::open`], with volumes of another size.
+    /// As [`SledJournal::open`], with parts of other sizes.
     ///
     /// # Errors
     /// As [`SledJournal::open`].
-    pub fn open_with(dir: &Path, volume_bytes: u64) -> Result<Self, StoreError> {
+    pub fn open_with(dir: &Path, sizes: Sizes) -> Result<Self, StoreError> {
         if !dir.exists() {
             fs::create_dir_all(dir).map_err(io("create", dir))?;
             sync_dir(dir.parent().unwrap_or(dir))?;
         }
-        let mut volumes = Self::list(dir)?;
-        let saved = volumes.last().and_then(|last| Saved::take(last));
-        if volumes.is_empty() {
-            volumes.push(Volume::create(dir, Seq(1))?);
+        let volumes = Volumes::find(dir)?;
+        let saved = volumes.last().and_then(|last| Saved::take(&last));
+        if volumes.last().is_none() {
+            volumes.add(Seq(1))?;
         }
-        let found = Self::find_tail(&volumes).and_then(|tail| Ok((tail, Mark::open(dir, tail.head)?)));
-        let (tail, mark) = match found {
-            Ok(found) => found,
+        let opening = match Self::look(dir, &volumes) {
+            Ok(opening) => opening,
             Err(error) => {
-                if let Some(saved) = saved {
-                    Self::close(dir, volumes);
-                    saved.put_back()?;
-                }
+                volumes.close();
+                saved.map_or(Ok(()), Saved::put_back)?;
                 return Err(error);
             }
         };
-        let last = volumes.last().map_or(Ok(0), |last| last.size_on_disk())?;
-        // An estimate is enough: sled writes about three bytes for each that it is given.
-        let filled = last / 3;
+        drop(saved);
+        Self::go_on(dir, volumes, opening, sizes)
+    }
+
+    /// Finds the journal's end in the volumes and the write-ahead file, and refuses one
+    /// that lost something. Writes nothing but what sled does by itself.
+    fn look(dir: &Path, volumes: &Volumes) -> Result<Opening, StoreError> {
+        let stored = volumes.tail()?;
+        let found = Found::read(dir)?;
+        let continuation = found.after(stored.head);
+        let tail = continuation.tail.unwrap_or(stored);
+        Mark::read(dir)?.check(dir, tail.head, found.durable())?;
+        Ok(Opening { tail, found, continuation })
+    }
+
+    /// Puts what only the write-ahead file holds into sled, and begins to write.
+    fn go_on(dir: &Path, volumes: Volumes, opening: Opening, sizes: Sizes) -> Result<Self, StoreError> {
+        let Opening { tail, found, continuation } = opening;
+        let volumes = Arc::new(volumes);
+        let mut indexer = Indexer::new(Arc::clone(&volumes), sizes.volume)?;
+        if !continuation.commits.is_empty() {
+            tracing::info!(event.seq = tail.head.0, "taking over what the write-ahead file holds");
+            indexer.put(&continuation.commits, sizes.batch)?;
+        }
+        let wal = Wal::open(dir, sizes.half, &found, tail.head)?;
+        let mark = Mark::open(dir, tail.head)?;
+        let queue = Arc::new(Queue::new(tail.head));
+        let pace = Pace { batch_bytes: sizes.batch, idle: sizes.idle };
+        let of_indexer = Arc::clone(&queue);
+        let indexing = std::thread::Builder::new()
+            .name("journal-index".into())
+            .spawn(move || indexer.run(&of_indexer, pace))
+            .map_err(io("start a thread for", dir))?;
         Ok(SledJournal {
             dir: dir.to_owned(),
-            volumes: RwLock::new(volumes),
+            volumes,
+            queue,
             head: AtomicU64::new(tail.head.0),
             tail,
-            writer: Some(Mutex::new(Writer { mark, filled })),
-            volume_bytes,
+            writer: Some(Mutex::new(Writer { wal, mark })),
+            indexing: Some(indexing),
+            pace,
             _copy: None,
         })
     }
@@ -143,28 +225,30 @@ impl SledJournal {
     }
 
     fn copy_and_open(dir: &Path) -> Result<Self, StoreError> {
-        let acknowledged = Mark::read(dir)?;
+        let marked = Mark::read(dir)?;
+        // Before the volumes: what a running server overwrites in it afterwards, or while it
+        // is read, is durable in the volumes by then.
+        let found = Found::read(dir)?;
         let copy = TempDir::create()?;
-        for volume in Self::list(dir)? {
-            copy_dir(volume.dir(), &copy.0.join(volume.name()))?;
+        for volume in Volumes::find(dir)?.all() {
+            copy_dir(volume.dir(), &copy.path().join(volume.name()))?;
         }
-        let volumes = Self::list(&copy.0)?;
-        let tail = Self::find_tail(&volumes)?;
-        if acknowledged.is_some_and(|acknowledged| acknowledged > tail.head) {
-            return Err(StoreError::Lost {
-                found: tail.head,
-                acknowledged: acknowledged.unwrap_or_default(),
-                dir: dir.to_owned(),
-                mark: Mark::path(dir),
-            });
-        }
+        let volumes = Volumes::find(copy.path())?;
+        let stored = volumes.tail()?;
+        let continuation = found.after(stored.head);
+        let tail = continuation.tail.unwrap_or(stored);
+        marked.check(dir, tail.head, found.durable())?;
+        let queue = Queue::new(stored.head);
+        continuation.commits.into_iter().for_each(|(commit, last)| queue.push(commit, last));
         Ok(SledJournal {
             dir: dir.to_owned(),
-            volumes: RwLock::new(volumes),
+            volumes: Arc::new(volumes),
+            queue: Arc::new(queue),
             head: AtomicU64::new(tail.head.0),
             tail,
             writer: None,
-            volume_bytes: VOLUME_BYTES,
+            indexing: None,
+            pace: Pace { batch_bytes: BATCH_BYTES, idle: IDLE },
             _copy: Some(copy),
         })
     }
@@ -175,65 +259,26 @@ impl SledJournal {
         self.tail
     }
 
-    fn list(dir: &Path) -> Result<Vec<Arc<Volume>>, StoreError> {
-        let mut volumes = Vec::new();
-        for entry in fs::read_dir(dir).map_err(io("list", dir))? {
-            let entry = entry.map_err(io("list", dir))?;
-            let name = entry.file_name();
-            let Some(first) =
-                name.to_str().filter(|name| name.len() == 20).and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            volumes.push(Arc::new(Volume::closed(dir, Seq(first))));
-        }
-        volumes.sort_by_key(|volume| volume.first());
-        Ok(volumes)
-    }
-
-    /// Returns when the engine has let go of every file.
-    fn close(dir: &Path, volumes: Vec<Arc<Volume>>) {
-        let firsts: Vec<Seq> = volumes.iter().map(|volume| volume.first()).collect();
-        drop(volumes);
-        firsts.into_iter().for_each(|first| Volume::closed(dir, first).wait_until_closed());
-    }
-
-    /// Opens the last volume that holds something, and checks its last commit.
-    fn find_tail(volumes: &[Arc<Volume>]) -> Result<Tail, StoreError> {
-        for volume in volumes.iter().rev() {
-            if let Some(tail) = volume.tail()? {
-                return Ok(tail);
-            }
-        }
-        Ok(Tail::default())
-    }
-
-    fn volumes(&self) -> Vec<Arc<Volume>> {
-        self.volumes.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn last_volume(&self) -> Option<Arc<Volume>> {
-        self.volumes.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
-    }
-
-    /// The volume to append to, a new one when the last is full.
-    fn volume_for(&self, commit: &EncodedCommit, writer: &mut Writer) -> Result<Arc<Volume>, StoreError> {
-        let last = self.last_volume();
-        if let Some(last) = last {
-            if writer.filled < self.volume_bytes || last.first() == commit.first() {
-                return Ok(last);
-            }
-            last.sync()?;
-        }
-        let next = Volume::create(&self.dir, commit.first())?;
-        self.volumes.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&next));
-        writer.filled = 0;
-        Ok(next)
-    }
-
     fn writer(&self) -> Result<std::sync::MutexGuard<'_, Writer>, StoreError> {
         let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
+        self.queue.check()?;
         Ok(writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes durable what was staged. A failure is for good: what the disk holds then,
+    /// nobody knows.
+    fn write(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        match writer.wal.sync() {
+            Ok(durable) => {
+                writer.mark.set(durable);
+                self.queue.set_durable(durable, self.pace);
+                Ok(())
+            }
+            Err(error) => {
+                self.queue.fail(error);
+                self.queue.check()
+            }
+        }
     }
 }
 
@@ -244,41 +289,47 @@ impl Journal for SledJournal {
         if commit.first() != head.next() {
             return Err(StoreError::WrongHead { first: commit.first(), head });
         }
-        let volume = self.volume_for(commit, &mut writer)?;
-        volume.insert(commit.first(), commit.bytes())?;
-        writer.filled += commit.bytes().len() as u64;
+        if !writer.wal.has_room(commit) {
+            self.write(&mut writer)?;
+            self.queue.wait_until_indexed(writer.wal.other_last())?;
+            writer.wal.switch();
+            if !writer.wal.has_room(commit) {
+                let source = format!("it takes {} bytes", commit.bytes().len()).into();
+                return Err(StoreError::Engine { action: "take a commit of this length", source });
+            }
+        }
+        writer.wal.stage(commit);
+        self.queue.push(StoredCommit::new(commit.first(), commit.bytes().into()), commit.last());
         self.head.store(commit.last().0, Ordering::Release);
         Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
-        let head = self.head();
-        if let Some(volume) = self.last_volume() {
-            volume.sync()?;
-        }
-        writer.mark.set(head);
-        Ok(())
+        self.write(&mut writer)
     }
 
     fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<StoredCommit>, StoreError> {
-        let head = self.head();
-        if from > head {
+        if from > self.head() {
             return Ok(Vec::new());
         }
-        let from = from.max(Seq(1));
-        let volumes = self.volumes();
-        let index = volumes.partition_point(|volume| volume.first() <= from).saturating_sub(1);
-        let mut page = Vec::new();
+        let mut next = from.max(Seq(1));
         let mut left = max_bytes.max(1);
-        for (offset, volume) in volumes.iter().skip(index).enumerate() {
-            let read_from = if offset == 0 { from } else { volume.first() };
-            for commit in volume.read(read_from, head, left)? {
-                left = left.saturating_sub(commit.len());
-                page.push(commit);
-            }
-            if left == 0 {
-                break;
+        let mut page = Vec::new();
+        // What is in sled, then what is not yet; more may have got there meanwhile.
+        while left > 0 {
+            match self.queue.read(next, left) {
+                Ok(queued) => {
+                    page.extend(queued);
+                    break;
+                }
+                Err(stored) => {
+                    let commits = self.volumes.read(next, stored, left)?;
+                    let bytes: usize = commits.iter().map(|commit| commit.len()).sum();
+                    page.extend(commits);
+                    left = left.saturating_sub(bytes);
+                    next = stored.next();
+                }
             }
         }
         Ok(page)
@@ -289,47 +340,24 @@ impl Journal for SledJournal {
     }
 
     fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.volumes().iter().map(|volume| volume.size_on_disk()).sum()
+        Ok(self.volumes.size_on_disk()? + wal::size_on_disk(&self.dir))
+    }
+}
+
+impl Drop for SledJournal {
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(indexing) = self.indexing.take() {
+            // A panic was told by the queue, and what it did not move is in the write-ahead
+            // file.
+            let _ = indexing.join();
+        }
     }
 }
 
 /// How often a copy beside a running server is tried. Each try races with a few
 /// milliseconds of writing; five in a row fail only when something else is wrong.
 const COPY_ATTEMPTS: u32 = 5;
-
-/// A directory that is removed with its owner.
-struct TempDir(PathBuf);
-
-impl TempDir {
-    fn create() -> Result<Self, StoreError> {
-        let name = format!("tenantry-journal-{}", uuid::Uuid::now_v7());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).map_err(io("create", &path))?;
-        Ok(TempDir(path))
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, path = %self.0.display(), "cannot remove a copy of the journal");
-        }
-    }
-}
-
-fn copy_dir(from: &Path, to: &Path) -> Result<(), StoreError> {
-    fs::create_dir(to).map_err(io("create", to))?;
-    for entry in fs::read_dir(from).map_err(io("list", from))? {
-        let entry = entry.map_err(io("list", from))?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy_dir(&source, &target)?;
-        } else {
-            fs::copy(&source, &target).map_err(io("copy", &source))?;
-        }
-    }
-    Ok(())
-}
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     let path = path.to_owned();

@@ -1,6 +1,8 @@
 //! The journal through its public door. Each module is named after what it is about.
 
 #[cfg(test)]
+mod ahead;
+#[cfg(test)]
 mod bytes;
 #[cfg(test)]
 mod disk;

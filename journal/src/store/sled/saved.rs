@@ -10,7 +10,8 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use super::volume::Volume;
-use super::{copy_dir, io, sync_dir};
+use super::copy::copy_dir;
+use super::{io, sync_dir};
 use crate::store::StoreError;
 
 /// A volume that takes more than this is opened without a copy: copying is done at some

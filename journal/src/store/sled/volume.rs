@@ -19,6 +19,8 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// Longest value. A node holds up to 17 values before it is split: 17 of these and their
 /// keys stay below a quarter of [`SEGMENT_BYTES`].
 pub const PART_BYTES: usize = 56 * 1024;
+/// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
+const UNSYNCED_PARTS: usize = super::BATCH_BYTES / PART_BYTES;
 /// What sled keeps of a volume in memory; enough for the nodes at its end.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Key of a commit, or of its first part; the others' keys are longer.
@@ -131,7 +133,8 @@ impl Volume {
         }
     }
 
-    /// Puts a commit in, in parts.
+    /// Puts a commit in, in parts. Of a long one the first parts are synced before the last
+    /// go in; without these it is removed at the next opening.
     pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<(), StoreError> {
         let open = self.open()?;
         for (part, bytes) in bytes.chunks(PART_BYTES).enumerate() {
@@ -143,6 +146,9 @@ impl Volume {
                 open.db.insert([seq_key.as_slice(), &part].concat(), bytes)
             };
             inserted.map_err(|error| self.failed("append", seq, error))?;
+            if (part + 1) % UNSYNCED_PARTS == 0 {
+                self.sync()?;
+            }
         }
         Ok(())
     }
