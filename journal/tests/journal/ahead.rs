@@ -10,7 +10,7 @@ use std::time::Duration;
 use tenantry_journal::codec::CommitBuilder;
 use tenantry_journal::id::Seq;
 use tenantry_journal::scan;
-use tenantry_journal::store::sled::{SledJournal, Sizes};
+use tenantry_journal::store::sled::{Sizes, SledJournal};
 use tenantry_journal::store::{Journal, StoreError};
 use tenantry_journal::time::Timestamp;
 
@@ -222,11 +222,7 @@ fn a_flipped_byte_of_an_acknowledged_record_is_refused_by_seq() {
 #[test]
 fn a_flipped_byte_of_a_record_that_the_store_has_harms_nothing() {
     let whole = tempfile::tempdir().unwrap();
-    drop({
-        let rig = open(whole.path(), lazy()).unwrap();
-        record(&rig, 1..=30);
-        rig
-    });
+    record(&open(whole.path(), lazy()).unwrap(), 1..=30);
     let starts = records(whole.path());
     for at in (0..starts[30]).step_by(211) {
         let dir = killed(whole.path());
@@ -240,11 +236,7 @@ fn a_flipped_byte_of_a_record_that_the_store_has_harms_nothing() {
 #[test]
 fn what_sled_lost_to_a_damaged_byte_comes_back_from_the_file() {
     let whole = tempfile::tempdir().unwrap();
-    drop({
-        let rig = open(whole.path(), lazy()).unwrap();
-        record(&rig, 1..=30);
-        rig
-    });
+    record(&open(whole.path(), lazy()).unwrap(), 1..=30);
     let (mut healed, mut refused) = (0, 0);
     let used = std::fs::read(volumes(whole.path())[0].join("db")).unwrap();
     let used = used.iter().rposition(|byte| *byte != 0).unwrap();

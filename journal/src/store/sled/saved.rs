@@ -9,8 +9,8 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use super::volume::Volume;
 use super::copy::copy_dir;
+use super::volume::Volume;
 use super::{io, sync_dir};
 use crate::store::StoreError;
 

@@ -65,12 +65,7 @@ pub(super) struct Wal {
 impl Wal {
     /// Opens the files, making them where they are missing, for a journal that ends at
     /// `head` and holds everything up to it durably in sled.
-    pub(super) fn open(
-        dir: &Path,
-        half_bytes: usize,
-        found: &Found,
-        head: Seq,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn open(dir: &Path, half_bytes: usize, found: &Found, head: Seq) -> Result<Self, StoreError> {
         let files = open_files(dir, half_bytes)?;
         found.wipe_after(head, &files, dir)?;
         Ok(Wal {
