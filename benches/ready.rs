@@ -35,6 +35,10 @@ mod support {
     pub(crate) mod machine;
 }
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EVENTS: u64 = 1_000_000;
 const LONG_EVENTS: u64 = 10_000_000;
 const TENANTS: u64 = 10_000;
@@ -155,15 +159,23 @@ fn go_cold() -> &'static str {
 }
 
 fn timed<R>(work: impl FnOnce() -> R) -> (R, Duration) {
-    let began = Instant::now();
-    let result = work();
-    (result, began.elapsed())
+    let (result, took, _) = timed_with_cpu(work);
+    (result, took)
 }
 
-/// The median round's rate, the temperature, and the rate as a multiple of a baseline.
+/// The result, the time by the clock, and the processor's.
+fn timed_with_cpu<R>(work: impl FnOnce() -> R) -> (R, Duration, Duration) {
+    let (began, cpu) = (Instant::now(), machine::cpu_time());
+    let result = work();
+    (result, began.elapsed(), machine::cpu_time().saturating_sub(cpu))
+}
+
+/// What was measured in each round, and what is to be reached.
 struct Line {
     name: &'static str,
     rates: Vec<f64>,
+    /// Processor time for one event in nanoseconds, all threads together.
+    cpu: Vec<f64>,
     goal: Option<f64>,
 }
 
@@ -175,29 +187,43 @@ fn fold(path: &Path, events: u64, tenants: u64) {
         ("`boot`: the same, decoded, opened, folded into the World", None),
         ("`open` + `boot`", Some(FOLD_GOAL)),
     ]
-    .map(|(name, goal)| Line { name, rates: Vec::new(), goal });
+    .map(|(name, goal)| Line { name, rates: Vec::new(), cpu: Vec::new(), goal });
     let mut temperature = "";
     for _ in 0..ROUNDS {
         temperature = go_cold();
-        let (_, plain) = timed(|| read_files(&path.join("journal")));
+        let (_, plain, plain_cpu) = timed_with_cpu(|| read_files(&path.join("journal")));
         go_cold();
         let (opened, _) = timed(|| tenantry_journal::open(path).unwrap());
-        let (_, scanned) =
-            timed(|| scan::hash(&*opened.store, &mut Frontier::default(), Seq(events)).unwrap());
+        let (_, scanned, scanned_cpu) = timed_with_cpu(|| {
+            scan::hash(&*opened.store, &mut Frontier::default(), Seq(events)).unwrap();
+        });
         drop(opened);
         go_cold();
-        let (opened, open) = timed(|| tenantry_journal::open(path).unwrap());
+        let (opened, open, open_cpu) = timed_with_cpu(|| tenantry_journal::open(path).unwrap());
         let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
         let snapshots = Snapshots::open(path.join("none"), Arc::clone(&vault)).unwrap();
-        let (booted, folded) = timed(|| boot(&*opened.store, &vault, &snapshots).unwrap());
+        let (booted, folded, folded_cpu) =
+            timed_with_cpu(|| boot(&*opened.store, &vault, &snapshots).unwrap());
         assert_eq!(booted.world.seq, Seq(events));
         assert_eq!(booted.world.tenants.len() as u64, tenants.min(events));
-        for (line, took) in lines.iter_mut().zip([plain, scanned, open, folded, open + folded]) {
+        let times = [
+            (plain, plain_cpu),
+            (scanned, scanned_cpu),
+            (open, open_cpu),
+            (folded, folded_cpu),
+            (open + folded, open_cpu + folded_cpu),
+        ];
+        for (line, (took, cpu)) in lines.iter_mut().zip(times) {
             line.rates.push(events as f64 / took.as_secs_f64());
+            line.cpu.push(cpu.as_nanos() as f64 / events as f64);
         }
     }
-    println!("\n| fold of {events} events, {temperature}, one core | events/s | x scan | took | goal |");
-    println!("| --- | ---: | ---: | ---: | --- |");
+    // `taskset -c 0` makes it one.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    println!(
+        "\n| fold of {events} events, {temperature}, cores to use: {cores} | events/s | x scan | took | CPU/event | goal |"
+    );
+    println!("| --- | ---: | ---: | ---: | ---: | --- |");
     let base = lines.get(1).map(|line| machine::median(line.rates.clone())).unwrap_or_default();
     for line in &lines {
         let rate = machine::median(line.rates.clone());
@@ -205,10 +231,11 @@ fn fold(path: &Path, events: u64, tenants: u64) {
             format!("{:.0} M/s {}", goal / 1e6, machine::verdict(rate >= goal))
         });
         println!(
-            "| {} | {rate:.0} | {:.2} | {:.0} ms | {goal} |",
+            "| {} | {rate:.0} | {:.2} | {:.0} ms | {:.0} ns | {goal} |",
             line.name,
             rate / base,
-            events as f64 / rate * 1e3
+            events as f64 / rate * 1e3,
+            machine::median(line.cpu.clone()),
         );
     }
 }

@@ -22,6 +22,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use support::client::{Connection, request};
 use support::machine;
 use support::server::{Helper, Server};
+use tenantry_journal::feed::RING_BYTES;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, broadcast};
 use tokio::task::JoinSet;
@@ -50,9 +51,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// How much slower the others may be beside the sleeper and still count as unaffected: two
 /// runs without one differ by as much.
 const UNAFFECTED: f64 = 1.25;
-/// Memory that a flood may add beside the sleeper, over the same without it, in MiB: two
-/// pages of events and the buffers of one socket.
-const SLEEPER_MEMORY: u64 = 16;
+/// Memory that the flood beside the sleeper may add to what the one before it left, in MiB:
+/// twice the ring of recent events. Whatever else events pass through (rendered ones, the
+/// sleeper's page, its socket) is bounded and smaller, and was filled by the floods before.
+const SLEEPER_MEMORY: u64 = (2 * RING_BYTES >> 20) as u64;
 
 const PORTS: &str =
     "[ports]\nfirst = 2000\nlast = 9999\nstep = 2\n[deploy]\nnginx = \"off\"\nssl = \"off\"\n";

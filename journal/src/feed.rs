@@ -20,12 +20,10 @@ use crate::scan::{self, ScanError};
 use crate::sealed::Vault;
 use crate::store::Journal;
 
-/// Events that the ring holds at most. A reader that keeps up is a few behind; this is
-/// about a tenth of a second at full load.
-const RING_EVENTS: usize = 64 * 1024;
-/// Encoded bytes of the events that the ring holds at most; decoded they take about three
-/// times as much.
-const RING_BYTES: usize = 32 * 1024 * 1024;
+/// Memory that the ring takes at most, as [`memory`] counts it. A reader that keeps up is a
+/// few events behind; this is room for about 10,000, a twentieth of a second at full load.
+/// Whoever falls further behind reads the store.
+pub const RING_BYTES: usize = 8 * 1024 * 1024;
 /// Events that one step of [`Feed::follow`] hands out at most, so that a reader far behind
 /// holds one page and no more.
 const PAGE_EVENTS: usize = 512;
@@ -69,21 +67,24 @@ pub struct Feed {
 #[derive(Default)]
 struct Ring {
     commits: VecDeque<Committed>,
-    events: usize,
     bytes: usize,
+}
+
+/// About what a commit takes in memory: its events, and behind them their texts, which take
+/// up to twice their encoded length as pieces of their own.
+fn memory(commit: &Committed) -> usize {
+    commit.events.len() * size_of::<Recorded>() + 2 * commit.bytes
 }
 
 impl Ring {
     fn push(&mut self, commit: Committed) {
-        self.events += commit.events.len();
-        self.bytes += commit.bytes;
+        self.bytes += memory(&commit);
         self.commits.push_back(commit);
-        while self.events > RING_EVENTS || self.bytes > RING_BYTES {
+        while self.bytes > RING_BYTES {
             let Some(oldest) = self.commits.pop_front() else {
                 return;
             };
-            self.events -= oldest.events.len();
-            self.bytes -= oldest.bytes;
+            self.bytes -= memory(&oldest);
         }
     }
 
@@ -222,5 +223,62 @@ impl Feed {
                 Err(_) => Ok(Vec::new()),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::health::{HealthChanged, TenantHealth};
+    use crate::id::{CommandId, EventId, TenantId};
+    use crate::recorded::{Actor, Draft};
+    use crate::time::Timestamp;
+    use uuid::Uuid;
+
+    fn commit(first: u64, events: u64, bytes: usize) -> Committed {
+        let event = |seq| {
+            let changed = HealthChanged {
+                tenant_id: TenantId(Uuid::nil()),
+                overall: TenantHealth::Healthy,
+                frontend: "up".into(),
+                backend: "up".into(),
+                database: "healthy".into(),
+            };
+            let draft = Draft {
+                id: EventId(Uuid::nil()),
+                at: Timestamp(0),
+                actor: Actor::System,
+                tenant_id: None,
+                instance_id: None,
+                command_id: CommandId(Uuid::nil()),
+                caused_by: None,
+                idempotency: None,
+                event: changed.into(),
+            };
+            Recorded { seq: Seq(seq), draft }
+        };
+        Committed { events: (first..first + events).map(event).collect(), bytes }
+    }
+
+    #[test]
+    fn the_ring_is_bounded_by_memory_and_keeps_the_newest() {
+        let mut ring = Ring::default();
+        let mut first = 1;
+        for round in 0..2_000u64 {
+            let events = 1 + round % 64;
+            ring.push(commit(first, events, 300 * events as usize));
+            first += events;
+            let held: usize = ring.commits.iter().map(memory).sum();
+            assert_eq!(ring.bytes, held);
+            assert!(held <= RING_BYTES, "{held} bytes");
+        }
+        let head = Seq(first - 1);
+        assert!(ring.bytes > RING_BYTES / 2, "it holds as much as it may");
+        assert!(ring.read(Seq(1), head, 10).is_none(), "the oldest went");
+        let newest = ring.read(head, head, 10).unwrap();
+        assert_eq!(newest.iter().map(|slice| slice.len()).sum::<usize>(), 1);
+
+        ring.push(commit(first, 1, RING_BYTES));
+        assert_eq!((ring.commits.len(), ring.bytes), (0, 0), "what is larger than the ring is not kept");
     }
 }

@@ -4,7 +4,12 @@
 //! Nothing is passed over: a gap, a byte that changed, a root that does not fit and an
 //! event that this program does not know each end the reading with the seq where it is.
 
+mod replay;
+
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+pub use replay::replay;
 
 use crate::codec::{self, CodecError, Commit};
 use crate::id::Seq;
@@ -56,12 +61,12 @@ impl ScanError {
     }
 }
 
-/// Hands the checked commits that hold `from..=to` to `each`, in order.
+/// Hands the checked commits that hold `from..=to` to `each`, in order, until it breaks off.
 fn commits(
     store: &dyn Journal,
     from: Seq,
     to: Seq,
-    mut each: impl FnMut(&Commit<'_>) -> Result<(), ScanError>,
+    mut each: impl FnMut(&Commit<'_>) -> Result<ControlFlow<()>, ScanError>,
 ) -> Result<(), ScanError> {
     let mut next = from.max(Seq(1));
     let mut first = true;
@@ -74,7 +79,9 @@ fn commits(
             let commit = check(stored, next, first)?;
             first = false;
             next = commit.last().next();
-            each(&commit)?;
+            if each(&commit)?.is_break() {
+                return Ok(());
+            }
             if next > to {
                 break;
             }
@@ -123,7 +130,7 @@ pub fn fold(
                 }
                 each(codec::decode_record(seq, bytes)?);
             }
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
     })
 }
@@ -144,15 +151,22 @@ fn check_root(commit: &Commit<'_>, frontier: &Frontier) -> Result<(), ScanError>
 pub fn hash(store: &dyn Journal, frontier: &mut Frontier, to: Seq) -> Result<(), ScanError> {
     let from = Seq(frontier.size() + 1);
     commits(store, from, to, |commit| {
-        check_root(commit, frontier)?;
-        for record in commit.records() {
-            let (seq, bytes) = record?;
-            if seq >= from && seq <= to {
-                frontier.push(merkle::leaf(bytes));
-            }
-        }
-        Ok(())
+        hash_commit(commit, frontier, to)?;
+        Ok(ControlFlow::Continue(()))
     })
+}
+
+/// Hashes what a commit adds to a frontier that ends before or in it, up to `to`.
+fn hash_commit(commit: &Commit<'_>, frontier: &mut Frontier, to: Seq) -> Result<(), ScanError> {
+    check_root(commit, frontier)?;
+    let size = frontier.size();
+    for record in commit.records() {
+        let (seq, bytes) = record?;
+        if seq.0 > size && seq <= to {
+            frontier.push(merkle::leaf(bytes));
+        }
+    }
+    Ok(())
 }
 
 /// Events from `from` on, no further than `to`: at most `max_events`, and not beyond the

@@ -1,8 +1,10 @@
 //! Values that stand in events only as ciphertext, and in memory opened.
 //!
 //! A [`Sealed`] value names the key it is under. Written in a binary format it is
-//! encrypted under that key; read from one it is opened when the key is still there and
-//! is "erased" when it is not. Written as text (JSON, for people) it shows its value.
+//! encrypted under that key. Read from one it stays ciphertext until somebody asks for it:
+//! most values that a fold passes are replaced before anybody does. Once opened it stays
+//! open; when its key is gone before that, it is "erased". Written as text (JSON, for
+//! people) it shows its value.
 //! The keys come from the [`Vault`] that [`with_vault`] puts in scope around encoding and
 //! decoding, because serde offers no other way to hand a value's (de)serializer a key.
 //!
@@ -12,11 +14,12 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::id::KeyId;
 
@@ -50,26 +53,33 @@ pub fn with_vault<R>(vault: &Arc<dyn Vault>, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// A value about a person or a customer: sealed wherever it is stored, open in memory.
-#[derive(Clone)]
+/// A value about a person or a customer: sealed wherever it is stored, open to who asks.
+///
+/// Clones share what was opened, so a value is decrypted at most once.
 pub struct Sealed<T> {
     key: KeyId,
-    /// `None` when the key was gone (or not in scope) as the value was read.
-    value: Option<Arc<T>>,
-    /// As read from storage; kept so that writing it again needs no key.
-    cipher: Option<Arc<[u8]>>,
+    inner: Arc<Inner<T>>,
+}
+
+struct Inner<T> {
+    /// `Some(None)` when what the key opened is no such value.
+    value: OnceLock<Option<Box<T>>>,
+    /// `None` when it was made from a value and never read.
+    stored: Option<Ciphertext>,
+}
+
+/// What was read, kept so that writing it again needs no key, and who opens it.
+struct Ciphertext {
+    bytes: Box<[u8]>,
+    /// `None` when no vault was in scope: never opened then.
+    vault: Option<Arc<dyn Vault>>,
 }
 
 impl<T> Sealed<T> {
     /// Takes a value that will be sealed under `key` when it is written.
     pub fn new(key: impl Into<KeyId>, value: T) -> Self {
-        Sealed { key: key.into(), value: Some(Arc::new(value)), cipher: None }
-    }
-
-    /// The value, or `None` when its key is gone.
-    #[must_use]
-    pub fn open(&self) -> Option<&T> {
-        self.value.as_deref()
+        let inner = Inner { value: OnceLock::from(Some(Box::new(value))), stored: None };
+        Sealed { key: key.into(), inner: Arc::new(inner) }
     }
 
     /// The key that the value is sealed under.
@@ -79,15 +89,43 @@ impl<T> Sealed<T> {
     }
 }
 
-impl<T: PartialEq> PartialEq for Sealed<T> {
+impl<T: DeserializeOwned> Sealed<T> {
+    /// The value, or `None` when its key is gone. Decrypts it the first time.
+    #[must_use]
+    pub fn open(&self) -> Option<&T> {
+        if let Some(opened) = self.inner.value.get() {
+            return opened.as_deref();
+        }
+        let stored = self.inner.stored.as_ref()?;
+        // What does not open now is asked for again the next time: only what was decided
+        // by its bytes alone is kept.
+        let plain = Zeroizing::new(stored.vault.as_ref()?.open(self.key, &stored.bytes)?);
+        let value = rmp_serde::from_slice(&plain).map(Box::new);
+        if let Err(error) = &value {
+            tracing::error!(key.id = %self.key.0, %error, "a sealed value is not what its place says");
+        }
+        self.inner.value.get_or_init(|| value.ok()).as_deref()
+    }
+}
+
+impl<T> Clone for Sealed<T> {
+    fn clone(&self) -> Self {
+        Sealed { key: self.key, inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<T: DeserializeOwned + PartialEq> PartialEq for Sealed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key && self.value == other.value
+        self.key == other.key && (Arc::ptr_eq(&self.inner, &other.inner) || self.open() == other.open())
     }
 }
 
 impl<T> fmt::Debug for Sealed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = if self.value.is_some() { "open" } else { ERASED };
+        let state = match self.inner.value.get() {
+            Some(Some(_)) => "open",
+            Some(None) | None => "closed",
+        };
         write!(f, "Sealed({}, {state})", self.key.0)
     }
 }
@@ -100,23 +138,20 @@ struct Stored<'a> {
     c: std::borrow::Cow<'a, [u8]>,
 }
 
-impl<T: Serialize> Serialize for Sealed<T> {
+impl<T: Serialize + DeserializeOwned> Serialize for Sealed<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            return match &self.value {
+            return match self.open() {
                 Some(value) => value.serialize(serializer),
                 None => serializer.serialize_str(ERASED),
             };
         }
-        if let Some(cipher) = &self.cipher {
-            return Stored { k: self.key, c: (&**cipher).into() }.serialize(serializer);
+        if let Some(stored) = &self.inner.stored {
+            return Stored { k: self.key, c: (&*stored.bytes).into() }.serialize(serializer);
         }
-        let value = self
-            .value
-            .as_ref()
-            .ok_or_else(|| S::Error::custom("a sealed value has neither text nor cipher"))?;
-        let plain =
-            zeroize::Zeroizing::new(rmp_serde::to_vec_named(value.as_ref()).map_err(S::Error::custom)?);
+        let value =
+            self.open().ok_or_else(|| S::Error::custom("a sealed value has neither text nor cipher"))?;
+        let plain = Zeroizing::new(rmp_serde::to_vec_named(value).map_err(S::Error::custom)?);
         let cipher = VAULT
             .with_borrow(|vault| vault.as_ref().and_then(|vault| vault.seal(self.key, &plain)))
             .ok_or_else(|| {
@@ -126,18 +161,11 @@ impl<T: Serialize> Serialize for Sealed<T> {
     }
 }
 
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Sealed<T> {
+impl<'de, T> Deserialize<'de> for Sealed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Stored { k: key, c: cipher } = Stored::deserialize(deserializer)?;
-        let plain = VAULT.with_borrow(|vault| vault.as_ref().and_then(|vault| vault.open(key, &cipher)));
-        let value = match plain {
-            Some(plain) => {
-                let plain = zeroize::Zeroizing::new(plain);
-                Some(Arc::new(rmp_serde::from_slice(&plain).map_err(serde::de::Error::custom)?))
-            }
-            None => None,
-        };
-        Ok(Sealed { key, value, cipher: Some(cipher.into()) })
+        let stored = Ciphertext { bytes: cipher.into(), vault: VAULT.with_borrow(Clone::clone) };
+        Ok(Sealed { key, inner: Arc::new(Inner { value: OnceLock::new(), stored: Some(stored) }) })
     }
 }
 
@@ -175,5 +203,99 @@ impl Serialize for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Secret)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    const KEY: KeyId = KeyId(Uuid::from_u128(7));
+
+    /// Counts what it opens, and can lose its key.
+    #[derive(Default)]
+    struct Counting {
+        opened: AtomicUsize,
+        erased: AtomicBool,
+    }
+
+    impl Vault for Counting {
+        fn seal(&self, _: KeyId, plain: &[u8]) -> Option<Vec<u8>> {
+            Some(plain.iter().map(|byte| !byte).collect())
+        }
+
+        fn open(&self, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            (!self.erased.load(Ordering::Relaxed)).then(|| self.seal(key, sealed)).flatten()
+        }
+    }
+
+    fn stored(vault: &Arc<Counting>, text: &str) -> Vec<u8> {
+        let vault: Arc<dyn Vault> = vault.clone();
+        let value = Sealed::new(KEY, text.to_owned());
+        with_vault(&vault, || rmp_serde::to_vec_named(&value)).unwrap()
+    }
+
+    fn read<T>(vault: &Arc<Counting>, bytes: &[u8]) -> Sealed<T> {
+        let vault: Arc<dyn Vault> = vault.clone();
+        with_vault(&vault, || rmp_serde::from_slice(bytes)).unwrap()
+    }
+
+    #[test]
+    fn a_value_is_decrypted_when_it_is_asked_for_and_only_once() {
+        let vault = Arc::new(Counting::default());
+        let bytes = stored(&vault, "Smith");
+        let value: Sealed<String> = read(&vault, &bytes);
+        let copy = value.clone();
+        assert_eq!(rmp_serde::to_vec_named(&value).unwrap(), bytes, "written as it was read, without a key");
+        assert_eq!(vault.opened.load(Ordering::Relaxed), 0);
+        assert_eq!(value.open().map(String::as_str), Some("Smith"));
+        assert_eq!(copy.open().map(String::as_str), Some("Smith"));
+        assert_eq!(vault.opened.load(Ordering::Relaxed), 1);
+        assert_eq!(rmp_serde::to_vec_named(&copy).unwrap(), bytes);
+    }
+
+    #[test]
+    fn equal_values_are_equal_whether_opened_made_or_closed() {
+        let vault = Arc::new(Counting::default());
+        let (smith, jones) = (stored(&vault, "Smith"), stored(&vault, "Jones"));
+        let closed: Sealed<String> = read(&vault, &smith);
+        assert_eq!(closed, Sealed::new(KEY, "Smith".to_owned()));
+        assert_eq!(closed, read(&vault, &smith));
+        assert_ne!(closed, read(&vault, &jones));
+        assert_ne!(closed, Sealed::new(KeyId::CONTROL_PLANE, "Smith".to_owned()));
+    }
+
+    #[test]
+    fn a_key_that_is_gone_erases_what_was_not_opened_before() {
+        let vault = Arc::new(Counting::default());
+        let bytes = stored(&vault, "Smith");
+        let (opened, closed): (Sealed<String>, Sealed<String>) = (read(&vault, &bytes), read(&vault, &bytes));
+        opened.open().unwrap();
+        vault.erased.store(true, Ordering::Relaxed);
+        assert_eq!(closed.open(), None);
+        assert_eq!(serde_json::to_value(&closed).unwrap(), ERASED);
+        assert_ne!(opened, closed);
+        assert_eq!(
+            opened.open().map(String::as_str),
+            Some("Smith"),
+            "what is in memory is the owner's to drop"
+        );
+        assert_eq!(rmp_serde::to_vec_named(&closed).unwrap(), bytes, "the stored bytes stay as they are");
+    }
+
+    #[test]
+    fn without_a_vault_and_of_another_type_it_reads_as_erased() {
+        let vault = Arc::new(Counting::default());
+        let bytes = stored(&vault, "Smith");
+        let foreign: Sealed<String> = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(foreign.open(), None);
+        let number: Sealed<u64> = read(&vault, &bytes);
+        assert_eq!((number.open(), number.open()), (None, None));
+        assert_eq!(vault.opened.load(Ordering::Relaxed), 1, "its bytes will not change");
     }
 }

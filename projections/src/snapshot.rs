@@ -11,7 +11,7 @@
 //! | offset | bytes | what |
 //! | --- | --- | --- |
 //! | 0 | 8 | `TNTRSNAP` |
-//! | 8 | 4 | format version, 1: the meaning of these bytes |
+//! | 8 | 4 | format version, 2: the meaning of these bytes |
 //! | 12 | 4 | [`LAYOUT`]: the fields of World |
 //! | 16 | 8 | first 8 bytes of the BLAKE3 of the table of event kinds |
 //! | 24 | 8 | seq of the last event that is folded in |
@@ -22,7 +22,9 @@
 //! | 88 | 4 | number of the tree's peaks, at most 64 |
 //! | 92 | 32 each | the peaks |
 //! | then | 32 | BLAKE3 of everything above |
-//! | then | | the body: World by bincode 2, standard configuration |
+//! | then | 8 | the body begins: length of the World |
+//! | then | | World without its deployments, by bincode 2, standard configuration |
+//! | then | | the deployments, likewise: as large as the rest, and decoded beside it |
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -30,20 +32,22 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::de::DeserializeOwned;
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{KeyId, Seq};
 use tenantry_journal::sealed::{Vault, with_vault};
 use tenantry_journal::time::Timestamp;
 
 use crate::world::World;
+use crate::world::deployments::Deployments;
 
 /// Raised by hand whenever a stored field of World is added, removed, reordered or means
 /// something else, or `evolve` makes something else of old events. A golden test notices
 /// changed bytes.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 const MAGIC: [u8; 8] = *b"TNTRSNAP";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Header bytes before the peaks.
 const FIXED_BYTES: usize = 92;
 /// A tree of 2^64 leaves has no more peaks.
@@ -207,15 +211,40 @@ impl Snapshots {
         if body.len() as u64 != header.body_bytes || *blake3::hash(body).as_bytes() != header.body_hash {
             return Err(Unusable::Damaged("body"));
         }
-        let decoded = with_vault(&self.vault, || {
-            bincode::serde::decode_from_slice::<World, _>(body, bincode::config::standard())
-        });
-        let (mut world, used) = decoded.map_err(Unusable::Decode)?;
-        if used != body.len() || world.seq != header.seq || world.at != header.at {
+        let mut world = self.decode_body(body)?;
+        if world.seq != header.seq || world.at != header.at {
             return Err(Unusable::Damaged("body"));
         }
-        world.reindex();
+        world.reindex_attention();
         Ok(Snapshot { world, tree: header.tree })
+    }
+
+    /// The World without what its deployments say about attention. The body was checked.
+    fn decode_body(&self, mut body: &[u8]) -> Result<World, Unusable> {
+        let len = u64::from_le_bytes(take(&mut body)?);
+        let (world, deployments) = usize::try_from(len)
+            .ok()
+            .and_then(|len| body.split_at_checked(len))
+            .ok_or(Unusable::Damaged("body"))?;
+        std::thread::scope(|scope| {
+            let deployments = scope.spawn(|| self.decode::<Deployments>(deployments));
+            let world = self.decode::<World>(world).map(|mut world| {
+                world.reindex_names();
+                world
+            });
+            let deployments = deployments.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(World { deployments: deployments?, ..world? })
+        })
+    }
+
+    fn decode<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Unusable> {
+        let decoded = with_vault(&self.vault, || {
+            bincode::serde::decode_from_slice::<T, _>(bytes, bincode::config::standard())
+        });
+        match decoded.map_err(Unusable::Decode)? {
+            (decoded, used) if used == bytes.len() => Ok(decoded),
+            _ => Err(Unusable::Damaged("body")),
+        }
     }
 
     /// The positions of which there are files, oldest first; nothing is said of their state.
@@ -255,8 +284,16 @@ impl Snapshots {
             return Err(SnapshotError::Peaks(tree.peaks.len()));
         }
         let vault: Arc<dyn Vault> = Arc::new(Forgiving(Arc::clone(&self.vault)));
-        let body = with_vault(&vault, || bincode::serde::encode_to_vec(world, bincode::config::standard()))
-            .map_err(|source| SnapshotError::Encode { seq: world.seq, source })?;
+        let failed = |source| SnapshotError::Encode { seq: world.seq, source };
+        let mut rest = world.clone();
+        let deployments = std::mem::take(&mut rest.deployments);
+        let (rest, deployments) = with_vault(&vault, || {
+            let config = bincode::config::standard();
+            let rest = bincode::serde::encode_to_vec(&rest, config)?;
+            Ok((rest, bincode::serde::encode_to_vec(&deployments, config)?))
+        })
+        .map_err(failed)?;
+        let body = [(rest.len() as u64).to_le_bytes().as_slice(), &rest, &deployments].concat();
         let header = Header {
             seq: world.seq,
             at: world.at,

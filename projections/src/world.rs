@@ -159,10 +159,19 @@ impl World {
     /// Rebuilds every index from the fields that are stored; call it on a World that was
     /// read from a snapshot.
     pub fn reindex(&mut self) {
+        self.reindex_names();
+        self.reindex_attention();
+    }
+
+    /// The part that opens names, and needs no deployments.
+    pub(crate) fn reindex_names(&mut self) {
         self.tenants.reindex();
         self.ports.reindex();
         self.instances.reindex();
         self.access.reindex();
+    }
+
+    pub(crate) fn reindex_attention(&mut self) {
         self.attention = OrdSet::new();
         let instances: Vec<InstanceId> = self.instances.iter().map(|instance| instance.id).collect();
         for id in instances {

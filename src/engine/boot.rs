@@ -54,14 +54,7 @@ pub fn boot(store: &dyn Journal, vault: &Arc<dyn Vault>, snapshots: &Snapshots) 
         None => (World::default(), Frontier::default()),
     };
     let from = world.seq;
-    // The tree is hashed beside the fold: both read the same bytes, and neither needs the other.
-    let (folded, hashed) = std::thread::scope(|scope| {
-        let hashing = scope.spawn(|| scan::hash(store, &mut frontier, head));
-        let fold = scan::fold(store, vault, from.next(), head, None, |recorded| world.evolve(&recorded));
-        (fold, hashing.join())
-    });
-    folded?;
-    hashed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    scan::replay(store, vault, &mut frontier, from, head, |recorded| world.evolve(&recorded))?;
     tracing::info!(event.seq = head.0, snapshot.seq = from.0, "journal folded");
     for tenant in world.tenants.iter().filter(|tenant| tenant.details.open().is_none()) {
         tracing::error!(tenant.id = %tenant.id, "the keyring holds no key of this tenant; its data reads as erased");

@@ -145,7 +145,8 @@ pub struct Instances {
     gone: OrdMap<InstanceId, Sealed<InstanceKey>>,
     #[serde(skip)]
     by_key: OrdMap<InstanceKey, InstanceId>,
-    #[serde(skip)]
+    /// Stored, though it follows from the sealed specs: ports are nobody's secret, and the
+    /// specs are the largest values that would have to be opened for it.
     by_port: OrdMap<u16, InstanceId>,
 }
 
@@ -222,12 +223,9 @@ impl Instances {
     }
 
     pub(super) fn reindex(&mut self) {
-        self.by_key = OrdMap::new();
-        self.by_port = OrdMap::new();
-        let all: Vec<Arc<Instance>> = self.by_id.values().cloned().collect();
-        for instance in all {
-            self.index(&instance);
-        }
+        let named =
+            self.by_id.values().filter_map(|instance| Some((instance.name.open()?.clone(), instance.id)));
+        self.by_key = named.collect();
     }
 }
 
