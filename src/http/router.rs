@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -208,35 +208,62 @@ impl Routes {
     }
 }
 
+/// What is declared for one path, by method.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The path, as axum writes it.
+    pub path: &'static str,
+    /// Its place in the table.
+    pub place: usize,
+    declared: Vec<Declared>,
+}
+
+impl Route {
+    /// What answers a method, if something does. HEAD is answered as GET is.
+    #[must_use]
+    pub fn find(&self, method: &Method) -> Option<&Declared> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.declared.iter().find(|route| route.method == *method)
+    }
+
+    /// The document that it stands in, whatever the method.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        self.declared.first().map(|route| route.family)
+    }
+}
+
 /// The declarations of all routes, by path.
 #[derive(Clone, Debug, Default)]
-pub struct Table(Arc<HashMap<&'static str, Vec<Declared>>>);
+pub struct Table {
+    routes: Arc<Vec<Route>>,
+    by_path: Arc<HashMap<&'static str, usize>>,
+}
 
 impl Table {
-    fn new(declared: Vec<Declared>) -> Table {
-        let mut by_path: HashMap<&'static str, Vec<Declared>> = HashMap::new();
-        for route in declared {
-            by_path.entry(route.path).or_default().push(route);
+    fn new(all: Vec<Declared>) -> Table {
+        let mut routes: Vec<Route> = Vec::new();
+        let mut by_path = HashMap::new();
+        for declared in all {
+            let (path, place) = (declared.path, routes.len());
+            let known = *by_path.entry(path).or_insert(place);
+            match routes.get_mut(known) {
+                Some(route) => route.declared.push(declared),
+                None => routes.push(Route { path, place, declared: vec![declared] }),
+            }
         }
-        Table(Arc::new(by_path))
+        Table { routes: Arc::new(routes), by_path: Arc::new(by_path) }
     }
 
-    /// The route that answers a request, if one does. HEAD is answered as GET is.
+    /// What is declared for a path, as axum writes it.
     #[must_use]
-    pub fn find(&self, path: &str, method: &Method) -> Option<&Declared> {
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(path)?.iter().find(|route| route.method == *method)
-    }
-
-    /// The document that a path stands in, whatever the method.
-    #[must_use]
-    pub fn family(&self, path: &str) -> Option<Family> {
-        self.0.get(path)?.first().map(|route| route.family)
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        self.routes.get(*self.by_path.get(path)?)
     }
 
     /// Every declaration, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Declared> {
-        self.0.values().flatten()
+        self.routes.iter().flat_map(|route| &route.declared)
     }
 }
 
@@ -255,9 +282,10 @@ pub fn router(state: AppState, listener: Listener) -> Router {
 /// Some routes with all layers around them.
 pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Router {
     let Routes { router, table, .. } = routes;
-    let measure =
-        telemetry::http::Measure { metrics: Arc::clone(&state.metrics), listener: listener.as_str() };
-    let gate = auth_layer::Gate { state: state.clone(), table: Table::new(table), listener };
+    let table = Table::new(table);
+    let patterns = table.routes.iter().map(|route| route.path);
+    let measure = telemetry::http::Measure::new(Arc::clone(&state.metrics), listener.as_str(), patterns);
+    let gate = auth_layer::Gate { state: state.clone(), table, listener };
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
@@ -275,10 +303,13 @@ struct Front {
 /// the chain of services behind it for every request.
 async fn front(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
     let Front { measure, gate } = &*front;
+    // The layers need the route, each for something else; it is looked up once.
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.and_then(|path| gate.table.route(path.as_str()));
     request.extensions_mut().insert(gate.listener);
-    let admitted = |request| auth_layer::gate(gate, request, next);
-    let framed = |request| frame::frame(gate, request, admitted);
-    telemetry::http::measure(measure, request, framed).await
+    let admitted = |request| auth_layer::gate(gate, route, request, next);
+    let framed = |request| frame::frame(gate, route, request, admitted);
+    telemetry::http::measure(measure, route.map(|route| route.place), request, framed).await
 }
 
 async fn no_route() -> ApiError {
@@ -328,8 +359,10 @@ mod tests {
     #[test]
     fn head_is_answered_as_get_is() {
         let table = Table::new(routes().table);
-        assert!(table.find("/api/tenants", &Method::HEAD).is_some());
-        assert!(table.find("/api/tenants", &Method::PATCH).is_none());
-        assert_eq!(table.family("/api/tenants"), Some(Family::Manager));
+        let route = table.route("/api/tenants").unwrap();
+        assert!(route.find(&Method::HEAD).is_some());
+        assert!(route.find(&Method::PATCH).is_none());
+        assert_eq!(route.family(), Some(Family::Manager));
+        assert!(table.route("/api/nothing").is_none());
     }
 }
