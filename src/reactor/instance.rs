@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, ProcessSpec};
 use tenantry_journal::id::{InstanceId, RunId, Seq};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
+use tenantry_projections::world::deployments::{Deployment, StepStatus};
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
 use tokio::time::Instant;
 
 use super::gate;
-use super::outside::{Outside, TaskError};
+use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
 use crate::drivers::tool;
 use crate::keeper::client::{KeeperError, SpawnError};
@@ -98,6 +101,7 @@ async fn spawn(
         key: key.map(|key| SpoolKey(Key::new(key))),
         stop_timeout_ms: spec.stop_timeout_ms,
     };
+    point_current(outside, instance).await;
     let keeper = outside.supervisor.keeper().await;
     match keeper.spawn(request).await {
         Ok(spawned) => {
@@ -111,6 +115,28 @@ async fn spawn(
             Ok(None)
         }
         Err(SpawnError::Keeper(error)) => Err(error.into()),
+    }
+}
+
+/// A release whose deployment left its services out becomes `current` when it is started. For
+/// all others their deployment has seen to it.
+async fn point_current(outside: &Outside, instance: &Instance) {
+    let world = outside.handle.world();
+    let skipped = |deployment: &&Arc<Deployment>| {
+        let start = deployment.step(StepKind::StartServices);
+        start.is_some_and(|step| step.status == StepStatus::Skipped)
+    };
+    let deployment = instance.deployment.and_then(|id| world.deployments.get(id)).filter(skipped);
+    let Some(deployment) = deployment else { return };
+    let tenant = world.tenants.get(deployment.tenant_id);
+    let Some(details) = tenant.and_then(|tenant| tenant.details.open()) else { return };
+    let (files, directory, release) =
+        (outside.files(), PathBuf::from(&details.directory), deployment.release);
+    let pointed = blocking(move |_| files.point_current(&directory, Some(release))).await;
+    if let Ok(Err(error)) = pointed {
+        // The process is started by the release's own path, so it can run all the same.
+        let error = crate::error::chain(&error);
+        tracing::warn!(deployment.id = %deployment.id, error, "current is not the release that is started");
     }
 }
 
