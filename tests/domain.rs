@@ -14,6 +14,7 @@ use tenantry::domain::rejection::Reason;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::id::TenantId;
 use tenantry_projections::world::instances::{Desired, Phase};
 use tenantry_projections::world::tenants::TenantStatus;
 
@@ -289,7 +290,8 @@ fn a_release_without_services_is_started_only_when_the_one_before_it_has_stopped
         "deployment.release_activated",
     ]);
     assert_eq!(release(&s), Some(2));
-    assert!(workdir(&s).contains("releases/2/"));
+    let spec = s.instance("backend:smith").spec.open().unwrap();
+    assert!(spec.args.iter().any(|arg| arg.contains("releases/2/")), "{:?}", spec.args);
 }
 
 #[test]

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenantry_journal::id::Seq;
-use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 use tokio::sync::Semaphore;
@@ -24,7 +22,7 @@ use super::origin;
 use super::router::{Access, Listener, Route, Shows, Table, Who};
 use super::state::{AppState, AsOfError};
 use super::write::{self, Answers};
-use crate::auth::principal::{Principal, authenticate};
+use crate::auth::principal::{Principal, Proof, authenticate};
 
 /// The position that an answer is as of.
 pub const AS_OF_SEQ: HeaderName = HeaderName::from_static("x-as-of-seq");
@@ -51,13 +49,21 @@ pub struct Gate {
 }
 
 /// Lets a request through to its handler, or answers it here.
-pub async fn gate(gate: &Gate, route: Option<&Route>, mut request: Request, next: Next) -> Response {
+pub async fn gate<F>(
+    gate: &Gate,
+    route: Option<&Route>,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let answers = Answers::default();
     let as_of = match admit(gate, route, &mut request, &answers).await {
         Ok(as_of) => as_of,
         Err(error) => return error.into_response(),
     };
-    let mut response = next.run(request).await;
+    let mut response = answer(request).await;
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
     }
@@ -85,7 +91,7 @@ async fn admit(
 
     let mut world = app.engine.world();
     let now = app.now();
-    let Some((principal, credential)) = principal(app, &world, request.headers(), now)? else {
+    let Some((principal, proof)) = principal(app, &world, request.headers(), now)? else {
         let by_message = route.is_some_and(|access| matches!(access.who, Who::Socket(_)));
         if by_message && is_upgrade(request.headers()) {
             return Ok(None);
@@ -124,7 +130,7 @@ async fn admit(
         world,
         as_of,
         listener: gate.listener,
-        credential: Arc::new(credential),
+        proof,
     });
     Ok(as_of)
 }
@@ -135,17 +141,16 @@ fn principal(
     world: &World,
     headers: &HeaderMap,
     now: Timestamp,
-) -> Result<Option<(Principal, Secret)>, ApiError> {
+) -> Result<Option<(Principal, Proof)>, ApiError> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = sent.next() else { return Ok(None) };
     let credential = value.to_str().ok().and_then(|text| {
         let (scheme, credential) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
     });
-    let known = credential.filter(|_| sent.next().is_none()).and_then(|credential| {
-        let principal = authenticate(world, &app.jwt, credential, now)?;
-        Some((principal, Secret::new(credential.to_owned())))
-    });
+    let known = credential
+        .filter(|_| sent.next().is_none())
+        .and_then(|credential| authenticate(world, &app.jwt, credential, now));
     match known {
         Some(known) => Ok(Some(known)),
         None => Err(ApiError::unauthorized("The credential is not valid, or not valid any more.")),

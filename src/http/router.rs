@@ -4,16 +4,19 @@
 //! A route that is not in the table cannot exist, so none can forget its check.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
+use futures_util::future::BoxFuture;
 use tenantry_journal::event::access::Role;
+use tower::{Service, ServiceExt as _, layer::layer_fn};
 
 use super::error::{ApiError, Family};
 use super::state::AppState;
@@ -286,10 +289,11 @@ pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Rout
     let patterns = table.routes.iter().map(|route| route.path);
     let measure = telemetry::http::Measure::new(Arc::clone(&state.metrics), listener.as_str(), patterns);
     let gate = auth_layer::Gate { state: state.clone(), table, listener };
+    let front = Arc::new(Front { measure, gate });
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(Arc::new(Front { measure, gate }), front))
+        .layer(layer_fn(move |inner| Fronted { front: Arc::clone(&front), inner }))
         .with_state(state)
 }
 
@@ -299,17 +303,54 @@ struct Front {
     gate: auth_layer::Gate,
 }
 
-/// Measured, framed, admitted, in this order. One layer for the three: each by itself copies
-/// the chain of services behind it for every request.
-async fn front(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    let Front { measure, gate } = &*front;
-    // The layers need the route, each for something else; it is looked up once.
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.and_then(|path| gate.table.route(path.as_str()));
-    request.extensions_mut().insert(gate.listener);
-    let admitted = |request| auth_layer::gate(gate, route, request, next);
-    let framed = |request| frame::frame(gate, route, request, admitted);
-    telemetry::http::measure(measure, route.map(|route| route.place), request, framed).await
+/// A route with [`Front`] before it. Written out because axum's `from_fn` copies and boxes the
+/// chain of services behind it once more for every request.
+#[derive(Clone)]
+struct Fronted<S> {
+    front: Arc<Front>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Fronted<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The copy that answers is waited for when it is called.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Fronted { front, inner } = self.clone();
+        let answer = move |request| async move {
+            match inner.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        };
+        Box::pin(async move { Ok(front.answer(request, answer).await) })
+    }
+}
+
+impl Front {
+    /// Measured, framed, admitted, in this order.
+    async fn answer<F>(&self, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let Front { measure, gate } = self;
+        // All three need the route, each for something else; it is looked up once.
+        let matched = request.extensions().get::<MatchedPath>();
+        let route = matched.and_then(|path| gate.table.route(path.as_str()));
+        request.extensions_mut().insert(gate.listener);
+        let admitted = |request| auth_layer::gate(gate, route, request, answer);
+        let framed = |request| frame::frame(gate, route, request, admitted);
+        telemetry::http::measure(measure, route.map(|route| route.place), request, framed).await
+    }
 }
 
 async fn no_route() -> ApiError {
