@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_journal::event::deployment::StepKind;
@@ -11,7 +10,7 @@ use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, Proc
 use tenantry_journal::id::{InstanceId, RunId, Seq};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
-use tenantry_projections::world::deployments::{Deployment, StepStatus};
+use tenantry_projections::world::deployments::StepStatus;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
 use tokio::time::Instant;
 
@@ -122,14 +121,16 @@ async fn spawn(
 /// all others their deployment has seen to it.
 async fn point_current(outside: &Outside, instance: &Instance) {
     let world = outside.handle.world();
-    let skipped = |deployment: &&Arc<Deployment>| {
+    let tenant = instance.tenant.and_then(|(tenant, _)| world.tenants.get(tenant));
+    let Some(tenant) = tenant else { return };
+    let is_settled = world.deployments.of(tenant.id).all(|deployment| deployment.is_over());
+    let served = world.deployments.of(tenant.id).rfind(|deployment| {
         let start = deployment.step(StepKind::StartServices);
-        start.is_some_and(|step| step.status == StepStatus::Skipped)
-    };
-    let deployment = instance.deployment.and_then(|id| world.deployments.get(id)).filter(skipped);
-    let Some(deployment) = deployment else { return };
-    let tenant = world.tenants.get(deployment.tenant_id);
-    let Some(details) = tenant.and_then(|tenant| tenant.details.open()) else { return };
+        Some(deployment.release) == tenant.release
+            && start.is_some_and(|step| step.status == StepStatus::Skipped)
+    });
+    let Some(deployment) = served.filter(|_| is_settled) else { return };
+    let Some(details) = tenant.details.open() else { return };
     let (files, directory, release) =
         (outside.files(), PathBuf::from(&details.directory), deployment.release);
     let pointed = blocking(move |_| files.point_current(&directory, Some(release))).await;
