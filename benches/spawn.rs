@@ -1,11 +1,11 @@
-//! Two hundred instances asked for at once: the time until all are healthy, and what each
-//! costs in memory afterwards.
+//! Two hundred instances asked for at once: the time until all are healthy. Then, on a server
+//! of its own, five hundred that idle: what each costs in memory of control plane and keeper.
 //!
 //! The instances are this program in another role, a server that answers `/health` and
 //! nothing else. The baseline starts as many of them with `std::process::Command`
 //! (`posix_spawn`) and asks each until it answers: no journal, no output kept, no groups.
 //!
-//! `cargo bench --bench spawn [-- INSTANCES ROUNDS]`
+//! `cargo bench --bench spawn [-- INSTANCES ROUNDS IDLE]`
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
@@ -28,10 +28,17 @@ mod support {
 
 const INSTANCES: u64 = 200;
 const ROUNDS: u64 = 3;
+/// Instances that idle while memory is read.
+const IDLING: u64 = 500;
+/// How many of those are asked for at once.
+const AT_ONCE: u64 = 100;
+/// What one idle instance may cost in control plane and keeper together, in KiB.
+const MEMORY_GOAL: f64 = 100.0;
 /// How often the baseline asks a process that does not answer yet.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
-/// How long everything is left alone before memory is read, checks of health included.
-const IDLE: Duration = Duration::from_secs(15);
+/// How long everything is left alone before memory is read: checks of health have come, and
+/// threads that wait for work in vain have ended.
+const IDLE: Duration = Duration::from_secs(25);
 
 fn main() {
     if machine::argument(0).as_deref() == Some("instance") {
@@ -42,6 +49,7 @@ fn main() {
     println!("{}", machine::about());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(measure(instances, rounds));
+    runtime.block_on(idle(machine::number(2, IDLING)));
 }
 
 /// Answers every request on `PORT`.
@@ -68,49 +76,59 @@ fn free_ports(count: u64) -> u16 {
 
 async fn measure(instances: u64, rounds: u64) {
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
-    let mut memory = Vec::new();
-    for round in 0..rounds {
+    for _ in 0..rounds {
         plain.push(bare(instances).await);
         let first = free_ports(instances + 1);
         let server = Server::start(&config(first, instances)).await;
         // The first brings the keeper up.
         spawn(&server, 1, "first").await;
-        let is_last = round + 1 == rounds;
-        let before = [server.pid(), server.keeper().unwrap()].map(machine::memory);
         ours.push(spawn(&server, instances, "i").await);
         let healthy = server.get("/api/instances?limit=1000").await;
         assert_eq!(running(&healthy), instances + 1, "{healthy}");
-        if is_last {
-            tokio::time::sleep(IDLE).await;
-            memory = before
-                .into_iter()
-                .zip([server.pid(), server.keeper().unwrap()].map(machine::memory))
-                .collect();
-        }
     }
     println!("\n| {instances} instances at once | until all answer | each | x bare |");
     println!("| --- | ---: | ---: | ---: |");
-    let base = machine::median(plain.clone());
-    for (name, times) in [
-        ("`std::process::Command`, asked until each answers", plain),
-        ("`POST /api/instances`, until all are healthy", ours),
+    let ratios: Vec<f64> = ours.iter().zip(&plain).map(|(ours, plain)| ours / plain).collect();
+    for (name, times, ratio) in [
+        ("`std::process::Command`, asked until each answers", plain, 1.0),
+        ("`POST /api/instances`, until all are healthy", ours, machine::median(ratios)),
     ] {
         let took = machine::median(times);
-        println!(
-            "| {name} | {:.0} ms | {:.2} ms | {:.1} |",
-            took * 1e3,
-            took * 1e3 / instances as f64,
-            took / base
-        );
+        println!("| {name} | {:.0} ms | {:.2} ms | {ratio:.1} |", took * 1e3, took * 1e3 / instances as f64,);
     }
+}
+
+/// Memory of control plane and keeper with one instance, and with so many more.
+async fn idle(instances: u64) {
+    let first = free_ports(instances + 1);
+    let server = Server::start(&config(first, instances)).await;
+    spawn(&server, 1, "first").await;
+    let both = || [server.pid(), server.keeper().unwrap()].map(machine::memory);
+    tokio::time::sleep(IDLE).await;
+    let before = both();
+    for n in 0..instances.div_ceil(AT_ONCE) {
+        let count = AT_ONCE.min(instances - n * AT_ONCE);
+        spawn(&server, count, &format!("i{n}-")).await;
+    }
+    tokio::time::sleep(IDLE).await;
+    let after = both();
+    let healthy = server.get("/api/instances?limit=1000").await;
+    assert_eq!(running(&healthy), instances + 1, "{healthy}");
     println!(
-        "\n| memory, {instances} idle instances more than one | with one: RSS (PSS) | with all: RSS (PSS) | each: RSS (PSS) |"
+        "\n| memory, {instances} idle instances more than one | with one: RSS (PSS) | with all: RSS (PSS) | each: RSS (PSS) | goal |"
     );
-    println!("| --- | ---: | ---: | ---: |");
-    for (name, (before, after)) in ["control plane", "keeper"].into_iter().zip(memory) {
+    println!("| --- | ---: | ---: | ---: | --- |");
+    let sum = |[one, other]: [Memory; 2]| Memory { rss: one.rss + other.rss, pss: one.pss + other.pss };
+    let rows = ["control plane", "keeper"].into_iter().zip(before.into_iter().zip(after));
+    for (name, (before, after)) in rows.chain([("both", (sum(before), sum(after)))]) {
         let each = |of: fn(&Memory) -> u64| of(&after).saturating_sub(of(&before)) as f64 / instances as f64;
+        let goal = if name == "both" {
+            format!("{MEMORY_GOAL} KiB {}", machine::verdict(each(|memory| memory.rss) <= MEMORY_GOAL))
+        } else {
+            String::new()
+        };
         println!(
-            "| {name} | {:.1} MiB ({:.1}) | {:.1} MiB ({:.1}) | {:.1} KiB ({:.1}) |",
+            "| {name} | {:.1} MiB ({:.1}) | {:.1} MiB ({:.1}) | {:.1} KiB ({:.1}) | {goal} |",
             before.rss as f64 / 1024.0,
             before.pss as f64 / 1024.0,
             after.rss as f64 / 1024.0,
@@ -137,13 +155,13 @@ fn running(list: &Value) -> u64 {
     instances.iter().filter(is_healthy).count() as u64
 }
 
-/// Spawns so many through the API, all at once.
+/// Spawns so many through the API, all at once. Their connections end with this.
 async fn spawn(server: &Server, count: u64, name: &str) -> f64 {
+    let client = reqwest::Client::new();
     let mut requests = JoinSet::new();
     let began = Instant::now();
     for n in 0..count {
-        let request = server
-            .client
+        let request = client
             .post(format!("http://{}/api/instances", server.instances))
             .bearer_auth(&server.token)
             .json(&json!({"service": "tiny", "id": format!("{name}{n}")}));

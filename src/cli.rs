@@ -227,15 +227,24 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             })
         }
         Command::Journal { command: Journal::Stats(dir) } => {
-            program.journal_stats(&absolute(dir.data_dir)).map(done)
+            to_reader(program.journal_stats(&absolute(dir.data_dir))).map(done)
         }
-        Command::Events(events) => events::run(&events).map(done),
+        Command::Events(events) => to_reader(events::run(&events)).map(done),
         Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
     };
     ended.unwrap_or_else(|error| {
         report(&error);
         ExitCode::from(if error.is::<ConfigErrors>() { REFUSED } else { FAILED })
     })
+}
+
+/// Whoever reads what is printed may have had enough, as `head` has: that is no failure.
+fn to_reader(ended: anyhow::Result<()>) -> anyhow::Result<()> {
+    let closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    match ended {
+        Err(error) if error.downcast_ref().is_some_and(closed) => Ok(()),
+        ended => ended,
+    }
 }
 
 fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
@@ -299,8 +308,9 @@ mod tests {
         fn verify_journal(&self, _: &Path) -> anyhow::Result<Verdict> {
             Ok(Verdict::Invalid)
         }
-        fn journal_stats(&self, _: &Path) -> anyhow::Result<()> {
-            anyhow::bail!("no journal there")
+        fn journal_stats(&self, dir: &Path) -> anyhow::Result<()> {
+            anyhow::ensure!(dir == Path::new("/closed"), "no journal there");
+            Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
         }
     }
 
@@ -338,6 +348,11 @@ mod tests {
         let serve = ["serve", "--manager", "nowhere"];
         assert_eq!(told(&serve), (code(REFUSED), vec![]));
         assert_eq!(told(&["config", "check", "/nowhere.toml"]).0, code(REFUSED));
+    }
+
+    #[test]
+    fn a_reader_who_has_had_enough_is_no_failure() {
+        assert_eq!(told(&["journal", "stats", "--data-dir", "/closed"]).0, code(0));
     }
 
     #[test]

@@ -177,12 +177,20 @@ impl Supervisor {
         self.reports.subscribe()
     }
 
+    /// Forgets what was found of a tenant; call it when the tenant is gone from the World.
+    pub fn forget_tenant(&self, tenant: TenantId) {
+        self.last_reports.lock().unwrap_or_else(PoisonError::into_inner).remove(&tenant);
+    }
+
     /// Keeps what a check found, and tells who follows.
     fn keep_report(&self, report: &TenantHealthReport) {
-        let world = self.handle.world();
-        let mut last = self.last_reports.lock().unwrap_or_else(PoisonError::into_inner);
-        last.retain(|tenant, _| world.tenants.get(*tenant).is_some());
-        last.insert(report.tenant_id, report.clone());
+        {
+            let mut last = self.last_reports.lock().unwrap_or_else(PoisonError::into_inner);
+            // Looked at under the lock: a tenant that is still there is forgotten after this.
+            if self.handle.world().tenants.get(report.tenant_id).is_some() {
+                last.insert(report.tenant_id, report.clone());
+            }
+        }
         // Nobody need be listening.
         drop(self.reports.send(report.clone()));
     }

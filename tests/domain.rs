@@ -14,6 +14,7 @@ use tenantry::domain::rejection::Reason;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::id::TenantId;
 use tenantry_projections::world::instances::{Desired, Phase};
 use tenantry_projections::world::tenants::TenantStatus;
 
@@ -224,6 +225,73 @@ fn start_before_any_deployment_is_a_conflict() {
     s.when(Command::StartTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
     s.when(Command::StopTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
     s.when(Command::RestartTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
+}
+
+/// Deploys a tenant with its services left out.
+fn deploy_without_services(s: &mut Scenario, tenant_id: TenantId) {
+    let switches = DeploySwitches { skip_services: true, ..DeploySwitches::default() };
+    s.when(Command::DeployTenant { tenant_id, switches }).then(&["deployment.requested"]);
+    let deployment_id = s.world.tenants.get(tenant_id).unwrap().deployment.unwrap();
+    s.step(deployment_id, StepKind::CopyFiles, &["deployment.step_finished"]);
+    s.step(
+        deployment_id,
+        StepKind::InitializeDatabase,
+        &[
+            "deployment.step_finished",
+            "deployment.step_finished",
+            "deployment.step_finished",
+            "deployment.step_finished",
+            "deployment.step_finished",
+            "deployment.finished",
+        ],
+    );
+}
+
+#[test]
+fn what_was_deployed_without_its_services_is_stopped_until_it_is_started() {
+    let mut s = Scenario::new();
+    let tenant_id = s.tenant("smith");
+    deploy_without_services(&mut s, tenant_id);
+    let status = |s: &Scenario| s.world.tenant_status(s.world.tenants.get(tenant_id).unwrap());
+    assert_eq!(status(&s), TenantStatus::Stopped);
+    s.when(Command::RestartTenant { tenant_id }).rejected(Reason::Conflict, "not_deployed");
+    s.when(Command::StartTenant { tenant_id }).then(&[
+        "instance.spawned",
+        "instance.start_requested",
+        "instance.spawned",
+        "instance.start_requested",
+        "deployment.release_activated",
+    ]);
+    assert_eq!(s.world.tenants.get(tenant_id).unwrap().release, Some(1));
+    assert_eq!(s.effects().len(), 2);
+    s.bring_up("frontend:smith");
+    s.bring_up("backend:smith");
+    assert_eq!(status(&s), TenantStatus::Running);
+    s.when(Command::StartTenant { tenant_id }).then(&[]);
+}
+
+#[test]
+fn a_release_without_services_is_started_only_when_the_one_before_it_has_stopped() {
+    let mut s = Scenario::new();
+    let tenant_id = s.deployed("smith");
+    deploy_without_services(&mut s, tenant_id);
+    let release = |s: &Scenario| s.world.tenants.get(tenant_id).unwrap().release;
+    s.when(Command::StartTenant { tenant_id }).then(&[]);
+    assert_eq!(release(&s), Some(1));
+    s.when(Command::StopTenant { tenant_id }).then(&["instance.stop_requested"; 2]);
+    for name in ["frontend:smith", "backend:smith"] {
+        s.exit(name, ExitStatus::Signal(15), &["instance.exited"]);
+    }
+    s.when(Command::StartTenant { tenant_id }).then(&[
+        "instance.respecified",
+        "instance.start_requested",
+        "instance.respecified",
+        "instance.start_requested",
+        "deployment.release_activated",
+    ]);
+    assert_eq!(release(&s), Some(2));
+    let spec = s.instance("backend:smith").spec.open().unwrap();
+    assert!(spec.args.iter().any(|arg| arg.contains("releases/2/")), "{:?}", spec.args);
 }
 
 #[test]

@@ -95,6 +95,31 @@ async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_was_deployed_without_its_services_is_put_into_service_by_start() {
+    let app = TestApp::start().await;
+    let tenant = app.tenant("smith").await;
+    let path = format!("/api/tenants/{tenant}");
+    let body = json!({"skip_services": true});
+    let requested = app.post(&format!("{path}/deploy"), body).await.expect(202);
+    let ended = app.deployed(requested["deployment_id"].as_str().unwrap()).await;
+    assert_eq!(ended["status"], "success", "{ended}");
+    let shown = app.get(&path).await.expect(200);
+    assert_eq!(shown["status"], "stopped", "{shown}");
+    app.post(&format!("{path}/restart"), json!({})).await.expect(409);
+
+    let started = app.post(&format!("{path}/start"), json!({})).await.expect(200);
+    assert_eq!(started["services"], json!({"frontend": "active", "backend": "active"}));
+    let shown = app.get(&path).await.expect(200);
+    assert_eq!(
+        (&shown["status"], &shown["health_status"]),
+        (&json!("running"), &json!("healthy")),
+        "{shown}"
+    );
+    let current = std::path::Path::new(shown["directory"].as_str().unwrap()).join("current");
+    assert!(std::fs::read_link(&current).unwrap().ends_with("releases/1"), "{current:?}");
+}
+
+#[tokio::test]
 async fn the_past_is_shown_as_it_was_also_offline() {
     let app = TestApp::start().await;
     let tenant = app.tenant("smith").await;

@@ -31,13 +31,46 @@ impl Timestamp {
     }
 }
 
+/// The last moment that the text form can tell: 9999-12-31T23:59:59.999Z.
+const LAST_MS: u64 = 253_402_300_799_999;
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// `2026-01-31T12:00:00.000Z`. Written out, because every answer and every event shown has
+/// some of them. The date is from Howard Hinnant's `civil_from_days`: years of 365.2425 days
+/// that begin in March, counted from March of the year 0.
+fn text(at: Timestamp) -> [u8; 24] {
+    let ms = at.0.min(LAST_MS);
+    let days = ms / DAY_MS + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let of_day = ms % DAY_MS;
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let parts = [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, of_day / 3_600_000),
+        (14..16, of_day / 60_000 % 60),
+        (17..19, of_day / 1000 % 60),
+        (20..23, of_day % 1000),
+    ];
+    for (place, mut number) in parts {
+        for digit in text.get_mut(place).into_iter().flatten().rev() {
+            *digit = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
+    text
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
-        match jiff::Timestamp::from_millisecond(millis) {
-            Ok(at) => write!(f, "{at:.3}"),
-            Err(_) => write!(f, "9999-12-31T23:59:59.999Z"),
-        }
+        f.pad(std::str::from_utf8(&text(*self)).unwrap_or_default())
     }
 }
 
@@ -58,7 +91,7 @@ impl FromStr for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            serializer.serialize_str(std::str::from_utf8(&text(*self)).unwrap_or_default())
         } else {
             serializer.serialize_u64(self.0)
         }
@@ -88,5 +121,15 @@ mod tests {
         assert_eq!("2025-11-21T13:00:00.12+01:00".parse(), Ok(at));
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn prints_every_day_of_four_centuries_as_the_calendar_has_it() {
+        let jump = DAY_MS + 3_723_004;
+        for at in (0..400 * 366).map(|day| day * jump).chain([LAST_MS - 10 * DAY_MS]) {
+            let calendar = jiff::Timestamp::from_millisecond(i64::try_from(at).unwrap()).unwrap();
+            assert_eq!(Timestamp(at).to_string(), format!("{calendar:.3}"));
+        }
+        assert_eq!(Timestamp(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
     }
 }

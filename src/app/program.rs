@@ -14,6 +14,10 @@ use crate::telemetry;
 #[derive(Debug, Default)]
 pub struct Tenantry;
 
+/// Threads for work that blocks at most: each keeps memory of its own for as long as it lives.
+/// No such work waits for other such work to begin, so more of it than this only waits its turn.
+const BLOCKING_THREADS: usize = 64;
+
 /// This very program's file, so that it can start the keeper.
 fn own_executable() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("cannot find the program's own file")
@@ -25,7 +29,10 @@ impl Program for Tenantry {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .enable_all()
+            .build()?;
         let ended = runtime.block_on(serve::serve(config, &reload, own_executable()?));
         // Work on blocking threads that does not end must not keep the program from ending.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -34,6 +34,14 @@ pub struct Claims {
     pub pwd: u64,
 }
 
+impl Claims {
+    /// Whether the login has ended.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now.unix_seconds() >= self.exp
+    }
+}
+
 /// Makes and reads logins.
 pub struct JwtKeys {
     sign: EncodingKey,
@@ -77,7 +85,7 @@ impl JwtKeys {
     #[must_use]
     pub fn read(&self, text: &str, now: Timestamp) -> Option<Claims> {
         let claims = self.claims(text)?;
-        (now.unix_seconds() < claims.exp).then_some(claims)
+        (!claims.is_over(now)).then_some(claims)
     }
 
     fn claims(&self, text: &str) -> Option<Claims> {

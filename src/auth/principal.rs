@@ -6,7 +6,7 @@ use tenantry_journal::recorded::Actor;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 
-use super::jwt::JwtKeys;
+use super::jwt::{Claims, JwtKeys};
 use super::token;
 
 /// The longest credential that is looked at, in bytes; ours have about 250.
@@ -58,33 +58,69 @@ impl Principal {
     }
 }
 
-/// Who a credential (JWT or API token) stands for; `None` when it opens nothing.
-#[must_use]
-pub fn authenticate(world: &World, keys: &JwtKeys, credential: &str, now: Timestamp) -> Option<Principal> {
-    if credential.len() > LONGEST_CREDENTIAL {
-        return None;
-    }
-    if credential.starts_with(token::PREFIX) {
-        let found = world.access.token_by_hash(&token::hash(credential))?;
-        if found.expires_at.is_some_and(|end| end <= now) {
+/// What a valid credential proved, without the credential itself: an open stream looks again
+/// whether it still holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Proof {
+    /// An API token of this hash was shown.
+    Token([u8; 32]),
+    /// A login of ours was shown, which says this.
+    Login(Claims),
+}
+
+impl Proof {
+    /// What a credential (JWT or API token) proves; `None` when it cannot be one of ours.
+    #[must_use]
+    pub fn of(keys: &JwtKeys, credential: &str, now: Timestamp) -> Option<Proof> {
+        if credential.len() > LONGEST_CREDENTIAL {
             return None;
         }
-        return Some(Principal {
-            actor: Actor::Token(found.id),
-            role: found.role,
-            scope: found.scope.clone(),
-            name: found.name.open().cloned().unwrap_or_default(),
-        });
+        if credential.starts_with(token::PREFIX) {
+            return Some(Proof::Token(token::hash(credential)));
+        }
+        keys.read(credential, now).map(Proof::Login)
     }
-    let claims = keys.read(credential, now)?;
-    let user = world.access.user(claims.sub)?;
-    if user.password_set_at.0 != claims.pwd {
-        return None;
+
+    /// Who it stands for now; `None` when it opens nothing, or nothing any more.
+    #[must_use]
+    pub fn stands_for(&self, world: &World, now: Timestamp) -> Option<Principal> {
+        match self {
+            Proof::Token(hash) => {
+                let found = world.access.token_by_hash(hash)?;
+                if found.expires_at.is_some_and(|end| end <= now) {
+                    return None;
+                }
+                Some(Principal {
+                    actor: Actor::Token(found.id),
+                    role: found.role,
+                    scope: found.scope.clone(),
+                    name: found.name.open().cloned().unwrap_or_default(),
+                })
+            }
+            Proof::Login(claims) => {
+                let user = world.access.user(claims.sub)?;
+                if user.password_set_at.0 != claims.pwd || claims.is_over(now) {
+                    return None;
+                }
+                Some(Principal {
+                    actor: Actor::User(user.id),
+                    role: user.role,
+                    scope: user.scope.clone(),
+                    name: user.profile.open().map(|profile| profile.username.clone()).unwrap_or_default(),
+                })
+            }
+        }
     }
-    Some(Principal {
-        actor: Actor::User(user.id),
-        role: user.role,
-        scope: user.scope.clone(),
-        name: user.profile.open().map(|profile| profile.username.clone()).unwrap_or_default(),
-    })
+}
+
+/// Who a credential stands for, and what it proved; `None` when it opens nothing.
+#[must_use]
+pub fn authenticate(
+    world: &World,
+    keys: &JwtKeys,
+    credential: &str,
+    now: Timestamp,
+) -> Option<(Principal, Proof)> {
+    let proof = Proof::of(keys, credential, now)?;
+    Some((proof.stands_for(world, now)?, proof))
 }

@@ -21,7 +21,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::UpdateTenant { tenant_id, changes } => tenant::update(world, *tenant_id, changes),
         Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
         Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
-        Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id),
+        Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
         Command::StopTenant { tenant_id } => tenant::stop(world, *tenant_id),
         Command::RestartTenant { tenant_id } => tenant::restart(world, *tenant_id),
         Command::TenantHealthObserved { tenant_id, overall, frontend, backend, database } => {

@@ -19,7 +19,7 @@ use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_projections::world::World;
-use tenantry_projections::world::deployments::{Deployment, StepStatus};
+use tenantry_projections::world::deployments::{Deployment, DeploymentStatus, StepStatus};
 use tenantry_projections::world::instances::Desired;
 use tenantry_projections::world::tenants::Tenant;
 
@@ -183,19 +183,75 @@ fn create_services(
             continue;
         }
         let Some(spec) = spec(&ctx.policy, tenant, details, role, release) else { continue };
-        let key: InstanceKey = format!("{}:{}", role.as_str(), details.slug)
-            .parse()
-            .map_err(|bad| format!("the slug makes no instance name: {bad}"))?;
-        events.push(
-            InstanceSpawned {
-                instance_id: ctx.ids.make::<InstanceId>(),
-                name: Sealed::new(tenant.id, key),
-                tenant: Some((tenant.id, role)),
-                spec: Sealed::new(tenant.id, spec),
-            }
-            .into(),
-        );
+        events.push(registered(tenant, details, role, spec, ctx)?.into());
     }
+    Ok(events)
+}
+
+fn registered(
+    tenant: &Tenant,
+    details: &TenantDetails,
+    role: Role,
+    spec: ProcessSpec,
+    ctx: &Ctx,
+) -> Result<InstanceSpawned, String> {
+    let key: InstanceKey = format!("{}:{}", role.as_str(), details.slug)
+        .parse()
+        .map_err(|bad| format!("the slug makes no instance name: {bad}"))?;
+    Ok(InstanceSpawned {
+        instance_id: ctx.ids.make::<InstanceId>(),
+        name: Sealed::new(tenant.id, key),
+        tenant: Some((tenant.id, role)),
+        spec: Sealed::new(tenant.id, spec),
+    })
+}
+
+/// The deployment whose release waits to be started: the tenant's last successful one, when
+/// its services were skipped and nobody has started them since.
+pub(super) fn waiting<'a>(world: &'a World, tenant: &Tenant) -> Option<&'a Deployment> {
+    let succeeded = |deployment: &&std::sync::Arc<Deployment>| deployment.status == DeploymentStatus::Success;
+    let last = world.deployments.of(tenant.id).rfind(succeeded)?;
+    let skipped = last.step(StepKind::StartServices).is_some_and(|step| step.status == StepStatus::Skipped);
+    (skipped && tenant.release != Some(last.release)).then_some(&**last)
+}
+
+/// Starts the release of a deployment that skipped its services: they are registered where
+/// they are missing, and their next run is of this release.
+pub(super) fn put_into_service(
+    tenant: &Tenant,
+    deployment: &Deployment,
+    ctx: &Ctx,
+) -> Result<Vec<Event>, Rejection> {
+    let details = details(tenant)?;
+    let (deployment_id, release) = (deployment.id, deployment.release);
+    let mut events = Vec::new();
+    for role in ROLES {
+        let Some(spec) = spec(&ctx.policy, tenant, details, role, release) else { continue };
+        let instance_id = match tenant.instance(role) {
+            Some(instance_id) => {
+                let spec = Sealed::new(tenant.id, spec);
+                let deployment_id = Some(deployment_id);
+                events.push(InstanceRespecified { instance_id, spec, deployment_id }.into());
+                instance_id
+            }
+            None => {
+                let spawned = registered(tenant, details, role, spec, ctx)
+                    .map_err(|problem| Rejection::conflict("not_deployed", problem, ""))?;
+                let instance_id = spawned.instance_id;
+                events.push(spawned.into());
+                instance_id
+            }
+        };
+        events.push(InstanceStartRequested { instance_id }.into());
+    }
+    if events.is_empty() {
+        return Err(Rejection::conflict(
+            "not_deployed",
+            format!("tenant '{}' has nothing to start", tenant.id),
+            "name a frontend or a backend in [deploy.template]",
+        ));
+    }
+    events.push(ReleaseActivated { deployment_id, tenant_id: tenant.id, release, commit: None }.into());
     Ok(events)
 }
 

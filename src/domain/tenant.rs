@@ -21,7 +21,7 @@ use tenantry_projections::world::tenants::Tenant;
 use super::command::{CreateTenant, TenantChanges};
 use super::ctx::Ctx;
 use super::rejection::Rejection;
-use super::{ports, text};
+use super::{deployment, ports, text};
 
 /// A tenant that is there and stays.
 pub(super) fn existing(world: &World, id: TenantId) -> Result<&Tenant, Rejection> {
@@ -188,8 +188,8 @@ pub(super) fn removed(world: &World, id: TenantId, removed: Removal) -> Vec<Even
     events
 }
 
-/// The instances of a tenant that was deployed and is not being deployed.
-fn startable(world: &World, id: TenantId) -> Result<Vec<&Instance>, Rejection> {
+/// A tenant that is not being deployed.
+fn settled(world: &World, id: TenantId) -> Result<&Tenant, Rejection> {
     let tenant = existing(world, id)?;
     if tenant.deployment.and_then(|id| world.deployments.get(id)).is_some_and(|d| !d.is_over()) {
         return Err(Rejection::conflict(
@@ -198,22 +198,35 @@ fn startable(world: &World, id: TenantId) -> Result<Vec<&Instance>, Rejection> {
             "wait until the deployment has ended",
         ));
     }
+    Ok(tenant)
+}
+
+/// The instances of a tenant that was deployed and is not being deployed.
+fn startable(world: &World, id: TenantId) -> Result<Vec<&Instance>, Rejection> {
+    let tenant = settled(world, id)?;
     let found: Vec<&Instance> = instances(world, tenant).collect();
-    if tenant.release.is_none() || found.is_empty() {
-        return Err(Rejection::conflict(
-            "not_deployed",
-            format!("tenant '{id}' has no release in service"),
-            "deploy the tenant first",
-        ));
+    if tenant.release.is_some() && !found.is_empty() {
+        return Ok(found);
     }
-    Ok(found)
+    let (what, hint) = match deployment::waiting(world, tenant) {
+        Some(_) => ("was deployed without its services and never started", "start the tenant first"),
+        None => ("has no release in service", "deploy the tenant first"),
+    };
+    Err(Rejection::conflict("not_deployed", format!("tenant '{id}' {what}"), hint))
 }
 
 fn start_events(instance_id: InstanceId) -> Event {
     InstanceStartRequested { instance_id }.into()
 }
 
-pub(super) fn start(world: &World, id: TenantId) -> Result<Vec<Event>, Rejection> {
+/// Starts what does not run: the release that was deployed last. One that was deployed with
+/// `skip_services` is put into service by this, unless the one before it runs.
+pub(super) fn start(world: &World, id: TenantId, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
+    let tenant = settled(world, id)?;
+    let runs = instances(world, tenant).any(super::instance::is_up);
+    if let Some(waiting) = deployment::waiting(world, tenant).filter(|_| !runs) {
+        return deployment::put_into_service(tenant, waiting, ctx);
+    }
     Ok(startable(world, id)?
         .into_iter()
         .filter(|i| !super::instance::is_up(i))

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::{BoxFuture, FutureExt as _, Shared};
 use rustix::net::netlink::SOCK_DIAG;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
@@ -26,38 +28,87 @@ const DONE: u16 = 3;
 const HEAD_BYTES: usize = 16;
 /// Bytes of `nlmsghdr` and `inet_diag_req_v2`.
 const REQUEST_BYTES: usize = 72;
+/// Where the inode stands in `inet_diag_msg`: behind the socket's id of 48 bytes and five numbers.
+const INODE_AT: usize = 68;
 /// The kernel fills at most this much at a time (`SKB_WITH_OVERHEAD(32768)`).
 const ANSWER_BYTES: usize = 32 * 1024;
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listener {
+    port: u16,
+    inode: u32,
+}
+
+type Look = Shared<BoxFuture<'static, Arc<BTreeSet<u16>>>>;
+
+/// The look that is to begin when the one before it has ended.
+static NEXT: Mutex<Option<Look>> = Mutex::new(None);
+/// There is one look at a time.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// [`ports`], looked at after this was asked. Who ask while a look is under way share the
+/// next one: hundreds who ask at once take one thread and two looks.
+pub async fn looked_at() -> Arc<BTreeSet<u16>> {
+    let look = {
+        let mut next = NEXT.lock().unwrap_or_else(PoisonError::into_inner);
+        next.get_or_insert_with(|| take_turn().boxed().shared()).clone()
+    };
+    look.await
+}
+
+async fn take_turn() -> Arc<BTreeSet<u16>> {
+    let _turn = TURN.lock().await;
+    // Who asks from here on must see what comes from here on.
+    drop(NEXT.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let looked = tokio::task::spawn_blocking(ports).await;
+    // It is not done only while the runtime ends.
+    Arc::new(looked.unwrap_or_default())
+}
 
 /// TCP ports that something on this machine listens on. Asks the kernel; call it where
 /// blocking is allowed.
 #[must_use]
 pub fn ports() -> BTreeSet<u16> {
-    asked().unwrap_or_else(|error| {
+    listeners(None).into_iter().map(|listener| listener.port).collect()
+}
+
+/// The inodes of the sockets that listen on a port. Asks the kernel; call it where blocking
+/// is allowed.
+#[must_use]
+pub fn sockets(port: u16) -> Vec<u32> {
+    let found = listeners(Some(port)).into_iter();
+    found.filter(|listener| listener.port == port).map(|listener| listener.inode).collect()
+}
+
+/// All listeners, or (at least) those on one port.
+fn listeners(port: Option<u16>) -> Vec<Listener> {
+    asked(port).unwrap_or_else(|error| {
         tracing::debug!(%error, "the kernel does not list its listeners; reading /proc/net/tcp");
         read()
     })
 }
 
-fn asked() -> io::Result<BTreeSet<u16>> {
+fn asked(port: Option<u16>) -> io::Result<Vec<Listener>> {
     let kind = (AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC);
     let socket = rustix::net::socket_with(kind.0, kind.1, kind.2, Some(SOCK_DIAG))?;
-    let mut ports = BTreeSet::new();
+    let mut found = Vec::new();
     let mut answer = vec![0; ANSWER_BYTES];
     for family in [AddressFamily::INET, AddressFamily::INET6] {
-        rustix::net::send(&socket, &request(family), SendFlags::empty())?;
+        rustix::net::send(&socket, &request(family, port), SendFlags::empty())?;
         loop {
             let (_, bytes) = rustix::net::recv(&socket, &mut *answer, RecvFlags::empty())?;
-            if is_last(answer.get(..bytes).unwrap_or_default(), &mut ports)? {
+            if is_last(answer.get(..bytes).unwrap_or_default(), &mut found)? {
                 break;
             }
         }
     }
-    Ok(ports)
+    Ok(found)
 }
 
-fn request(family: AddressFamily) -> [u8; REQUEST_BYTES] {
-    let fields: [&[u8]; 7] = [
+/// A port that is 0 stands for all.
+fn request(family: AddressFamily, port: Option<u16>) -> [u8; REQUEST_BYTES] {
+    let fields: [&[u8]; 8] = [
         &(REQUEST_BYTES as u32).to_ne_bytes(),
         &BY_FAMILY.to_ne_bytes(),
         &DUMP.to_ne_bytes(),
@@ -65,6 +116,7 @@ fn request(family: AddressFamily) -> [u8; REQUEST_BYTES] {
         &[u8::try_from(family.as_raw()).unwrap_or(0), 6],
         &[0; 2],
         &(1u32 << LISTEN).to_ne_bytes(),
+        &port.unwrap_or(0).to_be_bytes(),
     ];
     let mut request = [0; REQUEST_BYTES];
     for (place, byte) in request.iter_mut().zip(fields.into_iter().flatten()) {
@@ -73,8 +125,8 @@ fn request(family: AddressFamily) -> [u8; REQUEST_BYTES] {
     request
 }
 
-/// Takes the ports out of what the kernel answered; whether that was the last of it.
-fn is_last(mut answer: &[u8], ports: &mut BTreeSet<u16>) -> io::Result<bool> {
+/// Takes the listeners out of what the kernel answered; whether that was the last of it.
+fn is_last(mut answer: &[u8], found: &mut Vec<Listener>) -> io::Result<bool> {
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer is not understood");
     while !answer.is_empty() {
         let (length, rest) = answer.split_first_chunk().ok_or_else(broken)?;
@@ -90,7 +142,8 @@ fn is_last(mut answer: &[u8], ports: &mut BTreeSet<u16>) -> io::Result<bool> {
             _ => {
                 // `inet_diag_msg`: family, state, timer, retransmissions, then the port.
                 let port = message.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(broken)?;
-                ports.insert(u16::from_be_bytes(*port));
+                let inode = message.get(INODE_AT..).and_then(<[u8]>::first_chunk).ok_or_else(broken)?;
+                found.push(Listener { port: u16::from_be_bytes(*port), inode: u32::from_ne_bytes(*inode) });
             }
         }
         answer = answer.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -98,7 +151,7 @@ fn is_last(mut answer: &[u8], ports: &mut BTreeSet<u16>) -> io::Result<bool> {
     Ok(false)
 }
 
-fn read() -> BTreeSet<u16> {
+fn read() -> Vec<Listener> {
     ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()
         .filter_map(|path| std::fs::read_to_string(path).ok())
@@ -106,27 +159,34 @@ fn read() -> BTreeSet<u16> {
         .collect()
 }
 
-fn listening(table: &str) -> Vec<u16> {
-    table.lines().skip(1).filter_map(listening_port).collect()
+fn listening(table: &str) -> Vec<Listener> {
+    table.lines().skip(1).filter_map(listener).collect()
 }
 
-/// `  0: 0100007F:7E2C 00000000:0000 0A ...`: local address, remote address, state.
-fn listening_port(line: &str) -> Option<u16> {
+/// `  0: 0100007F:7E2C 00000000:0000 0A ...`: local address, remote address, state, and after
+/// five more the inode.
+fn listener(line: &str) -> Option<Listener> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let local = fields.next()?;
     let state = fields.nth(1)?;
+    let inode = fields.nth(5)?.parse().ok()?;
     let (_, port) = local.rsplit_once(':')?;
-    let listens = u32::from_str_radix(state, 16) == Ok(LISTEN);
-    if listens { u16::from_str_radix(port, 16).ok() } else { None }
+    let port = u16::from_str_radix(port, 16).ok()?;
+    (u32::from_str_radix(state, 16) == Ok(LISTEN)).then_some(Listener { port, inode })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn finds_a_listener_on_each_protocol_until_it_is_closed() {
-        for ports in [ports, read, || asked().expect("answers")] {
+        let numbers = |found: Vec<Listener>| found.into_iter().map(|found| found.port).collect();
+        let ways: [&dyn Fn() -> BTreeSet<u16>; 3] =
+            [&ports, &|| numbers(read()), &|| numbers(asked(None).expect("answers"))];
+        for ports in ways {
             let v4 = std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
             let port = v4.local_addr().expect("has an address").port();
             assert!(ports().contains(&port));
@@ -148,16 +208,46 @@ mod tests {
     fn finds_more_listeners_than_the_kernel_tells_in_one_answer() {
         let bind = |_| std::net::TcpListener::bind("127.0.0.1:0").expect("binds");
         let many: Vec<_> = (0..400).map(bind).collect();
-        let found = asked().expect("answers");
+        let found: BTreeSet<u16> =
+            asked(None).expect("answers").into_iter().map(|found| found.port).collect();
         for listener in &many {
             assert!(found.contains(&listener.local_addr().expect("has an address").port()));
         }
     }
 
     #[test]
+    fn tells_the_sockets_of_one_port_the_same_in_both_ways() {
+        let (one, other) = (TcpListener::bind("127.0.0.1:0"), TcpListener::bind("127.0.0.1:0"));
+        let port = one.as_ref().expect("binds").local_addr().expect("has an address").port();
+        let asked = asked(Some(port)).expect("answers");
+        assert!(asked.iter().all(|listener| listener.port == port), "{asked:?}");
+        let read: Vec<Listener> = read().into_iter().filter(|listener| listener.port == port).collect();
+        assert_eq!(asked, read);
+        assert_eq!(sockets(port), [asked.first().expect("listens").inode]);
+        drop(other);
+    }
+
+    #[tokio::test]
+    async fn who_ask_together_all_see_what_listened_before_they_asked() {
+        let mut asking = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+            let port = listener.local_addr().expect("has an address").port();
+            asking.spawn(async move {
+                let found = looked_at().await.contains(&port);
+                drop(listener);
+                found
+            });
+        }
+        while let Some(found) = asking.join_next().await {
+            assert!(found.expect("does not panic"));
+        }
+    }
+
+    #[test]
     fn a_connection_is_no_listener() {
-        let table =
-            "head\n   1: 0100007F:7E2C 0100007F:A000 01 00000000\n   2: 0100007F:7E2D 00000000:0000 0A 0\n";
-        assert_eq!(listening(table), [0x7E2D]);
+        let table = "head\n   1: 0100007F:7E2C 0100007F:A000 01 0:0 0:0 0 0 0 7 1\n   \
+                     2: 0100007F:7E2D 00000000:0000 0A 0:0 0:0 0 0 0 8 1\n";
+        assert_eq!(listening(table), [Listener { port: 0x7E2D, inode: 8 }]);
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use super::listening;
+
 /// Whether a listener belongs to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owned {
@@ -17,12 +19,8 @@ pub enum Owned {
 /// Looks who listens on a port, for the session that `leader` leads.
 #[must_use]
 pub fn is_listening(leader: u32, port: u16) -> Owned {
-    let sockets: HashSet<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .into_iter()
-        .filter_map(|table| std::fs::read_to_string(table).ok())
-        .flat_map(|table| listeners(&table, port))
-        .map(|inode| format!("socket:[{inode}]"))
-        .collect();
+    let sockets: HashSet<String> =
+        listening::sockets(port).into_iter().map(|inode| format!("socket:[{inode}]")).collect();
     if sockets.is_empty() {
         return Owned::Unknown;
     }
@@ -38,22 +36,6 @@ pub fn is_listening(leader: u32, port: u16) -> Owned {
         .filter(|pid| session(*pid) == Some(leader))
         .any(|pid| holds(pid, &sockets) == Some(true));
     if found { Owned::BySession } else { Owned::ByAnother }
-}
-
-/// The inodes of listening sockets on a port, from a table of /proc/net (proc(5)).
-fn listeners(table: &str, port: u16) -> Vec<String> {
-    const LISTEN: &str = "0A";
-    let port = format!(":{port:04X}");
-    table
-        .lines()
-        .skip(1)
-        .filter_map(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
-            let inode = fields.nth(5)?;
-            (local.ends_with(&port) && state == LISTEN).then(|| inode.to_owned())
-        })
-        .collect()
 }
 
 /// Whether a process has one of these sockets open; `None` when it cannot be looked into.

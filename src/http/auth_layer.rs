@@ -7,22 +7,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tenantry_journal::id::Seq;
-use tenantry_journal::sealed::Secret;
+use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::error::ApiError;
 use super::extract::{Scope, query_value};
 use super::origin;
-use super::router::{Access, Listener, Shows, Table, Who};
+use super::router::{Access, Listener, Route, Shows, Table, Who};
 use super::state::{AppState, AsOfError};
 use super::write::{self, Answers};
-use crate::auth::principal::{Principal, authenticate};
+use crate::auth::principal::{Principal, Proof, authenticate};
 
 /// The position that an answer is as of.
 pub const AS_OF_SEQ: HeaderName = HeaderName::from_static("x-as-of-seq");
@@ -32,6 +32,10 @@ pub const EVENT_SEQ: HeaderName = HeaderName::from_static("x-event-seq");
 const MIN_SEQ: HeaderName = HeaderName::from_static("x-min-seq");
 /// How long a read waits to include a position; the contract's.
 const MIN_SEQ_WAIT: Duration = Duration::from_secs(5);
+
+/// Journeys into the past at once. A journey folds events while others wait on a thread each,
+/// and those threads are few.
+static JOURNEYS: Semaphore = Semaphore::const_new(8);
 
 /// What the layers know besides the request.
 #[derive(Clone)]
@@ -45,13 +49,21 @@ pub struct Gate {
 }
 
 /// Lets a request through to its handler, or answers it here.
-pub async fn gate(gate: &Gate, mut request: Request, next: Next) -> Response {
+pub async fn gate<F>(
+    gate: &Gate,
+    route: Option<&Route>,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response
+where
+    F: Future<Output = Response>,
+{
     let answers = Answers::default();
-    let as_of = match admit(gate, &mut request, &answers).await {
+    let as_of = match admit(gate, route, &mut request, &answers).await {
         Ok(as_of) => as_of,
         Err(error) => return error.into_response(),
     };
-    let mut response = next.run(request).await;
+    let mut response = answer(request).await;
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
     }
@@ -62,37 +74,42 @@ pub async fn gate(gate: &Gate, mut request: Request, next: Next) -> Response {
 }
 
 /// Decides whether the request may go on; puts what the handler needs into its extensions.
-async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<Option<Seq>, ApiError> {
+async fn admit(
+    gate: &Gate,
+    route: Option<&Route>,
+    request: &mut Request,
+    answers: &Answers,
+) -> Result<Option<Seq>, ApiError> {
     let app = &gate.state;
     origin::check(request, &app.settings.load().hosts)?;
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .and_then(|path| gate.table.find(path.as_str(), request.method()))
-        .map(|declared| declared.access);
+    let route = route.and_then(|route| route.find(request.method())).map(|declared| declared.access);
     let limit = route.map_or(super::router::BODY_LIMIT, |access| access.body_limit);
     if route.is_some_and(|access| access.who == Who::Anyone) {
         check_length(request.headers(), limit)?;
         return Ok(None);
     }
 
-    let Some((principal, credential)) = principal(app, request.headers())? else {
+    let mut world = app.engine.world();
+    let now = app.now();
+    let Some((principal, proof)) = principal(app, &world, request.headers(), now)? else {
         let by_message = route.is_some_and(|access| matches!(access.who, Who::Socket(_)));
         if by_message && is_upgrade(request.headers()) {
             return Ok(None);
         }
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
-    app.last_used.note(principal.actor, app.now());
+    app.last_used.note(principal.actor, now);
     if let Some(access) = route {
         check_access(&principal, access)?;
     }
     check_length(request.headers(), limit)?;
-    wait_for_min_seq(app, request.headers()).await?;
+    if wait_for_min_seq(app, request.headers()).await? {
+        world = app.engine.world();
+    }
 
-    let mut world = app.engine.world();
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut as_of = None;
-    if let (Some(access), Method::GET | Method::HEAD) = (route, request.method().clone())
+    if let Some(access) = route.filter(|_| is_read)
         && let Some(point) = query_value(request.uri().query(), "as_of")?
     {
         if access.shows == Shows::Now {
@@ -103,33 +120,37 @@ async fn admit(gate: &Gate, request: &mut Request, answers: &Answers) -> Result<
         let (seq, past) = travel(app, point).await?;
         (world, as_of) = (past, Some(seq));
     }
-    if route.is_some() && !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if route.is_some() && !is_read {
         let before = write::recognize(app, request, &principal, limit, answers).await?;
         world = before.unwrap_or(world);
+        request.extensions_mut().insert(answers.clone());
     }
-    request.extensions_mut().insert(answers.clone());
     request.extensions_mut().insert(Scope {
         principal: Arc::new(principal),
         world,
         as_of,
         listener: gate.listener,
-        credential: Arc::new(credential),
+        proof,
     });
     Ok(as_of)
 }
 
 /// Who sends the credential; `None` without one.
-fn principal(app: &AppState, headers: &HeaderMap) -> Result<Option<(Principal, Secret)>, ApiError> {
+fn principal(
+    app: &AppState,
+    world: &World,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<Option<(Principal, Proof)>, ApiError> {
     let mut sent = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = sent.next() else { return Ok(None) };
     let credential = value.to_str().ok().and_then(|text| {
         let (scheme, credential) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| credential.trim())
     });
-    let known = credential.filter(|_| sent.next().is_none()).and_then(|credential| {
-        let principal = authenticate(&app.engine.world(), &app.jwt, credential, app.now())?;
-        Some((principal, Secret::new(credential.to_owned())))
-    });
+    let known = credential
+        .filter(|_| sent.next().is_none())
+        .and_then(|credential| authenticate(world, &app.jwt, credential, now));
     match known {
         Some(known) => Ok(Some(known)),
         None => Err(ApiError::unauthorized("The credential is not valid, or not valid any more.")),
@@ -171,8 +192,9 @@ fn check_length(headers: &HeaderMap, limit: u64) -> Result<(), ApiError> {
     }
 }
 
-async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(MIN_SEQ) else { return Ok(()) };
+/// Whether there was anything to wait for; then the World is a later one.
+async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<bool, ApiError> {
+    let Some(value) = headers.get(MIN_SEQ) else { return Ok(false) };
     let wanted: u64 = value
         .to_str()
         .ok()
@@ -180,7 +202,7 @@ async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<(), Api
         .ok_or_else(|| ApiError::bad_request("X-Min-Seq must be a position, a whole number."))?;
     let deadline = Instant::now() + MIN_SEQ_WAIT;
     app.engine
-        .until(deadline, |world| (world.seq.0 >= wanted).then_some(()))
+        .until(deadline, |world| (world.seq.0 >= wanted).then_some(true))
         .await
         .ok_or_else(|| ApiError::unavailable(format!("Position {wanted} is not here yet.")).retry_after(1))
 }
@@ -192,6 +214,8 @@ async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<(), Api
 pub async fn travel(app: &AppState, point: String) -> Result<(Seq, Arc<World>), ApiError> {
     let time = Arc::clone(&app.time);
     let now = app.now();
+    // It is never closed.
+    let _place = JOURNEYS.acquire().await.ok();
     let past = tokio::task::spawn_blocking(move || -> Result<_, AsOfError> {
         let seq = time.resolve(&point, now)?;
         Ok((seq, time.world_at(seq)?))

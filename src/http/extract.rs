@@ -13,7 +13,6 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId, TokenId};
-use tenantry_journal::sealed::Secret;
 use tenantry_projections::world::World;
 use tenantry_projections::world::tenants::Tenant;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -22,7 +21,7 @@ use url::form_urlencoded;
 use super::error::ApiError;
 use super::router::{BODY_LIMIT, Listener};
 use super::state::AppState;
-use crate::auth::principal::{Principal, authenticate};
+use crate::auth::principal::{Principal, Proof};
 
 /// How often an open stream's credential is looked at: a revoked one ends it within 1 s.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -47,8 +46,8 @@ pub struct Scope {
     pub as_of: Option<Seq>,
     /// The listener that the request came in by.
     pub listener: Listener,
-    /// What they showed; looked at again while a stream is open.
-    pub(super) credential: Arc<Secret>,
+    /// What they proved; looked at again while a stream is open.
+    pub(super) proof: Proof,
 }
 
 impl Scope {
@@ -81,7 +80,7 @@ impl Scope {
     /// Whether the credential still opens what it opened when the request came.
     #[must_use]
     pub fn still_holds(&self, app: &AppState) -> bool {
-        let now = authenticate(&app.engine.world(), &app.jwt, self.credential.reveal(), app.now());
+        let now = self.proof.stands_for(&app.engine.world(), app.now());
         now.is_some_and(|now| now.role == self.principal.role && now.scope == self.principal.scope)
     }
 

@@ -6,7 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::auth_layer::Gate;
 use super::error::{ApiError, Family, Shape};
-use super::router::Listener;
+use super::router::{Listener, Route};
 
 /// Names a request in answers and in the log.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,22 +23,23 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 64;
 
 /// Runs a request and finishes its answer.
-pub async fn frame<F>(gate: &Gate, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+pub async fn frame<F>(
+    gate: &Gate,
+    route: Option<&Route>,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response
 where
     F: Future<Output = Response>,
 {
     let began = Instant::now();
     let id = request_id(request.headers());
-    request.headers_mut().insert(REQUEST_ID, id.clone());
-    let method = request.method().clone();
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map_or("", MatchedPath::as_str);
-    let shape = shape(gate, route, &method, request.headers());
+    let shape = shape(gate.listener, route, request.method(), request.headers());
 
     let span = tracing::debug_span!(
         "request",
-        http.method = %method,
-        http.route = route,
+        http.method = %request.method(),
+        http.route = route.map_or("", |route| route.path),
         request.id = id.to_str().unwrap_or_default(),
     );
     let answered = AssertUnwindSafe(answer(request)).catch_unwind().instrument(span.clone()).await;
@@ -63,19 +64,36 @@ where
 /// The client's name for the request when it is short and plain, else one of ours.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    static START: std::sync::LazyLock<u64> = std::sync::LazyLock::new(rand::random);
+    static START: std::sync::LazyLock<[u8; 16]> = std::sync::LazyLock::new(|| digits(rand::random()));
     let plain = |value: &&HeaderValue| {
         (1..=LONGEST_REQUEST_ID).contains(&value.len())
             && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
     };
     headers.get(REQUEST_ID).filter(plain).cloned().unwrap_or_else(|| {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{:016x}-{count:x}", *START)).unwrap_or(HeaderValue::from_static("-"))
+        // Written by hand: the machinery of `format!` is felt with every request.
+        let mut id = [b'-'; 33];
+        let parts = [*START, digits(COUNT.fetch_add(1, Ordering::Relaxed))];
+        for (place, part) in id.chunks_mut(17).zip(parts) {
+            place.iter_mut().zip(part).for_each(|(place, digit)| *place = digit);
+        }
+        HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
+    })
+}
+
+/// A number in sixteen hexadecimal digits.
+fn digits(number: u64) -> [u8; 16] {
+    let mut shift = 64;
+    [(); 16].map(|()| {
+        shift -= 4;
+        match (number >> shift) as u8 & 0xf {
+            digit @ 0..10 => b'0' + digit,
+            digit => b'a' + digit - 10,
+        }
     })
 }
 
 /// The shape of this request's errors.
-fn shape(gate: &Gate, route: &str, method: &Method, headers: &HeaderMap) -> Shape {
+fn shape(listener: Listener, route: Option<&Route>, method: &Method, headers: &HeaderMap) -> Shape {
     let wants_problem = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -83,8 +101,9 @@ fn shape(gate: &Gate, route: &str, method: &Method, headers: &HeaderMap) -> Shap
     if wants_problem {
         return Shape::Problem;
     }
-    let family = gate.table.find(route, method).map(|declared| declared.family);
-    match (family.or_else(|| gate.table.family(route)).unwrap_or(Family::Listener), gate.listener) {
+    let declared = route.and_then(|route| route.find(method)).map(|declared| declared.family);
+    let family = declared.or_else(|| route.and_then(Route::family));
+    match (family.unwrap_or(Family::Listener), listener) {
         (Family::Manager, _) | (Family::Listener, Listener::Manager) => Shape::Manager,
         (Family::Instances, _) | (Family::Listener, Listener::Instances) => Shape::Instances,
     }
@@ -146,4 +165,27 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_plain_name_gets_one_of_its_own() {
+        let named = |name: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.extend(name.map(|name| (REQUEST_ID, HeaderValue::from_static(name))));
+            request_id(&headers).to_str().expect("text").to_owned()
+        };
+        assert_eq!(named(Some("mine-1")), "mine-1");
+        let (one, other) = (named(None), named(Some("not plain")));
+        assert_ne!(one, other);
+        let (start, count) = one.split_once('-').expect("two parts");
+        assert_eq!((start.len(), count.len()), (16, 16));
+        assert_eq!(other.split_once('-').map(|(start, _)| start), Some(start));
+        let count = u64::from_str_radix(count, 16).expect("hexadecimal");
+        assert_eq!(digits(count), *format!("{count:016x}").as_bytes());
+        assert_eq!(&digits(0x0123_4567_89ab_cdef), b"0123456789abcdef");
+    }
 }

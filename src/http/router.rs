@@ -4,16 +4,19 @@
 //! A route that is not in the table cannot exist, so none can forget its check.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
+use futures_util::future::BoxFuture;
 use tenantry_journal::event::access::Role;
+use tower::{Service, ServiceExt as _, layer::layer_fn};
 
 use super::error::{ApiError, Family};
 use super::state::AppState;
@@ -208,35 +211,62 @@ impl Routes {
     }
 }
 
+/// What is declared for one path, by method.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// The path, as axum writes it.
+    pub path: &'static str,
+    /// Its place in the table.
+    pub place: usize,
+    declared: Vec<Declared>,
+}
+
+impl Route {
+    /// What answers a method, if something does. HEAD is answered as GET is.
+    #[must_use]
+    pub fn find(&self, method: &Method) -> Option<&Declared> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.declared.iter().find(|route| route.method == *method)
+    }
+
+    /// The document that it stands in, whatever the method.
+    #[must_use]
+    pub fn family(&self) -> Option<Family> {
+        self.declared.first().map(|route| route.family)
+    }
+}
+
 /// The declarations of all routes, by path.
 #[derive(Clone, Debug, Default)]
-pub struct Table(Arc<HashMap<&'static str, Vec<Declared>>>);
+pub struct Table {
+    routes: Arc<Vec<Route>>,
+    by_path: Arc<HashMap<&'static str, usize>>,
+}
 
 impl Table {
-    fn new(declared: Vec<Declared>) -> Table {
-        let mut by_path: HashMap<&'static str, Vec<Declared>> = HashMap::new();
-        for route in declared {
-            by_path.entry(route.path).or_default().push(route);
+    fn new(all: Vec<Declared>) -> Table {
+        let mut routes: Vec<Route> = Vec::new();
+        let mut by_path = HashMap::new();
+        for declared in all {
+            let (path, place) = (declared.path, routes.len());
+            let known = *by_path.entry(path).or_insert(place);
+            match routes.get_mut(known) {
+                Some(route) => route.declared.push(declared),
+                None => routes.push(Route { path, place, declared: vec![declared] }),
+            }
         }
-        Table(Arc::new(by_path))
+        Table { routes: Arc::new(routes), by_path: Arc::new(by_path) }
     }
 
-    /// The route that answers a request, if one does. HEAD is answered as GET is.
+    /// What is declared for a path, as axum writes it.
     #[must_use]
-    pub fn find(&self, path: &str, method: &Method) -> Option<&Declared> {
-        let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.0.get(path)?.iter().find(|route| route.method == *method)
-    }
-
-    /// The document that a path stands in, whatever the method.
-    #[must_use]
-    pub fn family(&self, path: &str) -> Option<Family> {
-        self.0.get(path)?.first().map(|route| route.family)
+    pub fn route(&self, path: &str) -> Option<&Route> {
+        self.routes.get(*self.by_path.get(path)?)
     }
 
     /// Every declaration, in no order.
     pub fn iter(&self) -> impl Iterator<Item = &Declared> {
-        self.0.values().flatten()
+        self.routes.iter().flat_map(|route| &route.declared)
     }
 }
 
@@ -255,13 +285,15 @@ pub fn router(state: AppState, listener: Listener) -> Router {
 /// Some routes with all layers around them.
 pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Router {
     let Routes { router, table, .. } = routes;
-    let measure =
-        telemetry::http::Measure { metrics: Arc::clone(&state.metrics), listener: listener.as_str() };
-    let gate = auth_layer::Gate { state: state.clone(), table: Table::new(table), listener };
+    let table = Table::new(table);
+    let patterns = table.routes.iter().map(|route| route.path);
+    let measure = telemetry::http::Measure::new(Arc::clone(&state.metrics), listener.as_str(), patterns);
+    let gate = auth_layer::Gate { state: state.clone(), table, listener };
+    let front = Arc::new(Front { measure, gate });
     router
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
-        .layer(from_fn_with_state(Arc::new(Front { measure, gate }), front))
+        .layer(layer_fn(move |inner| Fronted { front: Arc::clone(&front), inner }))
         .with_state(state)
 }
 
@@ -271,14 +303,54 @@ struct Front {
     gate: auth_layer::Gate,
 }
 
-/// Measured, framed, admitted, in this order. One layer for the three: each by itself copies
-/// the chain of services behind it for every request.
-async fn front(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    let Front { measure, gate } = &*front;
-    request.extensions_mut().insert(gate.listener);
-    let admitted = |request| auth_layer::gate(gate, request, next);
-    let framed = |request| frame::frame(gate, request, admitted);
-    telemetry::http::measure(measure, request, framed).await
+/// A route with [`Front`] before it. Written out because axum's `from_fn` copies and boxes the
+/// chain of services behind it once more for every request.
+#[derive(Clone)]
+struct Fronted<S> {
+    front: Arc<Front>,
+    inner: S,
+}
+
+impl<S> Service<Request> for Fronted<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // The copy that answers is waited for when it is called.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Fronted { front, inner } = self.clone();
+        let answer = move |request| async move {
+            match inner.oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            }
+        };
+        Box::pin(async move { Ok(front.answer(request, answer).await) })
+    }
+}
+
+impl Front {
+    /// Measured, framed, admitted, in this order.
+    async fn answer<F>(&self, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
+    where
+        F: Future<Output = Response>,
+    {
+        let Front { measure, gate } = self;
+        // All three need the route, each for something else; it is looked up once.
+        let matched = request.extensions().get::<MatchedPath>();
+        let route = matched.and_then(|path| gate.table.route(path.as_str()));
+        request.extensions_mut().insert(gate.listener);
+        let admitted = |request| auth_layer::gate(gate, route, request, answer);
+        let framed = |request| frame::frame(gate, route, request, admitted);
+        telemetry::http::measure(measure, route.map(|route| route.place), request, framed).await
+    }
 }
 
 async fn no_route() -> ApiError {
@@ -328,8 +400,10 @@ mod tests {
     #[test]
     fn head_is_answered_as_get_is() {
         let table = Table::new(routes().table);
-        assert!(table.find("/api/tenants", &Method::HEAD).is_some());
-        assert!(table.find("/api/tenants", &Method::PATCH).is_none());
-        assert_eq!(table.family("/api/tenants"), Some(Family::Manager));
+        let route = table.route("/api/tenants").unwrap();
+        assert!(route.find(&Method::HEAD).is_some());
+        assert!(route.find(&Method::PATCH).is_none());
+        assert_eq!(route.family(), Some(Family::Manager));
+        assert!(table.route("/api/nothing").is_none());
     }
 }

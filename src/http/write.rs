@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tenantry_journal::id::Seq;
@@ -35,6 +35,11 @@ const LONGEST_KEY: usize = 255;
 /// Events of one command that a repetition reads; the largest command records some dozens.
 const MOST_EVENTS: usize = 1000;
 
+/// Room for the JSON of one resource, in bytes, so that it is not moved while it grows.
+const USUAL_ANSWER: usize = 1024;
+/// Room for the headers of an answer, those of the layers outside included.
+const USUAL_HEADERS: usize = 16;
+
 /// What a handler answers instead of its own answer: an error, or what a dry run found.
 pub struct Instead(Response);
 
@@ -56,10 +61,15 @@ pub type Answer = Result<Response, Instead>;
 /// A JSON answer.
 #[must_use]
 pub fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(bytes) => {
-            let kind = [(axum::http::header::CONTENT_TYPE, "application/json")];
-            (status, kind, Body::from(bytes)).into_response()
+    let mut bytes = Vec::with_capacity(USUAL_ANSWER);
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => {
+            let mut response = Response::new(Body::from(bytes));
+            *response.status_mut() = status;
+            let headers = response.headers_mut();
+            headers.reserve(USUAL_HEADERS);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
         }
         Err(error) => {
             tracing::error!(error = %error, "an answer does not encode");

@@ -12,7 +12,6 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use tenantry_journal::sealed::Secret;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
@@ -159,10 +158,9 @@ async fn first_message(
     };
     let First::Auth { token } = parse_json(text.as_bytes()).map_err(|_| Close::Unauthorized)?;
     let world = app.engine.world();
-    let principal = authenticate(&world, &app.jwt, &token, app.now()).ok_or(Close::Unauthorized)?;
+    let (principal, proof) = authenticate(&world, &app.jwt, &token, app.now()).ok_or(Close::Unauthorized)?;
     check_access(&principal, access).map_err(|_| Close::Forbidden)?;
-    let credential = Secret::new(token).into();
-    Ok(Scope { principal: principal.into(), world, as_of: None, listener, credential })
+    Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }
 
 async fn text_message(socket: &mut WebSocket) -> Result<String, Close> {

@@ -1,7 +1,7 @@
 //! The way from started to healthy.
 //!
-//! The first looks come quickly, since most processes are up within a moment, and then less
-//! often. Whoever answers on the port must belong to the run: a stranger's listener makes
+//! The first looks come quickly, since most processes are up within a moment, and then in
+//! proportion to the time that it has taken already. Whoever answers on the port must belong to the run: a stranger's listener makes
 //! nobody healthy. The process's end is seen elsewhere and breaks this off.
 
 use std::time::Duration;
@@ -16,8 +16,10 @@ use crate::drivers::owner;
 use crate::drivers::probe::{self, ProbeReport, Target};
 use crate::supervisor::target;
 
-/// The wait between the first two looks: little beside the start of the quickest interpreter.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// The wait between the first looks: little beside the start of the quickest program.
+const FIRST_WAIT: Duration = Duration::from_millis(5);
+/// A later wait is this part of the time since the start, so it adds at most as much to it.
+const PART: u32 = 4;
 /// The longest wait: adds at most half a second to the start of a slow one.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 /// Without a health path a process that has lived this long is taken to be up though it
@@ -39,11 +41,11 @@ pub(super) async fn pass(
     let age = age(outside, instance_id);
     let allowed = Duration::from_millis(spec.startup_timeout_ms);
     // Counted from the start of the process, also when we were away meanwhile.
-    let deadline = Instant::now() + allowed.saturating_sub(age);
-    let alive = Instant::now() + ALIVE.saturating_sub(age);
-    let mut wait = FIRST_WAIT;
+    let came = Instant::now();
+    let deadline = came + allowed.saturating_sub(age);
+    let alive = came + ALIVE.saturating_sub(age);
     let (health, detail) = loop {
-        let report = own(look(&target, spec, deadline).await, &target, pid).await;
+        let report = own(outside, look(&target, spec, deadline).await, &target, pid).await;
         if report.up {
             if spec.health.is_some() {
                 outside.supervisor.live().note_check(instance_id, run_id, &report, crate::clock::now());
@@ -62,8 +64,8 @@ pub(super) async fn pass(
             );
         }
         let end = if spec.health.is_none() { alive.min(deadline) } else { deadline };
+        let wait = ((now - came + age) / PART).clamp(FIRST_WAIT, LAST_WAIT);
         tokio::time::sleep_until((now + wait).min(end)).await;
-        wait = wait.mul_f64(1.5).min(LAST_WAIT);
     };
     outside.submit(Command::HealthObserved { instance_id, run_id, health, detail }, cause).await.map(drop)
 }
@@ -94,11 +96,12 @@ fn age(outside: &Outside, id: InstanceId) -> Duration {
 }
 
 /// The report, unless it is somebody else's.
-async fn own(report: ProbeReport, target: &Target, pid: u32) -> ProbeReport {
+async fn own(outside: &Outside, report: ProbeReport, target: &Target, pid: u32) -> ProbeReport {
     let Target::Port(port) = *target else { return report };
     if !report.up {
         return report;
     }
+    let _place = outside.look().await;
     let owned = tokio::task::spawn_blocking(move || owner::is_listening(pid, port)).await;
     if owned.is_ok_and(|owned| owned == owner::Owned::ByAnother) {
         let detail = format!("port {port} is answered by another process");

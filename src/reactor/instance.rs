@@ -5,15 +5,17 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, ProcessSpec};
 use tenantry_journal::id::{InstanceId, RunId, Seq};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
+use tenantry_projections::world::deployments::StepStatus;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
 use tokio::time::Instant;
 
 use super::gate;
-use super::outside::{Outside, TaskError};
+use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
 use crate::drivers::tool;
 use crate::keeper::client::{KeeperError, SpawnError};
@@ -98,6 +100,7 @@ async fn spawn(
         key: key.map(|key| SpoolKey(Key::new(key))),
         stop_timeout_ms: spec.stop_timeout_ms,
     };
+    point_current(outside, instance).await;
     let keeper = outside.supervisor.keeper().await;
     match keeper.spawn(request).await {
         Ok(spawned) => {
@@ -111,6 +114,30 @@ async fn spawn(
             Ok(None)
         }
         Err(SpawnError::Keeper(error)) => Err(error.into()),
+    }
+}
+
+/// A release whose deployment left its services out becomes `current` when it is started. For
+/// all others their deployment has seen to it.
+async fn point_current(outside: &Outside, instance: &Instance) {
+    let world = outside.handle.world();
+    let tenant = instance.tenant.and_then(|(tenant, _)| world.tenants.get(tenant));
+    let Some(tenant) = tenant else { return };
+    let is_settled = world.deployments.of(tenant.id).all(|deployment| deployment.is_over());
+    let served = world.deployments.of(tenant.id).rfind(|deployment| {
+        let start = deployment.step(StepKind::StartServices);
+        Some(deployment.release) == tenant.release
+            && start.is_some_and(|step| step.status == StepStatus::Skipped)
+    });
+    let Some(deployment) = served.filter(|_| is_settled) else { return };
+    let Some(details) = tenant.details.open() else { return };
+    let (files, directory, release) =
+        (outside.files(), PathBuf::from(&details.directory), deployment.release);
+    let pointed = blocking(move |_| files.point_current(&directory, Some(release))).await;
+    if let Ok(Err(error)) = pointed {
+        // The process is started by the release's own path, so it can run all the same.
+        let error = crate::error::chain(&error);
+        tracing::warn!(deployment.id = %deployment.id, error, "current is not the release that is started");
     }
 }
 

@@ -20,6 +20,8 @@ use crate::supervisor::Supervisor;
 /// How many deployments copy files or prepare databases at once: these load disk, network
 /// and processors, and more at once end later, all of them.
 pub(super) const HEAVY_STEPS: usize = 8;
+/// How many look at once whose a port is: a look is short, and each takes a thread.
+const LOOKS: usize = 2;
 /// Far enough away to be never.
 const NEVER: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 
@@ -34,6 +36,7 @@ pub struct Outside {
     /// Deployments' logs.
     pub logs: DeployLogs,
     heavy: Semaphore,
+    looks: Semaphore,
 }
 
 /// Why a task ended without having done its work; it is tried again.
@@ -59,7 +62,8 @@ impl Outside {
         supervisor: Arc<Supervisor>,
         logs: DeployLogs,
     ) -> Outside {
-        Outside { handle, policy, supervisor, logs, heavy: Semaphore::new(HEAVY_STEPS) }
+        let (heavy, looks) = (Semaphore::new(HEAVY_STEPS), Semaphore::new(LOOKS));
+        Outside { handle, policy, supervisor, logs, heavy, looks }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {
@@ -85,6 +89,12 @@ impl Outside {
     pub(super) async fn heavy(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
         // It is never closed.
         self.heavy.acquire().await.ok()
+    }
+
+    /// A place among those who look whose a port is.
+    pub(super) async fn look(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // It is never closed.
+        self.looks.acquire().await.ok()
     }
 
     /// Names a deployment's tools, so that they are not run twice at once.

@@ -20,7 +20,9 @@ pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -
         remove_files(outside, directory, deployments).await?;
         removed.files = true;
     }
-    outside.submit(Command::TenantRemoved { tenant_id, removed }, cause).await.map(drop)
+    outside.submit(Command::TenantRemoved { tenant_id, removed }, cause).await?;
+    outside.supervisor.forget_tenant(tenant_id);
+    Ok(())
 }
 
 async fn remove_files(

@@ -278,6 +278,8 @@ impl World {
         if tenant.release.is_none() {
             return match latest.map(|deployment| deployment.status) {
                 Some(DeploymentStatus::Failed) => TenantStatus::Error,
+                // Deployed without its services: they are there to be started.
+                Some(DeploymentStatus::Success) => TenantStatus::Stopped,
                 _ => TenantStatus::Pending,
             };
         }

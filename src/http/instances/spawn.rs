@@ -46,8 +46,8 @@ pub(super) async fn spawn(
     let Wanted { service, id, env } = wanted;
     check_reach(&scope.principal.scope, &service)?;
     let key = InstanceKey { service, id };
-    let listening = tokio::task::spawn_blocking(listening::ports).await.map_err(|_| ApiError::internal())?;
-    let command = Command::SpawnInstance { key: key.clone(), env, listening: Arc::new(listening) };
+    let listening = listening::looked_at().await;
+    let command = Command::SpawnInstance { key: key.clone(), env, listening };
     let outcome = write.submit(command).await?;
     let Some(instance) = outcome.world.instances.by_key(&key) else { return Err(replaced(&key).into()) };
     let id = instance.id;

@@ -1,6 +1,6 @@
 //! Ports: which pairs are held, which are free, and which comes next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -11,8 +11,9 @@ use tenantry_journal::id::TenantId;
 use tenantry_journal::sealed::ERASED;
 use tenantry_journal::time::Timestamp;
 
-use super::tenants::listening_ports;
+use crate::domain::command::Listening;
 use crate::domain::ports::{grid, is_free, next_free};
+use crate::drivers::listening;
 use crate::http::error::ApiError;
 use crate::http::extract::{NoQuery, Scope};
 use crate::http::state::AppState;
@@ -38,11 +39,8 @@ struct Allocations<'a> {
 }
 
 /// What listens now; nothing is known of the past.
-async fn listening(scope: &Scope) -> Result<BTreeSet<u16>, ApiError> {
-    if scope.is_past() {
-        return Ok(BTreeSet::new());
-    }
-    Ok(listening_ports().await?.as_ref().clone())
+async fn listening(scope: &Scope) -> Listening {
+    if scope.is_past() { Listening::default() } else { listening::looked_at().await }
 }
 
 /// `GET /api/ports`: every pair of the range, and the pairs outside of it that are held.
@@ -51,7 +49,7 @@ pub(super) async fn list(
     scope: Scope,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    let listening = listening(&scope).await?;
+    let listening = listening(&scope).await;
     let policy = app.policy.load();
     let world = &scope.world;
     let mut lines: BTreeMap<PortPair, Line<'_>> = grid(policy.ports)
@@ -104,7 +102,7 @@ pub(super) async fn next_available(
     scope: Scope,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    let listening = listening(&scope).await?;
+    let listening = listening(&scope).await;
     let policy = app.policy.load();
     let pair = next_free(&scope.world, &policy, &listening).ok_or_else(|| {
         ApiError::conflict("no_ports_left", "No pair of ports is free.")

@@ -1,6 +1,5 @@
 //! Tenants: list, get, create, update, delete.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,7 +15,7 @@ use tenantry_projections::world::tenants::{Tenant, TenantStatus};
 use tokio::time::Instant;
 
 use super::view::{TenantLine, TenantPage};
-use crate::domain::command::{Command, CreateTenant, Listening, TenantChanges};
+use crate::domain::command::{Command, CreateTenant, TenantChanges};
 use crate::drivers::listening;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
@@ -137,15 +136,6 @@ pub(super) struct NewTenant {
     notes: Option<String>,
 }
 
-/// What listens on this machine, read where blocking is allowed.
-pub(super) async fn listening_ports() -> Result<Listening, ApiError> {
-    let ports = tokio::task::spawn_blocking(listening::ports).await.map_err(|error| {
-        tracing::error!(error = %error, "the list of listening ports was not read");
-        ApiError::internal()
-    })?;
-    Ok(Arc::new(ports))
-}
-
 /// `POST /api/tenants`
 pub(super) async fn create(
     State(app): State<AppState>,
@@ -162,7 +152,7 @@ pub(super) async fn create(
         backend_port: new.backend_port,
         github_repo: new.github_repo,
         notes: new.notes,
-        listening: listening_ports().await?,
+        listening: listening::looked_at().await,
     });
     let outcome = write.submit(command).await?;
     let created = outcome.events.iter().find_map(|event| match &event.event {
