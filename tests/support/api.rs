@@ -20,8 +20,11 @@ use tenantry::auth::jwt::JwtKeys;
 use tenantry::auth::last_used::LastUsed;
 use tenantry::auth::login_limit::LoginLimit;
 use tenantry::auth::password::{self, Passwords};
+use tenantry::auth::rate_limit::RateLimit;
 use tenantry::auth::token_key::TokenKey;
 use tenantry::clock::SystemClock;
+use tenantry::config::{Config, Overrides, Source};
+use tenantry::configured::Configured;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
@@ -267,7 +270,14 @@ impl Api {
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
-            last_used: LastUsed::default(),
+            last_used: Arc::new(LastUsed::default()),
+            rate_limit: RateLimit::default(),
+            config: Arc::new(Configured::new(
+                Config::parse("", &overrides()).unwrap(),
+                Source::new(None, overrides()),
+                [3; 32],
+                |_| {},
+            )),
             token_key: TokenKey::new([5; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
@@ -387,6 +397,10 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+fn overrides() -> Overrides {
+    Overrides { working_dir: "/nowhere".into(), ..Overrides::default() }
 }
 
 /// A tenant of the documents.
