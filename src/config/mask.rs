@@ -74,17 +74,8 @@ fn mask_named(name: &str, value: &mut Value) {
 
 /// Words of a command line: `--token=x`, `--token x`.
 fn mask_words(words: &mut [Value]) {
-    let mut is_value_of_secret = false;
-    for word in words {
-        let Value::String(text) = word else {
-            mask_named("", word);
-            continue;
-        };
-        let is_flag = text.starts_with('-');
-        let hides = is_value_of_secret && !is_flag;
-        is_value_of_secret = is_flag && !text.contains('=') && is_secret_name(text);
-        *text = if hides { HIDDEN.into() } else { masked(text) };
-    }
+    hide_after_flags(words);
+    words.iter_mut().for_each(|word| mask_named("", word));
 }
 
 fn is_secret_name(name: &str) -> bool {
@@ -107,7 +98,27 @@ fn masked(text: &str) -> String {
             _ => HIDDEN.into(),
         };
     }
+    if text.contains(char::is_whitespace) && text.contains('-') {
+        let mut words: Vec<Value> = text.split(' ').map(Value::from).collect();
+        hide_after_flags(&mut words);
+        let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        return without_userinfo(&words.join(" "));
+    }
     without_userinfo(text)
+}
+
+/// Hides each word that follows the name of a secret: `--token x`.
+fn hide_after_flags(words: &mut [Value]) {
+    let mut is_value_of_secret = false;
+    for word in words {
+        let Value::String(text) = word else { continue };
+        let is_flag = text.starts_with('-');
+        let hides = is_value_of_secret && !is_flag;
+        is_value_of_secret = is_flag && !text.contains('=') && is_secret_name(text);
+        if hides {
+            *text = HIDDEN.into();
+        }
+    }
 }
 
 /// Whether some `name=value` in the text has the name of a secret.

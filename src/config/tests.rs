@@ -185,8 +185,7 @@ fn toml_and_json_are_told_apart_by_what_they_look_like() {
     let json = r#" {"service": {"api": {"args": ["x"], "env": null}}}"#;
     assert_eq!(told(&judged(json)), told(&judged(&toml)));
     assert_eq!(judged("{\n\"a\": }").problems[0].line, Some(2));
-    assert!(told(&judged("a = 1 # one")).contains("known here") || judged("a = 1 # one\n").is_valid());
-    assert!(told(&judged("a = 1 # oneb = 2[")).is_empty(), "one line with a comment is TOML by itself");
+    assert!(judged("a = 1 # one").is_valid(), "one line with a comment is TOML by itself");
     assert!(told(&judged("a = 1b = 2 # c")).contains("--data-binary"));
     assert!(told(&judged(" \n")).contains("empty"));
     assert!(!validate(&[0xff], &overrides(), &[]).is_valid());

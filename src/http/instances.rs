@@ -1,6 +1,8 @@
 //! Routes of document 2: instances, their output, tokens.
 
 mod config;
+#[cfg(test)]
+mod config_tests;
 pub(crate) mod dump;
 mod get;
 mod level;
