@@ -57,6 +57,8 @@ const KEY_BEGINNINGS: [&str; 19] = [
 ];
 /// From this length on a mix of letters and digits is taken for a key.
 const KEY_CHARS: usize = 20;
+/// So many of them must be mixed without a break.
+const MIXED_CHARS: usize = 8;
 
 /// Hides every secret in a tree of settings.
 pub(super) fn mask(tree: &mut Value) {
@@ -141,8 +143,12 @@ fn is_random(text: &str) -> bool {
     text.len() >= KEY_CHARS
         && !text.starts_with('/')
         && text.chars().all(of_a_key)
-        && text.chars().any(|c| c.is_ascii_digit())
-        && text.chars().any(|c| c.is_ascii_alphabetic())
+        && text.split(['-', '_']).any(|part| {
+            // Words and version numbers are no keys.
+            part.len() >= MIXED_CHARS
+                && part.chars().any(|c| c.is_ascii_digit())
+                && part.chars().any(|c| c.is_ascii_alphabetic())
+        })
 }
 
 /// Hides user and password of each URL in the text.
@@ -222,7 +228,14 @@ mod tests {
         ] {
             assert_eq!(masked_env("X", value), HIDDEN, "{value}");
         }
-        for value in ["Hello from {name}", "/srv/app/data.db", "production", "127.0.0.1:8000", "a=b"] {
+        for value in [
+            "Hello from {name}",
+            "/srv/app/data.db",
+            "production",
+            "127.0.0.1:8000",
+            "a=b",
+            "campaign-server-v2-production",
+        ] {
             assert_eq!(masked_env("X", value), value);
         }
     }

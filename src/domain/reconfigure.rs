@@ -66,7 +66,7 @@ pub(super) fn reconfigure(world: &World, wanted: &Reconfigure) -> Result<Vec<Eve
         }
         .into(),
     ];
-    let mut taken: BTreeSet<u16> = (*wanted.listening).clone();
+    let mut taken = Taken { ports: (*wanted.listening).clone(), sockets: BTreeSet::new() };
     for instance in world.instances.iter().filter(|instance| instance.desired != Desired::Removed) {
         let Some(spec) = new_spec(world, instance, wanted, &mut taken)? else { continue };
         let Some(before) = instance.spec.open() else { continue };
@@ -81,6 +81,12 @@ pub(super) fn reconfigure(world: &World, wanted: &Reconfigure) -> Result<Vec<Eve
         }
     }
     Ok(events)
+}
+
+/// What instances may not be given any more.
+struct Taken {
+    ports: BTreeSet<u16>,
+    sockets: BTreeSet<String>,
 }
 
 /// Whether two specifications run the same process, watched in another way at most.
@@ -102,7 +108,7 @@ fn new_spec(
     world: &World,
     instance: &Instance,
     wanted: &Reconfigure,
-    taken: &mut BTreeSet<u16>,
+    taken: &mut Taken,
 ) -> Result<Option<ProcessSpec>, Rejection> {
     let (Some(key), Some(stored)) = (instance.name.open(), instance.spec.open()) else { return Ok(None) };
     let specs = match instance.tenant {
@@ -139,7 +145,7 @@ fn of_service(
     key: &InstanceKey,
     stored: &ProcessSpec,
     wanted: &Reconfigure,
-    taken: &mut BTreeSet<u16>,
+    taken: &mut Taken,
 ) -> Result<Option<(Option<ProcessSpec>, ProcessSpec)>, Rejection> {
     let Some(template) = wanted.after.services.get(&key.service) else { return Ok(None) };
     let old = wanted.before.services.get(&key.service);
@@ -164,19 +170,26 @@ fn of_service(
     let after = instance::spec(&wanted.after, template, key, env, port)?;
     if let Listen::Socket(path) = &after.listen {
         instance::check_socket(world, path, Some(instance.id))?;
+        if !taken.sockets.insert(path.clone()) {
+            return Err(Rejection::conflict(
+                "socket_taken",
+                format!("socket path '{path}' would belong to two instances"),
+                "use {id} in the service's 'socket'",
+            ));
+        }
     }
     Ok(Some((before, after)))
 }
 
-fn new_port(world: &World, wanted: &Reconfigure, taken: &mut BTreeSet<u16>) -> Result<u16, Rejection> {
-    let port = ports::next_instance_port(world, &wanted.after, taken).ok_or_else(|| {
+fn new_port(world: &World, wanted: &Reconfigure, taken: &mut Taken) -> Result<u16, Rejection> {
+    let port = ports::next_instance_port(world, &wanted.after, &taken.ports).ok_or_else(|| {
         Rejection::conflict(
             "no_ports_left",
             "no port is free for an instance that loses its socket".into(),
             "widen [ports] in the configuration",
         )
     })?;
-    taken.insert(port);
+    taken.ports.insert(port);
     Ok(port)
 }
 
