@@ -33,11 +33,12 @@ use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::{self, Passwords};
+use crate::auth::rate_limit::RateLimit;
 use crate::auth::token_key::TokenKey;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Source};
+use crate::configured::Configured;
 use crate::domain::command::{Command, Submission};
-use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::events::rendered::Rendered;
@@ -60,6 +61,8 @@ const DRAIN: Duration = Duration::from_secs(4);
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
 /// What the key of repeatable API tokens is derived for.
 const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
+/// What the key of the configuration's hash is derived for.
+const CONFIG_KEY: &str = "tenantry 2026-11 hash of the configuration";
 /// What the key of logins is derived for.
 const JWT_KEY: &str = "tenantry 2026-11 logins";
 
@@ -71,8 +74,7 @@ pub struct App {
     pub instances: SocketAddr,
     /// The way to the writer.
     pub handle: Handle,
-    policy: Arc<ArcSwap<Policy>>,
-    settings: Arc<ArcSwap<HttpSettings>>,
+    configured: Arc<Configured>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
@@ -95,13 +97,6 @@ fn http_settings(config: &Config) -> HttpSettings {
 }
 
 impl App {
-    /// Takes on a changed configuration: what is decided from now on follows it. Addresses,
-    /// the data directory and the log's format are those of the start.
-    pub fn reconfigure(&self, config: &Config) {
-        self.policy.store(Arc::new(config.policy()));
-        self.settings.store(Arc::new(http_settings(config)));
-    }
-
     /// Ends everything but the instances. Returns when nothing is left.
     pub async fn stop(mut self) {
         self.shutdown.cancel();
@@ -127,7 +122,11 @@ impl App {
     ///
     /// # Errors
     /// When the data directory is in use or damaged, or an address is taken.
-    pub async fn start(config: Config, executable: PathBuf) -> anyhow::Result<(App, Option<FirstAdmin>)> {
+    pub async fn start(
+        config: Config,
+        source: Source,
+        executable: PathBuf,
+    ) -> anyhow::Result<(App, Option<FirstAdmin>)> {
         raise_file_limit();
         let opened = tenantry_journal::open(&config.data_dir)
             .with_context(|| format!("cannot use the data directory {}", config.data_dir.display()))?;
@@ -180,8 +179,19 @@ impl App {
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
-        let source = JournalSource::new(Arc::clone(&store), vault);
-        let past = Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone());
+        let events = JournalSource::new(Arc::clone(&store), vault);
+        let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
+        let last_used = Arc::new(LastUsed::open(&config.data_dir));
+        let keep = Arc::clone(&last_used).keep(config.data_dir.clone(), handle.clone(), shutdown.clone());
+        tasks.spawn(keep);
+        let configured = {
+            let (policy, settings) = (Arc::clone(&policy), Arc::clone(&settings));
+            let follow = move |config: &Config| {
+                policy.store(Arc::new(config.policy()));
+                settings.store(Arc::new(http_settings(config)));
+            };
+            Arc::new(Configured::new(config.clone(), source, *keyring.derive(CONFIG_KEY), follow))
+        };
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(past),
@@ -197,7 +207,9 @@ impl App {
             shutdown: shutdown.clone(),
             outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
             checks: Arc::new(doors::Seen(supervisor)),
-            last_used: LastUsed::default(),
+            last_used,
+            rate_limit: RateLimit::default(),
+            config: Arc::clone(&configured),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
@@ -209,8 +221,7 @@ impl App {
             manager,
             instances,
             handle,
-            policy,
-            settings,
+            configured,
             shutdown,
             tasks,
             snapshots,

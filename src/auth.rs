@@ -7,5 +7,6 @@ pub mod last_used;
 pub mod login_limit;
 pub mod password;
 pub mod principal;
+pub mod rate_limit;
 pub mod token;
 pub mod token_key;

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use events::Events;
 
-use crate::config::{Config, ConfigErrors, LogFormat, Overrides};
+use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
 /// Exit code when something failed.
 const FAILED: u8 = 1;
@@ -136,15 +136,20 @@ enum ConfigCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Have a running server read its configuration file again.
+    ///
+    /// Says what changed, and restarts only the instances that it concerns. A bad file is refused
+    /// with everything that is wrong (exit code 3), and the old configuration stays.
+    Reload(config::Reload),
 }
 
 /// What the commands do; implemented where everything is wired.
 pub trait Program {
-    /// Serves until a signal ends it. `reload` reads the configuration again as it was read first.
+    /// Serves until a signal ends it. `source` is where the configuration came from.
     ///
     /// # Errors
     /// When it cannot start, or fails.
-    fn serve(&self, config: Config, reload: Reload) -> anyhow::Result<()>;
+    fn serve(&self, config: Config, source: Source) -> anyhow::Result<()>;
 
     /// Runs the keeper of a data directory; gives the code that it ends with.
     fn keeper(&self, data_dir: &Path) -> ExitCode;
@@ -183,23 +188,6 @@ pub enum Verdict {
     Invalid,
 }
 
-/// Reads the configuration again, with the flags and the environment of the first time.
-#[derive(Clone, Debug)]
-pub struct Reload {
-    file: Option<PathBuf>,
-    overrides: Overrides,
-}
-
-impl Reload {
-    /// Reads the file as it is now.
-    ///
-    /// # Errors
-    /// With everything that is wrong with it.
-    pub fn read(&self) -> Result<Config, ConfigErrors> {
-        Config::load(self.file.as_deref(), &self.overrides)
-    }
-}
-
 /// Does what the process's arguments say.
 pub fn main(program: &dyn Program) -> ExitCode {
     run(Cli::parse(), program)
@@ -231,6 +219,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         }
         Command::Events(events) => to_reader(events::run(&events)).map(done),
         Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
+        Command::Config { command: ConfigCommand::Reload(asked) } => config::reload(&asked),
     };
     ended.unwrap_or_else(|error| {
         report(&error);
@@ -255,9 +244,9 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
         log_format: flags.log_format,
         ..Overrides::from_process()?
     };
-    let reload = Reload { file: flags.config, overrides };
-    let config = reload.read()?;
-    program.serve(config, reload)?;
+    let source = Source::new(flags.config, overrides);
+    let config = source.read()?;
+    program.serve(config, source)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -291,8 +280,8 @@ mod tests {
     }
 
     impl Program for Told {
-        fn serve(&self, config: Config, reload: Reload) -> anyhow::Result<()> {
-            assert_eq!(reload.read().map_err(|errors| errors.to_string()), Ok(config.clone()));
+        fn serve(&self, config: Config, source: Source) -> anyhow::Result<()> {
+            assert_eq!(source.read().map_err(|errors| errors.to_string()), Ok(config.clone()));
             self.note(format!("serve {} {}", config.data_dir.display(), config.manager))
         }
         fn keeper(&self, data_dir: &Path) -> ExitCode {

@@ -5,10 +5,15 @@
 //! [`Config`] that exists is valid, and every path in it is absolute.
 
 mod file;
+mod joined;
+mod mask;
 mod reader;
 mod service;
+mod source;
 #[cfg(test)]
 mod tests;
+mod validate;
+mod view;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +24,9 @@ use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
 use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+
+pub use source::Source;
+pub use validate::{Verdict, validate};
 
 /// A configuration file longer than this (1 MiB) is a mistake.
 pub const FILE_LIMIT: u64 = 1 << 20;
@@ -160,6 +168,8 @@ pub struct Config {
     pub admin_password: Option<Secret>,
     /// What is accepted and doubtful, as sentences.
     pub warnings: Vec<String>,
+    /// The file as it was written, as far as it was parsed.
+    pub(crate) written: serde_json::Value,
 }
 
 /// What comes from outside of the file.
@@ -210,6 +220,8 @@ pub struct ConfigErrors {
     pub file: Option<PathBuf>,
     /// What is wrong, in the order of the lines.
     pub problems: Vec<Problem>,
+    /// What is doubtful besides.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Display for ConfigErrors {
@@ -222,6 +234,9 @@ impl fmt::Display for ConfigErrors {
                 Some(line) => write!(f, "\n  {file}:{line}: {}", problem.message)?,
                 None => write!(f, "\n  {}", problem.message)?,
             }
+        }
+        for warning in &self.warnings {
+            write!(f, "\n  warning: {warning}")?;
         }
         Ok(())
     }
@@ -240,6 +255,7 @@ impl Config {
         let failed = |message: String| ConfigErrors {
             file: Some(path.clone()),
             problems: vec![Problem { line: None, message }],
+            warnings: Vec::new(),
         };
         let length = std::fs::metadata(&path)
             .map_err(|error| failed(format!("cannot read {}: {error}", path.display())))?

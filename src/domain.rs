@@ -14,6 +14,7 @@ pub mod instance;
 pub mod policy;
 pub mod ports;
 pub mod react;
+pub mod reconfigure;
 pub mod rejection;
 pub mod run;
 pub mod tenant;

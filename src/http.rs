@@ -16,6 +16,7 @@ pub mod listing;
 pub mod manager;
 pub mod observed;
 pub mod origin;
+pub mod rate;
 pub mod router;
 pub mod state;
 pub mod system;

@@ -10,6 +10,8 @@ use std::sync::Arc;
 use support::scenario::{Scenario, policy};
 use tenantry::domain::command::{Command, DeploySwitches, StepReport, TenantChanges};
 use tenantry::domain::effect::Effect;
+use tenantry::domain::policy::Policy;
+use tenantry::domain::reconfigure::Reconfigure;
 use tenantry::domain::rejection::Reason;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
@@ -481,4 +483,121 @@ fn an_instance_of_a_tenant_is_not_removed_behind_its_back() {
     s.deployed("smith");
     let key = "backend:smith".parse().unwrap();
     s.when(Command::RemoveInstance { key }).rejected(Reason::Conflict, "instance_of_tenant");
+}
+
+/// Another configuration than the scenario's.
+fn reconfigured(change: impl FnOnce(&mut Policy)) -> Command {
+    let mut after = policy();
+    change(&mut after);
+    Command::Reconfigure(Box::new(Reconfigure {
+        before: Arc::new(policy()),
+        after: Arc::new(after),
+        hash: "hash".into(),
+        changed: vec!["services".into()],
+        needs_restart: Vec::new(),
+        listening: Arc::default(),
+    }))
+}
+
+fn set(policy: &mut Policy, service: &str, name: &str, value: &str) {
+    let service = policy.services.get_mut(&service.parse().unwrap()).unwrap();
+    service.env.insert(name.into(), value.into());
+}
+
+#[test]
+fn another_configuration_restarts_what_it_concerns_and_nothing_else() {
+    let mut s = Scenario::new();
+    for name in ["api:a", "api:b", "always:a"] {
+        s.when(s.spawn(name)).then(&["instance.spawned", "instance.start_requested"]);
+        s.bring_up(name);
+    }
+    s.attempt(&Command::StopEverything).unwrap();
+    s.exit("api:b", ExitStatus::Signal(15), &["instance.exited"]);
+    s.exit("api:a", ExitStatus::Signal(15), &["instance.exited"]);
+    s.when(s.spawn("api:a")).then(&["instance.respecified", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let (count, run) = (s.instance("api:a").restart_count, s.run("api:a"));
+    s.when(reconfigured(|policy| set(policy, "api", "A", "1"))).then(&[
+        "config.changed",
+        "instance.respecified",
+        "instance.restart_requested",
+        "instance.respecified",
+    ]);
+    for name in ["api:a", "api:b"] {
+        assert_eq!(s.instance(name).spec.open().unwrap().env["A"].reveal(), "1");
+    }
+    assert_eq!(s.instance("api:b").desired, Desired::Stopped, "nobody asked for it");
+    assert!(s.effects().contains(&Effect::EndRun(run.0, run.1)));
+    assert_eq!(s.instance("api:a").restart_count, count, "nobody crashed");
+    // The same again concerns nobody: they have it.
+    s.when(reconfigured(|policy| set(policy, "api", "A", "1"))).then(&["config.changed"]);
+}
+
+#[test]
+fn what_only_watches_a_process_changes_without_a_restart_and_what_is_gone_runs_on() {
+    let mut s = Scenario::new();
+    s.when(s.spawn("api:a")).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let watch = |policy: &mut Policy| {
+        let service = policy.services.get_mut(&"api".parse().unwrap()).unwrap();
+        (service.health, service.health_interval_ms) = (Some("/up".into()), 5);
+    };
+    s.when(reconfigured(watch)).then(&["config.changed", "instance.respecified"]);
+    assert_eq!(s.instance("api:a").spec.open().unwrap().health.as_deref(), Some("/up"));
+    s.when(reconfigured(|policy| policy.services.clear())).then(&["config.changed"]);
+    let Command::Reconfigure(mut nothing) = reconfigured(|_| {}) else { unreachable!("it is one") };
+    nothing.changed.clear();
+    s.when(Command::Reconfigure(nothing)).then(&[]);
+}
+
+#[test]
+fn what_came_with_the_request_stays_and_wins() {
+    let mut s = Scenario::new();
+    let Command::SpawnInstance { key, listening, .. } = s.spawn("api:a") else { unreachable!("it is one") };
+    let env = BTreeMap::from([("OWN".to_owned(), tenantry_journal::sealed::Secret::new("mine".into()))]);
+    s.when(Command::SpawnInstance { key, env, listening })
+        .then(&["instance.spawned", "instance.start_requested"]);
+    let change = reconfigured(|policy| {
+        set(policy, "api", "OWN", "ours");
+        set(policy, "api", "NEW", "{id}");
+    });
+    s.attempt(&change).unwrap();
+    let spec = s.instance("api:a").spec.open().unwrap().clone();
+    let env: Vec<(&str, &str)> =
+        spec.env.iter().map(|(name, value)| (name.as_str(), value.reveal())).collect();
+    assert_eq!(env, [("NEW", "a"), ("OWN", "mine")]);
+}
+
+#[test]
+fn a_socket_is_never_given_to_two_by_another_configuration() {
+    let mut s = Scenario::new();
+    for name in ["api:a", "api:b"] {
+        s.when(s.spawn(name)).then(&["instance.spawned", "instance.start_requested"]);
+    }
+    let listen = |socket: &'static str| {
+        reconfigured(move |policy| {
+            policy.services.get_mut(&"api".parse().unwrap()).unwrap().socket = Some(socket.into());
+        })
+    };
+    s.when(listen("/tmp/s")).rejected(Reason::Conflict, "socket_taken");
+    s.attempt(&listen("/tmp/{id}")).unwrap();
+    let sockets: BTreeSet<String> = ["a", "b"]
+        .map(|id| format!("{:?}", s.instance(&format!("api:{id}")).spec.open().unwrap().listen))
+        .into();
+    assert_eq!(sockets.len(), 2, "{sockets:?}");
+}
+
+#[test]
+fn a_tenants_processes_follow_the_template_unless_a_deployment_is_under_way() {
+    let mut s = Scenario::new();
+    let id = s.deployed("smith");
+    let change =
+        || reconfigured(|policy| policy.template.backend.as_mut().unwrap().args.push("--fast".into()));
+    s.when(change()).then(&["config.changed", "instance.respecified", "instance.restart_requested"]);
+    let args = &s.instance("backend:smith").spec.open().unwrap().args;
+    assert_eq!(args.last().map(String::as_str), Some("--fast"));
+    s.when(change()).then(&["config.changed"]);
+    s.deploy(id);
+    let other = reconfigured(|policy| policy.template.backend.as_mut().unwrap().args.clear());
+    s.when(other).then(&["config.changed"]);
 }

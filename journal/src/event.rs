@@ -165,6 +165,8 @@ vocabulary! {
     "user.password_changed" 1 => UserPasswordChanged(access::UserPasswordChanged);
     "token.created" 1 => TokenCreated(access::TokenCreated);
     "token.revoked" 1 => TokenRevoked(access::TokenRevoked);
+
+    "config.changed" 1 => ConfigChanged(system::ConfigChanged);
 }
 
 impl Event {

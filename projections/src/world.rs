@@ -103,6 +103,7 @@ impl World {
                 self.keeper = Some(ProcessMark { pid: event.pid, start_ticks: event.start_ticks });
             }
             Event::KeeperLost(_) => self.keeper = None,
+            Event::ConfigChanged(_) => {}
 
             Event::TenantCreated(event) => self.tenant_created(recorded, event),
             Event::TenantUpdated(event) => self.tenant_updated(recorded, event),

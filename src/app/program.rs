@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::{offline, serve};
-use crate::cli::{Program, Reload, Replay, Verdict};
-use crate::config::Config;
+use crate::cli::{Program, Replay, Verdict};
+use crate::config::{Config, Source};
 use crate::telemetry;
 
 /// The program, as the command line drives it.
@@ -24,7 +24,7 @@ fn own_executable() -> anyhow::Result<PathBuf> {
 }
 
 impl Program for Tenantry {
-    fn serve(&self, config: Config, reload: Reload) -> anyhow::Result<()> {
+    fn serve(&self, config: Config, source: Source) -> anyhow::Result<()> {
         telemetry::init(config.log_format, config.log_filter.as_deref())?;
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -33,7 +33,7 @@ impl Program for Tenantry {
             .max_blocking_threads(BLOCKING_THREADS)
             .enable_all()
             .build()?;
-        let ended = runtime.block_on(serve::serve(config, &reload, own_executable()?));
+        let ended = runtime.block_on(serve::serve(config, source, own_executable()?));
         // Work on blocking threads that does not end must not keep the program from ending.
         runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         ended

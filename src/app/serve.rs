@@ -3,27 +3,27 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use tenantry_journal::event::Event;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{App, FirstAdmin};
-use crate::cli::Reload;
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::domain::command::{Command, Submission};
 
 /// Serves until SIGTERM or SIGINT. SIGHUP reads the configuration again,
 /// SIGUSR1 stops every instance.
-pub(super) async fn serve(config: Config, reload: &Reload, executable: PathBuf) -> anyhow::Result<()> {
+pub(super) async fn serve(config: Config, source: Source, executable: PathBuf) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut stop_all = signal(SignalKind::user_defined1())?;
-    let (app, first) = App::start(config, executable).await?;
+    let (app, first) = App::start(config, source, executable).await?;
     say_ready(&app, first.as_ref())?;
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hangup.recv() => reconfigure(&app, reload),
+            _ = hangup.recv() => reconfigure(&app).await,
             _ = stop_all.recv() => stop_everything(&app).await,
         }
     }
@@ -32,16 +32,26 @@ pub(super) async fn serve(config: Config, reload: &Reload, executable: PathBuf) 
     Ok(())
 }
 
-fn reconfigure(app: &App, reload: &Reload) {
-    match reload.read() {
-        Ok(config) => {
-            for warning in &config.warnings {
-                tracing::warn!("{warning}");
-            }
-            app.reconfigure(&config);
-            tracing::info!("configuration read again");
+async fn reconfigure(app: &App) {
+    match app.configured.reload(&app.handle).await {
+        Ok(outcome) if outcome.events.is_empty() => {
+            tracing::info!("configuration read again, nothing changed")
         }
-        Err(errors) => tracing::error!(%errors, "the configuration is refused, the old one kept"),
+        Ok(outcome) => {
+            let changed = outcome.events.iter().find_map(|recorded| match &recorded.event {
+                Event::ConfigChanged(changed) => Some(changed),
+                _ => None,
+            });
+            let count = |kind| outcome.events.iter().filter(|recorded| recorded.event.kind() == kind).count();
+            tracing::info!(
+                config.changed = changed.map(|changed| changed.changed.join(", ")),
+                config.needs_restart = changed.map(|changed| changed.needs_restart.join(", ")),
+                instances.respecified = count("instance.respecified"),
+                instances.restarted = count("instance.restart_requested"),
+                "configuration read again"
+            );
+        }
+        Err(error) => tracing::error!(%error, "the configuration is refused, the old one kept"),
     }
 }
 

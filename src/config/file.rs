@@ -65,6 +65,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
     let (ports, instance_ports) = ports(root.section("ports", Some("TENANTRY_PORTS_")));
     let defaults = Defaults {
         working_dir: &overrides.working_dir,
+        data_dir: &settings.data_dir,
         startup_timeout_ms: settings.startup_timeout_ms,
         stop_timeout_ms: settings.stop_timeout_ms,
         health_interval_ms: settings.health_interval_ms,
@@ -86,7 +87,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
 
     let (problems, warnings) = notes.finish(OTHER_VARIABLES);
     if !problems.is_empty() {
-        return Err(ConfigErrors { file: None, problems });
+        return Err(ConfigErrors { file: None, problems, warnings });
     }
     Ok(Config {
         file: None,
@@ -113,13 +114,16 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
             .filter(|password| !password.is_empty())
             .map(|password| Secret::new(password.clone())),
         warnings,
+        // What could be read as above can be read as this.
+        written: toml::from_str(text).unwrap_or_default(),
     })
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> ConfigErrors {
     let nothing = BTreeMap::new();
     let line = error.span().map(|span| Notes::new(text, &nothing).line(span.start));
-    ConfigErrors { file: None, problems: vec![Problem { line, message: error.message().to_owned() }] }
+    let problems = vec![Problem { line, message: error.message().to_owned() }];
+    ConfigErrors { file: None, problems, warnings: Vec::new() }
 }
 
 fn settings(section: Section<'_>, overrides: &Overrides) -> Settings {
@@ -234,6 +238,7 @@ fn ports(section: Section<'_>) -> (PortRange, (u16, u16)) {
 
 fn services(root: &Section<'_>, defaults: Defaults<'_>) -> BTreeMap<ServiceName, Service> {
     let mut services = BTreeMap::new();
+    let mut sockets: BTreeMap<String, String> = BTreeMap::new();
     let all = ["service", "services", "process"].into_iter().flat_map(|key| root.named(key));
     for (name, section) in all {
         let place = section.place.clone();
@@ -247,6 +252,15 @@ fn services(root: &Section<'_>, defaults: Defaults<'_>) -> BTreeMap<ServiceName,
                 root.notes.bad(&place, format!("service '{name}' is there twice"));
             }
             Ok(key) => {
+                let socket = read.as_ref().and_then(|service| service.template.socket.as_ref());
+                if let Some(socket) = socket.map(|socket| socket.replace("{name}", &name))
+                    && let Some(other) = sockets.insert(socket, name.clone())
+                {
+                    let message = format!(
+                        "services '{other}' and '{name}' have the same socket; use {{name}} and {{id}} in it"
+                    );
+                    root.notes.warn_at(&place, message);
+                }
                 services.extend(read.map(|service| (key, service)));
             }
         }

@@ -1,7 +1,7 @@
 //! Reads one table of the configuration file, and collects everything that is wrong with it.
 //!
 //! A value comes from the environment when its variable is set, else from the file. Every key
-//! that is asked for is known; [`Section::finish`] refuses the others and names the nearest
+//! that is asked for is known; [`Section::finish`] tells of the others and names the nearest
 //! known one. Problems carry the line that they stand on, so all of them are told at once.
 
 use std::cell::RefCell;
@@ -69,6 +69,14 @@ impl<'t> Notes<'t> {
 
     pub(super) fn warn(&self, message: impl Display) {
         self.warnings.borrow_mut().push(message.to_string());
+    }
+
+    pub(super) fn warn_at(&self, place: &Place, message: impl Display) {
+        match place {
+            Place::Line(line) => self.warn(format!("line {line}: {message}")),
+            Place::Variable(name) => self.warn(format!("{name}: {message}")),
+            Place::None => self.warn(message),
+        }
     }
 
     /// The variable's value, marked as known.
@@ -399,7 +407,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Refuses every key that nobody asked for.
+    /// Tells of every key that nobody asked for.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
         let known = self.known.borrow();
@@ -422,7 +430,7 @@ impl<'a> Section<'a> {
                     format!("known here: {}", all.join(", "))
                 }
             };
-            self.notes.bad(&place, format!("{}: unknown key '{}'; {hint}", self.title, key.get_ref()));
+            self.notes.warn_at(&place, format!("{}: unknown key '{}'; {hint}", self.title, key.get_ref()));
         }
     }
 

@@ -9,16 +9,22 @@ use std::path::Path;
 use tenantry_journal::event::instance::RestartPolicy;
 
 use super::Service;
-use super::reader::{Found, Section, TableOrWords};
+use super::reader::{Found, Place, Section, TableOrWords};
 use crate::domain::policy::ServiceTemplate;
 
 /// A day, in seconds: a longer timeout is a mistake.
 const DAY: u64 = 86_400;
 
+/// Longest path of a unix socket: the kernel's `sun_path` of 108 bytes less its final NUL.
+const SOCKET_PATH_BYTES: usize = 107;
+/// Letters that an instance's id should be able to have.
+const USUAL_ID: usize = 12;
+
 /// What a service gets that says nothing about it.
 #[derive(Clone, Copy)]
 pub(super) struct Defaults<'a> {
     pub(super) working_dir: &'a Path,
+    pub(super) data_dir: &'a Path,
     pub(super) startup_timeout_ms: u64,
     pub(super) stop_timeout_ms: u64,
     pub(super) health_interval_ms: u64,
@@ -27,7 +33,11 @@ pub(super) struct Defaults<'a> {
 
 /// Reads `[service.NAME]`.
 pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) -> Option<Service> {
-    let socket = section.text("socket").map(|found| absolute(&found.value, defaults.working_dir));
+    let socket = section.text("socket").map(|found| {
+        let path = absolute(&found.value, defaults.working_dir);
+        check_socket(&section, name, &path, defaults.data_dir, &found.place);
+        path
+    });
     let template = process(&format!("Service '{name}'"), &section, socket, defaults);
     let isolation = section
         .choice("isolation", &[("process", "process"), ("namespace", "namespace"), ("sandbox", "sandbox")])
@@ -49,6 +59,27 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
         storage_quota_mb,
         storage_persist,
     })
+}
+
+/// Warns of a path that does not fit the address of a unix socket.
+fn check_socket(section: &Section<'_>, name: &str, path: &str, data_dir: &Path, place: &Place) {
+    let filled = path.replace("{name}", name).replace("{data_dir}", &data_dir.display().to_string());
+    let (bytes, ids) = (filled.replace("{id}", "").len(), filled.matches("{id}").count());
+    if bytes + ids > SOCKET_PATH_BYTES {
+        let message = format!(
+            "service '{name}': the socket path is too long for a unix socket, which takes {SOCKET_PATH_BYTES} \
+             bytes; this has {}",
+            bytes + ids
+        );
+        section.notes.warn_at(place, message);
+    } else if bytes + ids * USUAL_ID > SOCKET_PATH_BYTES {
+        let left = (SOCKET_PATH_BYTES - bytes) / ids;
+        let message = format!(
+            "service '{name}': the socket path is too long for a unix socket once an {{id}} has more than \
+             {left} letters"
+        );
+        section.notes.warn_at(place, message);
+    }
 }
 
 /// Reads an entry of `[deploy.template]`: a command line, an array of words, or a table.
@@ -171,6 +202,12 @@ fn health_path(section: &Section<'_>, found: Found<String>) -> Option<String> {
     }
     if path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Some(path);
+    }
+    if !path.contains(':') && path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message =
+            format!("'health' is '{path}', which is taken as '/{path}'; a path begins with a slash");
+        section.notes.warn_at(&found.place, message);
+        return Some(format!("/{path}"));
     }
     section.notes.bad(&found.place, format!("'health' is '{path}', must be a path such as /health"));
     None

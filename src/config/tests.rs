@@ -131,13 +131,117 @@ fn an_unknown_variable_is_told() {
 #[test]
 fn tells_everything_that_is_wrong_at_once_with_its_line() {
     let text = "[settings]\ndata_dri = 'x'\nhealth_check_interval = 'often'\n[service.api]\nhelth = '/'\n[service.'../x']\ncommand = 'a'\n[ports]\nstep = 1\n[nonsense]\n";
-    let found = problems(text);
-    let lines: Vec<usize> = found.iter().filter_map(|(line, _)| *line).collect();
-    assert_eq!(lines, [2, 3, 4, 5, 6, 8, 10], "{found:?}");
-    assert_eq!(found[0].1, "[settings]: unknown key 'data_dri'; did you mean 'data_dir'?");
-    assert_eq!(found[2].1, "Service 'api' missing required field: command");
-    assert_eq!(found[3].1, "[service.api]: unknown key 'helth'; did you mean 'health'?");
-    assert!(found[6].1.contains("unknown key 'nonsense'"));
+    let errors = Config::parse(text, &overrides()).expect_err("was accepted");
+    let lines: Vec<Option<usize>> = errors.problems.iter().map(|problem| problem.line).collect();
+    assert_eq!(lines, [Some(3), Some(4), Some(6), Some(8)], "{errors}");
+    assert_eq!(errors.problems[1].message, "Service 'api' missing required field: command");
+    let told = [
+        "line 2: [settings]: unknown key 'data_dri'; did you mean 'data_dir'?",
+        "line 5: [service.api]: unknown key 'helth'; did you mean 'health'?",
+        "line 10: the file: unknown key 'nonsense'; ",
+    ];
+    assert_eq!(errors.warnings.len(), told.len(), "{errors}");
+    for (warning, told) in errors.warnings.iter().zip(told) {
+        assert!(warning.starts_with(told), "{warning}");
+    }
+}
+
+#[test]
+fn what_is_doubtful_is_accepted_and_told() {
+    let long = "x".repeat(100);
+    let text = format!(
+        "[settings]\nhelath = 1\n[service.a]\ncommand = 'a'\nhealth = 'up'\nsocket = '/{long}/{long}/{{id}}'\n\
+         [service.b]\ncommand = 'b'\nsocket = '/{long}/{{id}}'\n[service.c]\ncommand = 'c'\nsocket = '/tmp/s'\n\
+         [service.d]\ncommand = 'd'\nsocket = '/tmp/s'\n[service.e]\ncommand = 'e'\nsocket = '/tmp/{{name}}-{{id}}'\n"
+    );
+    let config = parse(&text);
+    assert_eq!(service(&config, "a").template.health.as_deref(), Some("/up"));
+    let told = [
+        "line 2: [settings]: unknown key 'helath'",
+        "line 5: 'health' is 'up', which is taken as '/up'",
+        "line 6: service 'a': the socket path is too long for a unix socket, which takes 107 bytes",
+        "line 9: service 'b': the socket path is too long for a unix socket once an {id} has more than 5",
+        "line 13: services 'c' and 'd' have the same socket",
+    ];
+    let mut warnings = config.warnings.clone();
+    warnings.sort_unstable();
+    for told in told {
+        assert!(warnings.iter().any(|warning| warning.starts_with(told)), "{told}: {warnings:#?}");
+    }
+    assert_eq!(warnings.len(), told.len(), "{warnings:#?}");
+}
+
+#[test]
+fn toml_and_json_are_told_apart_by_what_they_look_like() {
+    let judged = |text: &str| validate(text.as_bytes(), &overrides(), &[]);
+    let listeners = "manager = '127.0.0.1:0'\ninstances = '127.0.0.1:0'\n";
+    let toml = format!("[settings]\n{listeners}[service.api]\nargs = ['x']\n");
+    let told =
+        |verdict: &Verdict| verdict.problems.iter().map(Problem::sentence).collect::<Vec<_>>().join("; ");
+    assert_eq!(told(&judged(&toml)), "Service 'api' missing required field: command");
+    assert_eq!(judged(&toml).problems[0].line, Some(4));
+    let joined = judged(&toml.replace('\n', ""));
+    assert_eq!((told(&joined), joined.problems[0].line), (told(&judged(&toml)), None));
+    let json = r#" {"service": {"api": {"args": ["x"], "env": null}}}"#;
+    assert_eq!(told(&judged(json)), told(&judged(&toml)));
+    assert_eq!(judged("{\n\"a\": }").problems[0].line, Some(2));
+    assert!(judged("a = 1 # one").is_valid(), "one line with a comment is TOML by itself");
+    assert!(told(&judged("a = 1b = 2 # c")).contains("--data-binary"));
+    assert!(told(&judged(" \n")).contains("empty"));
+    assert!(!validate(&[0xff], &overrides(), &[]).is_valid());
+    assert!(!judged("[settings]\ndomain = \"a\u{0}b\"\n").is_valid());
+    let fine = judged(&format!("[settings]\n{listeners}"));
+    assert_eq!(fine, Verdict::default());
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_unless_it_is_the_askers_own() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = format!("[settings]\nmanager = '{address}'\ninstances = '127.0.0.1:0'\n");
+    let verdict = validate(text.as_bytes(), &overrides(), &[]);
+    assert!(verdict.is_valid() && verdict.warnings[0].contains("the port is taken"), "{verdict:?}");
+    assert_eq!(validate(text.as_bytes(), &overrides(), &[address]).warnings, [""; 0]);
+}
+
+#[test]
+fn what_is_shown_could_be_sent_back_and_says_no_secret() {
+    let text = r#"
+        [settings]
+        manager = "127.0.0.1:0"
+        instances = "127.0.0.1:0"
+        health_check_interval = 1.5
+        [deploy.template]
+        frontend = "python3 {release}/frontend.py --token hunter22"
+        backend = { command = ["python3", "b.py"], env = { DB_PASSWORD = "hunter22", MODE = "x" } }
+        [service.api]
+        command = "./api"
+        socket = "/tmp/api-{id}.sock"
+        health = "/health"
+        [service.api.env]
+        DATABASE_URL = "postgres://app:hunter22@db/x"
+        [service.worker]
+        command = "uv run 'my worker.py'"
+    "#;
+    let shown = parse(text).shown();
+    assert!(!shown.to_string().contains("hunter22"), "{shown}");
+    assert_eq!(shown["services"]["api"]["command"], "./api");
+    assert_eq!(shown["services"]["api"]["socket"], "/tmp/api-{id}.sock");
+    assert_eq!(shown["settings"]["health_check_interval"], 1.5);
+    assert_eq!(shown["deploy"]["template"]["backend"]["env"]["MODE"], "x");
+    let again = validate(shown.to_string().as_bytes(), &overrides(), &[]);
+    assert_eq!(again, Verdict::default());
+    assert_eq!(parse("").shown()["services"], serde_json::json!({}));
+}
+
+#[test]
+fn differences_are_told_by_name() {
+    let before = parse("[service.a]\ncommand = 'a'\nenv = { A = '1', B = '2' }\n");
+    let after =
+        parse("[settings]\ndomain = 'x.example'\n[service.a]\ncommand = 'a'\nenv = { A = '2', B = '2' }\n");
+    assert_eq!(before.differences(&after), ["services.a.env.A", "settings.domain"]);
+    assert_eq!(after.differences(&before), before.differences(&after));
+    assert_eq!(before.differences(&before), [""; 0]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use tenantry_journal::name::{Domain, InstanceKey, Slug};
 use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 
+use super::reconfigure::Reconfigure;
+
 /// TCP ports that something on this machine listens on, as found just before the command.
 pub type Listening = Arc<BTreeSet<u16>>;
 
@@ -146,6 +148,8 @@ pub enum Command {
         /// Which.
         key: InstanceKey,
     },
+    /// Take note of another configuration, and have the instances that it concerns run by it.
+    Reconfigure(Box<Reconfigure>),
     /// Stop every instance on purpose (`tenantry stop --all` on a running server).
     StopEverything,
     /// Let a person log in.

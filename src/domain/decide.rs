@@ -8,7 +8,7 @@ use tenantry_projections::world::World;
 use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
-use super::{access, deployment, instance, run, tenant};
+use super::{access, deployment, instance, reconfigure, run, tenant};
 
 /// Decides a command: the events that it causes, in their order. None means that there was
 /// nothing to do.
@@ -45,6 +45,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::SpawnInstance { key, env, listening } => instance::spawn(world, key, env, listening, ctx),
         Command::RestartInstance { key } => instance::restart(world, key),
         Command::RemoveInstance { key } => instance::remove(world, key),
+        Command::Reconfigure(wanted) => reconfigure::reconfigure(world, wanted),
         Command::StopEverything => Ok(instance::stop_everything(world)),
 
         Command::BeginRun { instance_id } => Ok(run::begin(world, *instance_id, ctx)),
@@ -140,6 +141,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::SystemStarted(_)
         | Event::KeeperConnected(_)
         | Event::KeeperLost(_)
+        | Event::ConfigChanged(_)
         | Event::SettingChanged(_)
         | Event::UserCreated(_)
         | Event::UserPasswordChanged(_)

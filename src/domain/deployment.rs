@@ -103,7 +103,7 @@ pub(super) fn begin_step(world: &World, deployment_id: DeploymentId, step: StepK
 }
 
 /// What a role of a tenant runs when a release serves; `None` when the template has no such role.
-fn spec(
+pub(super) fn spec(
     policy: &Policy,
     tenant: &Tenant,
     details: &TenantDetails,

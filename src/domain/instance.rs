@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     InstanceRemovalRequested, InstanceRespecified, InstanceRestartRequested, InstanceSpawned,
-    InstanceStartRequested, InstanceStopRequested, Listen, RestartReason,
+    InstanceStartRequested, InstanceStopRequested, Listen, ProcessSpec, RestartReason,
 };
 use tenantry_journal::id::{InstanceId, KeyId};
 use tenantry_journal::name::InstanceKey;
@@ -14,7 +14,7 @@ use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
 
 use super::ctx::Ctx;
-use super::policy::Placeholders;
+use super::policy::{Placeholders, Policy, ServiceTemplate};
 use super::rejection::Rejection;
 use super::{ports, text};
 
@@ -85,28 +85,11 @@ pub(super) fn spawn(
     for (name, value) in env {
         text::environment(name, value.reveal())?;
     }
-    let data_dir = ctx.policy.data_dir.display().to_string();
-    let mut placeholders = Placeholders {
-        name: key.service.as_str(),
-        id: key.id.as_str(),
-        data_dir: &data_dir,
-        port: String::new(),
-        socket: String::new(),
-        directory: "",
-        release: String::new(),
-    };
-    let listen = if let Some(socket) = &template.socket {
-        let path = placeholders.fill(socket);
-        check_socket(world, &path, before.map(|instance| instance.id))?;
-        placeholders.socket.clone_from(&path);
-        Listen::Socket(path)
-    } else {
-        let port = choose_port(world, before.map(|instance| &**instance), listening, ctx)?;
-        placeholders.port = port.to_string();
-        Listen::Port(port)
-    };
-    let workdir = ctx.policy.data_dir.join("instances").join(key.service.as_str()).join(key.id.as_str());
-    let spec = template.fill(listen, &placeholders, &workdir, env.clone());
+    let port = || choose_port(world, before.map(|instance| &**instance), listening, ctx);
+    let spec = spec(&ctx.policy, template, key, env.clone(), port)?;
+    if let Listen::Socket(path) = &spec.listen {
+        check_socket(world, path, before.map(|instance| instance.id))?;
+    }
     let spec = Sealed::new(KeyId::CONTROL_PLANE, spec);
     let mut events: Vec<Event> = Vec::with_capacity(2);
     let instance_id = match before {
@@ -125,7 +108,42 @@ pub(super) fn spawn(
     Ok(events)
 }
 
-fn check_socket(world: &World, path: &str, own: Option<InstanceId>) -> Result<(), Rejection> {
+/// What an instance of a service runs. `port` is asked for when the service has no socket.
+///
+/// # Errors
+/// When no port is left.
+pub(super) fn spec(
+    policy: &Policy,
+    template: &ServiceTemplate,
+    key: &InstanceKey,
+    env: BTreeMap<String, Secret>,
+    port: impl FnOnce() -> Result<u16, Rejection>,
+) -> Result<ProcessSpec, Rejection> {
+    let data_dir = policy.data_dir.display().to_string();
+    let mut placeholders = Placeholders {
+        name: key.service.as_str(),
+        id: key.id.as_str(),
+        data_dir: &data_dir,
+        port: String::new(),
+        socket: String::new(),
+        directory: "",
+        release: String::new(),
+    };
+    let listen = if let Some(socket) = &template.socket {
+        let path = placeholders.fill(socket);
+        placeholders.socket.clone_from(&path);
+        Listen::Socket(path)
+    } else {
+        let port = port()?;
+        placeholders.port = port.to_string();
+        Listen::Port(port)
+    };
+    let workdir = policy.data_dir.join("instances").join(key.service.as_str()).join(key.id.as_str());
+    let given = Some(env.keys().cloned().collect());
+    Ok(ProcessSpec { given, ..template.fill(listen, &placeholders, &workdir, env) })
+}
+
+pub(super) fn check_socket(world: &World, path: &str, own: Option<InstanceId>) -> Result<(), Rejection> {
     if !path.starts_with('/') || path.len() > SOCKET_PATH_BYTES {
         return Err(Rejection::unprocessable(
             "invalid_socket",

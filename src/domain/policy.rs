@@ -146,6 +146,7 @@ impl ServiceTemplate {
             startup_timeout_ms: self.startup_timeout_ms,
             stop_timeout_ms: self.stop_timeout_ms,
             health_interval_ms: self.health_interval_ms,
+            given: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The gate before every handler: who asks, whether they may, and which World they see.
 //!
-//! In this order: Host and Origin, credential (401), role and reach (403), length of the body
-//! (413), `X-Min-Seq`, `as_of`, `Idempotency-Key`. So 401 and 403 come before 404, and a
+//! In this order: Host and Origin, credential (401), rate limit (429), role and reach (403),
+//! length of the body (413), `X-Min-Seq`, `as_of`, `Idempotency-Key`. So 401 and 403 come before 404, and a
 //! handler starts with a [`Scope`] or not at all.
 
 use std::sync::Arc;
@@ -19,10 +19,12 @@ use tokio::time::Instant;
 use super::error::ApiError;
 use super::extract::{Scope, query_value};
 use super::origin;
+use super::rate;
 use super::router::{Access, Listener, Route, Shows, Table, Who};
 use super::state::{AppState, AsOfError};
 use super::write::{self, Answers};
 use crate::auth::principal::{Principal, Proof, authenticate};
+use crate::auth::rate_limit::Standing;
 
 /// The position that an answer is as of.
 pub const AS_OF_SEQ: HeaderName = HeaderName::from_static("x-as-of-seq");
@@ -59,11 +61,17 @@ where
     F: Future<Output = Response>,
 {
     let answers = Answers::default();
-    let as_of = match admit(gate, route, &mut request, &answers).await {
+    let mut standing = None;
+    let as_of = match admit(gate, route, &mut request, &answers, &mut standing).await {
         Ok(as_of) => as_of,
-        Err(error) => return error.into_response(),
+        Err(error) => {
+            let mut response = error.into_response();
+            rate::tell(standing, response.headers_mut());
+            return response;
+        }
     };
     let mut response = answer(request).await;
+    rate::tell(standing, response.headers_mut());
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
     }
@@ -79,6 +87,7 @@ async fn admit(
     route: Option<&Route>,
     request: &mut Request,
     answers: &Answers,
+    standing: &mut Option<Standing>,
 ) -> Result<Option<Seq>, ApiError> {
     let app = &gate.state;
     origin::check(request, &app.settings.load().hosts)?;
@@ -99,6 +108,7 @@ async fn admit(
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
     app.last_used.note(principal.actor, now);
+    rate::take(app, principal.actor, standing)?;
     if let Some(access) = route {
         check_access(&principal, access)?;
     }

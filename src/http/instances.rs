@@ -1,5 +1,8 @@
 //! Routes of document 2: instances, their output, tokens.
 
+mod config;
+#[cfg(test)]
+mod config_tests;
 pub(crate) mod dump;
 mod get;
 mod level;
@@ -40,6 +43,10 @@ pub fn routes() -> Routes {
         .get("/api/logs", Access::SOCKET, logs::all)
         .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
         .get("/api/logs/stream", Access::SOCKET, tail::stream)
+        .get("/api/config", Access::VIEWER.unlimited().live(), config::get)
+        .get("/api/config/validate", Access::VIEWER.unlimited().live(), config::check)
+        .post("/api/config/validate", Access::VIEWER.unlimited(), config::check)
+        .post("/api/config/reload", Access::ADMIN.unlimited(), config::reload)
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)

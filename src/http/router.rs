@@ -185,6 +185,12 @@ impl Routes {
         self.add(Method::DELETE, MethodFilter::DELETE, path, access, handler)
     }
 
+    /// Every declaration, in the order in which they came.
+    #[must_use]
+    pub fn declared(&self) -> &[Declared] {
+        &self.table
+    }
+
     fn add<H, T>(
         mut self,
         method: Method,

@@ -18,8 +18,10 @@ use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::Passwords;
+use crate::auth::rate_limit::RateLimit;
 use crate::auth::token_key::TokenKey;
 use crate::clock::Clock;
+use crate::configured::Configured;
 use crate::domain::policy::Policy;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
@@ -159,7 +161,11 @@ pub struct Parts {
     /// What health checks saw.
     pub checks: Arc<dyn Checks>,
     /// When API tokens were shown last.
-    pub last_used: LastUsed,
+    pub last_used: Arc<LastUsed>,
+    /// Counts everybody's requests.
+    pub rate_limit: RateLimit,
+    /// The configuration that holds.
+    pub config: Arc<Configured>,
     /// Texts of API tokens for requests that may come twice.
     pub token_key: TokenKey,
     /// The recent events as JSON.

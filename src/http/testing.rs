@@ -37,16 +37,22 @@ use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
 use crate::auth::password::Passwords;
+use crate::auth::rate_limit::RateLimit;
 use crate::auth::token;
 use crate::auth::token_key::TokenKey;
 use crate::clock::SystemClock;
-use crate::config::{Config, Overrides};
+use crate::config::{self, Config, Overrides};
+use crate::configured::Configured;
 use crate::domain::command::{Command, Submission};
 use crate::engine::{Engine, JournalSource, Setup, boot};
 use crate::past::Past;
 use crate::telemetry::Metrics;
 
-const CONFIG: &str = "
+/// The configuration that every test begins with.
+pub(super) const CONFIG: &str = "
+[settings]
+rate_limit_per_minute = 1000000
+rate_limit_per_hour = 1000000
 [service.api]
 command = '/bin/api'
 socket = '/tmp/{name}-{id}.sock'
@@ -85,7 +91,7 @@ pub(super) struct TestApi {
     listener: Listener,
     /// Never dropped: that would wait for every handle, and the tasks of a test hold some.
     _engine: std::mem::ManuallyDrop<Engine>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl TestApi {
@@ -100,7 +106,20 @@ impl TestApi {
         let store: Arc<dyn Journal> = Arc::new(MemoryJournal::new());
         let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), Arc::clone(&vault)).unwrap());
         let overrides = Overrides { working_dir: dir.path().into(), ..Overrides::default() };
-        let policy = Arc::new(ArcSwap::from_pointee(Config::parse(CONFIG, &overrides).unwrap().policy()));
+        let file = dir.path().join("tenantry.toml");
+        std::fs::write(&file, CONFIG).unwrap();
+        let source = config::Source::new(Some(file), overrides);
+        let config = source.read().unwrap();
+        let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
+        let settings = Arc::new(ArcSwap::from_pointee(http_settings(&config)));
+        let follow = {
+            let (policy, settings) = (Arc::clone(&policy), Arc::clone(&settings));
+            move |config: &Config| {
+                policy.store(Arc::new(config.policy()));
+                settings.store(Arc::new(http_settings(config)));
+            }
+        };
+        let config = Arc::new(Configured::new(config, source, [3; 32], follow));
         let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
         let engine = Engine::start(Setup {
             booted: boot(&*store, &vault, &snapshots).unwrap(),
@@ -120,11 +139,7 @@ impl TestApi {
             logs: Arc::new(Nothing),
             live: Arc::new(Nothing),
             policy,
-            settings: Arc::new(ArcSwap::from_pointee(HttpSettings {
-                hosts: vec![],
-                rate_limit_per_minute: 1_000_000,
-                rate_limit_per_hour: 1_000_000,
-            })),
+            settings,
             jwt: JwtKeys::new(&[1; 32]),
             passwords: Passwords::default(),
             login_limit: LoginLimit::default(),
@@ -133,7 +148,9 @@ impl TestApi {
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             checks: Arc::new(Nothing),
-            last_used: LastUsed::default(),
+            last_used: Arc::new(LastUsed::default()),
+            rate_limit: RateLimit::default(),
+            config,
             token_key: TokenKey::new([2; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
@@ -144,7 +161,7 @@ impl TestApi {
             printed,
             listener,
             _engine: std::mem::ManuallyDrop::new(engine),
-            _dir: dir,
+            dir,
         };
         api.token = api.token_for(Role::Admin, Scope::All).await;
         tokio::spawn(supervise(api.app.clone()));
@@ -171,6 +188,11 @@ impl TestApi {
         for pid in 0..count {
             self.tell(Command::NoteKeeper { pid, start_ticks: u64::from(pid) }).await;
         }
+    }
+
+    /// Replaces the configuration file; nobody reads it yet.
+    pub(super) fn write_config(&self, text: &str) {
+        std::fs::write(self.dir.path().join("tenantry.toml"), text).unwrap();
     }
 
     pub(super) fn router(&self) -> Router {
@@ -213,6 +235,14 @@ impl TestApi {
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(socket, service).await });
         address
+    }
+}
+
+fn http_settings(config: &Config) -> HttpSettings {
+    HttpSettings {
+        hosts: config.allowed_hosts.clone(),
+        rate_limit_per_minute: config.rate_limit.per_minute,
+        rate_limit_per_hour: config.rate_limit.per_hour,
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use super::auth_layer::check_access;
 use super::extract::{Scope, StreamEnd, parse_json};
+use super::rate;
 use super::router::{Access, Listener};
 use super::state::AppState;
 use crate::auth::principal::authenticate;
@@ -159,6 +160,8 @@ async fn first_message(
     let First::Auth { token } = parse_json(text.as_bytes()).map_err(|_| Close::Unauthorized)?;
     let world = app.engine.world();
     let (principal, proof) = authenticate(&world, &app.jwt, &token, app.now()).ok_or(Close::Unauthorized)?;
+    app.last_used.note(principal.actor, app.now());
+    rate::take(app, principal.actor, &mut None).map_err(|_| Close::TryAgainLater)?;
     check_access(&principal, access).map_err(|_| Close::Forbidden)?;
     Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }

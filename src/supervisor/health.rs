@@ -42,12 +42,12 @@ pub(crate) fn target(spec: &ProcessSpec) -> Target {
 
 /// Keeps one schedule for each run that is to be checked.
 pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
-    let mut schedules: HashMap<InstanceId, (RunId, Schedule)> = HashMap::new();
+    let mut schedules: HashMap<InstanceId, Schedule> = HashMap::new();
     let mut changes = supervisor.handle.changes();
     loop {
         changes.mark_unchanged();
         let world = supervisor.handle.world();
-        schedules.retain(|id, (run, _)| checked_run(&world, *id) == Some(*run));
+        schedules.retain(|id, schedule| schedule.holds(&world, *id));
         for instance in world.instances.iter() {
             let Some(run) = checked_run(&world, instance.id) else { continue };
             if schedules.contains_key(&instance.id) {
@@ -65,8 +65,9 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
                 interval: Duration::from_millis(spec.health_interval_ms).max(SHORTEST),
                 unhealthy: instance.health == InstanceHealth::Unhealthy,
             };
-            let task = tokio::spawn(check.run());
-            schedules.insert(instance.id, (run, Schedule(task.abort_handle())));
+            let (path, interval_ms) = (check.path.clone(), spec.health_interval_ms);
+            let task = tokio::spawn(check.run()).abort_handle();
+            schedules.insert(instance.id, Schedule { run, path, interval_ms, task });
         }
         if changes.changed().await.is_err() {
             return;
@@ -82,12 +83,29 @@ fn checked_run(world: &World, id: InstanceId) -> Option<RunId> {
     instance.run.as_ref().filter(|_| checked).map(|run| run.id)
 }
 
-/// Ends its task when dropped.
-struct Schedule(AbortHandle);
+/// Checks of a run, as its specification says. Ends its task when dropped.
+struct Schedule {
+    run: RunId,
+    path: String,
+    interval_ms: u64,
+    task: AbortHandle,
+}
+
+impl Schedule {
+    /// Whether the run is still there and still to be checked so.
+    fn holds(&self, world: &World, id: InstanceId) -> bool {
+        let spec = world.instances.get(id).and_then(|instance| instance.spec.open());
+        checked_run(world, id) == Some(self.run)
+            && spec.is_some_and(|spec| {
+                spec.health.as_deref() == Some(self.path.as_str())
+                    && spec.health_interval_ms == self.interval_ms
+            })
+    }
+}
 
 impl Drop for Schedule {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 

@@ -20,8 +20,11 @@ use tenantry::auth::jwt::JwtKeys;
 use tenantry::auth::last_used::LastUsed;
 use tenantry::auth::login_limit::LoginLimit;
 use tenantry::auth::password::{self, Passwords};
+use tenantry::auth::rate_limit::RateLimit;
 use tenantry::auth::token_key::TokenKey;
 use tenantry::clock::SystemClock;
+use tenantry::config::{Config, Overrides, Source};
+use tenantry::configured::Configured;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
@@ -96,6 +99,8 @@ pub(crate) struct Puppet {
 /// Deployment logs and checks in memory.
 pub(crate) struct Pretend {
     pub(crate) lines: Mutex<BTreeMap<DeploymentId, Vec<String>>>,
+    /// What instances printed.
+    pub(crate) printed: Mutex<BTreeMap<InstanceId, Vec<Line>>>,
     pub(crate) checks: AtomicU64,
     last: Mutex<BTreeMap<TenantId, HealthReport>>,
     reports: broadcast::Sender<(TenantId, HealthReport)>,
@@ -146,21 +151,27 @@ impl Live for Pretend {
     }
 }
 
+impl Pretend {
+    fn of(&self, instance: InstanceId) -> Vec<Line> {
+        self.printed.lock().unwrap().get(&instance).cloned().unwrap_or_default()
+    }
+}
+
 impl Outputs for Pretend {
     fn kept(&self) -> Result<Vec<InstanceId>, OutputError> {
-        Ok(Vec::new())
+        Ok(self.printed.lock().unwrap().keys().copied().collect())
     }
 
-    fn count(&self, _: InstanceId) -> Result<u64, OutputError> {
-        Ok(0)
+    fn count(&self, instance: InstanceId) -> Result<u64, OutputError> {
+        Ok(self.of(instance).len() as u64)
     }
 
-    fn newest(&self, _: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
-        Ok(Vec::new())
+    fn newest(&self, instance: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
+        Ok(self.of(instance))
     }
 
-    fn follow(&self, _: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
-        futures_util::stream::pending().boxed()
+    fn follow(&self, instance: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
+        futures_util::stream::iter(self.of(instance)).chain(futures_util::stream::pending()).boxed()
     }
 }
 
@@ -212,6 +223,7 @@ pub(crate) struct Api {
     pub(crate) puppet: Arc<Puppet>,
     pub(crate) pretend: Arc<Pretend>,
     pub(crate) shutdown: CancellationToken,
+    pub(crate) settings: Arc<ArcSwap<HttpSettings>>,
     /// The administrator's login.
     pub(crate) admin: String,
     _dir: tempfile::TempDir,
@@ -242,23 +254,25 @@ impl Api {
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
             lines: Mutex::default(),
+            printed: Mutex::default(),
             checks: AtomicU64::new(0),
             last: Mutex::default(),
             reports: broadcast::channel(16).0,
         });
         let shutdown = CancellationToken::new();
         let metrics = Arc::new(Metrics::new("test", Timestamp(0)));
+        let settings = Arc::new(ArcSwap::from_pointee(HttpSettings {
+            hosts: vec!["manager.nominate.ai".into()],
+            rate_limit_per_minute: 1000,
+            rate_limit_per_hour: 10_000,
+        }));
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
             logs: Arc::clone(&pretend) as Arc<dyn DeploymentLogs>,
             live: Arc::clone(&pretend) as Arc<dyn Live>,
             policy,
-            settings: Arc::new(ArcSwap::from_pointee(HttpSettings {
-                hosts: vec!["manager.nominate.ai".into()],
-                rate_limit_per_minute: 1000,
-                rate_limit_per_hour: 10_000,
-            })),
+            settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&[9; 32]),
             passwords: Passwords::default(),
             login_limit: LoginLimit::default(),
@@ -267,7 +281,14 @@ impl Api {
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
-            last_used: LastUsed::default(),
+            last_used: Arc::new(LastUsed::default()),
+            rate_limit: RateLimit::default(),
+            config: Arc::new(Configured::new(
+                Config::parse("", &overrides()).unwrap(),
+                Source::new(None, overrides()),
+                [3; 32],
+                |_| {},
+            )),
             token_key: TokenKey::new([5; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
@@ -292,6 +313,7 @@ impl Api {
             puppet,
             pretend,
             shutdown,
+            settings,
             admin: String::new(),
             _dir: dir,
         };
@@ -317,6 +339,16 @@ impl Api {
         };
         self.handle.submit(Submission::system(command, None)).await.unwrap();
         text.reveal().to_owned()
+    }
+
+    /// Lets each token and user make so many requests from now on.
+    pub(crate) fn limit(&self, per_minute: u32, per_hour: u32) {
+        let before = self.settings.load();
+        self.settings.store(Arc::new(HttpSettings {
+            rate_limit_per_minute: per_minute,
+            rate_limit_per_hour: per_hour,
+            ..HttpSettings::clone(&before)
+        }));
     }
 
     /// Sends a request to the manager's listener.
@@ -387,6 +419,10 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+fn overrides() -> Overrides {
+    Overrides { working_dir: "/nowhere".into(), ..Overrides::default() }
 }
 
 /// A tenant of the documents.

@@ -71,6 +71,8 @@ impl Home {
             r#"
 [settings]
 health_check_interval = 1
+rate_limit_per_minute = 1000000
+rate_limit_per_hour = 1000000
 
 [ports]
 first = {ports}

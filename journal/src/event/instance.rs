@@ -4,7 +4,7 @@
 //! `exited`, ...) from the supervisor. A run is named before it begins (`starting`), so
 //! that whatever happens to it can be told apart from the run before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ pub struct ProcessSpec {
     pub stop_timeout_ms: u64,
     /// Time between health checks, in milliseconds.
     pub health_interval_ms: u64,
+    /// Names of the variables in `env` that came with the request and not from the
+    /// configuration, so that another configuration leaves them. `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<BTreeSet<String>>,
 }
 
 /// Which of a tenant's two processes an instance is.

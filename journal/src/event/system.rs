@@ -26,3 +26,17 @@ pub struct KeeperLost {
     /// Process id of the keeper that is gone.
     pub pid: u32,
 }
+
+/// Another configuration holds from here on. What it says stands in its file; here stand only
+/// the names of what changed, never a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConfigChanged {
+    /// A keyed hash of the whole configuration, hex: the same configuration has the same.
+    pub hash: String,
+    /// What is another value now, such as `settings.rate_limit_per_minute`, in order.
+    pub changed: Vec<String>,
+    /// What of it counts only after the program was started again.
+    pub needs_restart: Vec<String>,
+    /// How many more changed than are listed.
+    pub more: u64,
+}

@@ -83,6 +83,13 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
     match Event::KINDS[kind].0 {
         "system.started" => SystemStarted { version: "1".into(), boot_id: format!("boot-{c}") }.into(),
         "system.keeper_connected" => KeeperConnected { pid: c.into(), start_ticks: seq }.into(),
+        "config.changed" => ConfigChanged {
+            hash: format!("{c:02x}"),
+            changed: vec!["settings.domain".into()],
+            needs_restart: Vec::new(),
+            more: b.into(),
+        }
+        .into(),
         "system.keeper_lost" => KeeperLost { pid: c.into() }.into(),
         "tenant.created" => {
             TenantCreated { tenant_id, details: Sealed::new(tenant_id, details(a.into(), c)) }.into()

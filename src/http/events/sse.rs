@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tenantry_journal::id::Seq;
 
 use super::filter::Params;
@@ -84,6 +84,10 @@ fn events(
             };
             let world = app.engine.world();
             for recorded in slice.iter() {
+                // A slow reader may take long for one slice.
+                if (&mut ended).now_or_never().is_some() {
+                    return;
+                }
                 if let Some(json) = subscription.shows(&app, &scope.principal, recorded, &world) {
                     let event = Event::default()
                         .id(recorded.seq.to_string())

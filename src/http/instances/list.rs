@@ -10,13 +10,13 @@ use tenantry_projections::world::instances::Instance;
 use super::view::InstanceView;
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, Scope};
-use crate::http::listing::{Page, Pagination};
+use crate::http::listing::{LARGEST_PAGE, Page, Pagination};
 use crate::http::state::AppState;
 use crate::http::write::{Answer, answer};
 use crate::telemetry::metrics::Status;
 
-/// As for the logs of document 2.
-const DEFAULT_LIMIT: u64 = 50;
+/// Document 2 lists all of them, so as many as one answer may have.
+const DEFAULT_LIMIT: u64 = LARGEST_PAGE;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

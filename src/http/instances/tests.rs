@@ -46,7 +46,7 @@ async fn a_spawned_instance_is_answered_listed_and_shown_as_printed() {
     let list = api.get("/api/instances").await.expect(200);
     assert_eq!(list["instances"][0]["instance"], "api:user123");
     assert!(list["instances"][0].get("created_at").is_none());
-    assert_eq!(list["pagination"], json!({"limit": 50, "offset": 0, "total": 1, "has_more": false}));
+    assert_eq!(list["pagination"], json!({"limit": 1000, "offset": 0, "total": 1, "has_more": false}));
 }
 
 #[tokio::test]

@@ -14,11 +14,12 @@ use crate::auth::token;
 use crate::domain::command::Command;
 use crate::http::error::ApiError;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope, missing};
-use crate::http::listing::{Page, Pagination};
+use crate::http::listing::{LARGEST_PAGE, Page, Pagination};
 use crate::http::state::AppState;
 use crate::http::write::{Answer, Write, answer};
 
-const DEFAULT_LIMIT: u64 = 50;
+/// Document 2 lists all of them, so as many as one answer may have.
+const DEFAULT_LIMIT: u64 = LARGEST_PAGE;
 /// Ten years: longer is no limit.
 const MOST_DAYS: u64 = 3650;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -98,6 +99,16 @@ impl Wanted {
     }
 }
 
+/// The role of a new token: the creator's own when none is asked for, and never a higher one.
+fn granted(wanted: Option<Role>, own: Role) -> Result<Role, ApiError> {
+    match wanted {
+        Some(wanted) if wanted > own => {
+            Err(ApiError::forbidden("A token cannot be given a higher role than its creator has."))
+        }
+        wanted => Ok(wanted.unwrap_or(own)),
+    }
+}
+
 #[derive(Serialize)]
 struct Created<'a> {
     id: TokenId,
@@ -122,7 +133,7 @@ pub(super) async fn create(
     let command = Command::CreateToken {
         name: wanted.name.clone(),
         hash: token::hash(text.reveal()),
-        role: wanted.role.unwrap_or(scope.principal.role).min(scope.principal.role),
+        role: granted(wanted.role, scope.principal.role)?,
         scope: reach,
         expires_at: wanted.expires_at(app.now())?,
     };
@@ -148,4 +159,17 @@ pub(super) async fn revoke(scope: Scope, Id(id): Id<TokenId>, _: NoQuery, write:
     }
     write.submit(Command::RevokeToken { token_id: id }).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_given_its_creators_role_or_a_lower_one() {
+        assert_eq!(granted(None, Role::Operator).ok(), Some(Role::Operator));
+        assert_eq!(granted(Some(Role::Viewer), Role::Operator).ok(), Some(Role::Viewer));
+        let refused = granted(Some(Role::Admin), Role::Operator).map_err(|error| error.status.as_u16());
+        assert_eq!(refused, Err(403));
+    }
 }
