@@ -60,6 +60,13 @@ enum Command {
     /// Parent of every instance; started by `serve`.
     #[command(hide = true)]
     Keeper(DataDir),
+    /// Prepares a process that is limited or isolated; started by the keeper.
+    #[command(hide = true, name = crate::keeper::launch::COMMAND)]
+    Run {
+        /// Only say whether namespaces are possible here.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +219,8 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
     let ended = match cli.command {
         Command::Serve(flags) => serve(flags, program),
         Command::Keeper(dir) => Ok(program.keeper(&absolute(dir.data_dir))),
+        Command::Run { check: true } => Ok(crate::keeper::launch::check()),
+        Command::Run { check: false } => Ok(crate::keeper::launch::run()),
         Command::Stop(stop) => {
             debug_assert!(stop.all, "clap requires --all");
             program.stop_all(&absolute(stop.data_dir.data_dir)).map(done)

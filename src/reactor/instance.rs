@@ -97,6 +97,9 @@ async fn spawn(
         socket: socket(spec).map(Path::to_path_buf),
         key: key.map(|key| SpoolKey(Key::new(key))),
         stop_timeout_ms: spec.stop_timeout_ms,
+        limits: spec.limits.clone(),
+        hostname: hostname(instance),
+        hidden: vec![outside.policy.load().deploy_root.clone()],
     };
     let keeper = outside.supervisor.keeper().await;
     match keeper.spawn(request).await {
@@ -112,6 +115,18 @@ async fn spawn(
         }
         Err(SpawnError::Keeper(error)) => Err(error.into()),
     }
+}
+
+/// Longest host name that Linux takes.
+const HOST_NAME: usize = 64;
+
+/// What a process in namespaces of its own sees as its host's name.
+fn hostname(instance: &Instance) -> String {
+    let name = instance.name.open().map_or_else(
+        || instance.id.to_string(),
+        |name| format!("{}-{}", name.service.as_str(), name.id.as_str()),
+    );
+    name.chars().take(HOST_NAME).collect()
 }
 
 /// The child's whole environment.

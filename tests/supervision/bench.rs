@@ -16,7 +16,7 @@ use tenantry::reactor::{Outside, Reactor};
 use tenantry::supervisor::{self, Supervisor};
 use tenantry::telemetry::metrics::Metrics;
 use tenantry_journal::event::Event;
-use tenantry_journal::event::instance::{Listen, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, RestartPolicy};
 use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
@@ -93,6 +93,7 @@ impl Bench {
             startup_timeout_ms: 10_000,
             stop_timeout_ms: 2000,
             health_interval_ms: 10_000,
+            limits: Limits::default(),
         }
     }
 

@@ -39,7 +39,7 @@ use tenantry::telemetry::Metrics;
 use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
-use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Limits, RestartPolicy};
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::keyring::{Keyring, MasterKey};
 use tenantry_journal::sealed::Vault;
@@ -182,6 +182,7 @@ fn service() -> ServiceTemplate {
         startup_timeout_ms: 5_000,
         stop_timeout_ms: 5_000,
         health_interval_ms: 1_000,
+        limits: Limits::default(),
     }
 }
 
