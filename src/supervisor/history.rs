@@ -13,7 +13,7 @@ use super::usage::Usage;
 /// Time between two samples, in milliseconds.
 pub const INTERVAL_MS: u64 = 10_000;
 /// An hour of them.
-pub const SAMPLES: usize = 360;
+const SAMPLES: usize = 360;
 /// Room is made for so many at a time, so that a young instance takes little.
 const GROWTH: usize = 36;
 /// Requests a second are counted over this time, in milliseconds.

@@ -69,15 +69,15 @@ struct LimitsView<'a> {
 }
 
 impl<'a> LimitsView<'a> {
-    fn of(instance: &'a Instance, measures: &dyn Measures) -> Option<LimitsView<'a>> {
+    fn of(instance: &'a Instance, measures: Option<&dyn Measures>) -> Option<LimitsView<'a>> {
         let limits = &instance.spec.open()?.limits;
         if limits.is_none() {
             return None;
         }
-        let storage = measures.now(instance.id).storage;
+        let storage = measures.and_then(|measures| measures.now(instance.id).storage);
         Some(LimitsView {
             limits,
-            without_effect: measures.lacking(limits),
+            without_effect: measures.map_or_else(Vec::new, |measures| measures.lacking(limits)),
             storage_mb: storage.map(|storage| mebibytes(storage.used_bytes)),
             over_quota: storage.map(|storage| storage.is_over()),
         })
@@ -115,7 +115,7 @@ impl<'a> InstanceView<'a> {
         self,
         instance: &'a Instance,
         checked: Option<Timestamp>,
-        measures: &dyn Measures,
+        measures: Option<&dyn Measures>,
     ) -> InstanceDetails<'a> {
         InstanceDetails {
             view: self,
