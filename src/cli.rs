@@ -4,6 +4,7 @@
 //! valid (a bad configuration, a damaged journal). The work itself is behind [`Program`].
 
 mod config;
+mod doctor;
 mod events;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use doctor::Doctor;
 use events::Events;
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
@@ -57,9 +59,21 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Say what this machine gives and what it does not, and what to do about it.
+    ///
+    /// Looks at cgroups, namespaces, limits, the data directory, the keeper, addresses and programs.
+    /// Exit code 1 when something fails that the control plane cannot do without.
+    Doctor(Doctor),
     /// Parent of every instance; started by `serve`.
     #[command(hide = true)]
     Keeper(DataDir),
+    /// Prepares a process that is limited or isolated; started by the keeper.
+    #[command(hide = true, name = crate::keeper::launch::COMMAND)]
+    Run {
+        /// Only say whether namespaces are possible here.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -200,6 +214,8 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
     let ended = match cli.command {
         Command::Serve(flags) => serve(flags, program),
         Command::Keeper(dir) => Ok(program.keeper(&absolute(dir.data_dir))),
+        Command::Run { check: true } => Ok(crate::keeper::launch::check()),
+        Command::Run { check: false } => Ok(crate::keeper::launch::run()),
         Command::Stop(stop) => {
             debug_assert!(stop.all, "clap requires --all");
             program.stop_all(&absolute(stop.data_dir.data_dir)).map(done)
@@ -217,6 +233,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Journal { command: Journal::Stats(dir) } => {
             to_reader(program.journal_stats(&absolute(dir.data_dir))).map(done)
         }
+        Command::Doctor(asked) => doctor::run(asked),
         Command::Events(events) => to_reader(events::run(&events)).map(done),
         Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
         Command::Config { command: ConfigCommand::Reload(asked) } => config::reload(&asked),

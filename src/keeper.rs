@@ -11,11 +11,16 @@
 //! a process that ends before the next keeper comes had left in its pipes.
 //!
 //! A process that leaves its session, gives up its environment and outlives its parents is
-//! the one thing that cannot be told from a stranger: it is reaped, and not ended.
+//! the one thing that cannot be told from a stranger: it is reaped, and not ended. In a control
+//! group or in namespaces of its own it can be told, and is ended.
 
+mod account;
+pub(crate) mod cgroup;
 mod child;
 pub mod client;
 mod files;
+mod isolate;
+pub mod launch;
 mod output;
 mod process;
 pub mod protocol;

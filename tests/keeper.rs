@@ -12,7 +12,7 @@ use tenantry::keeper::client::{
     Connected, Keeper, KeeperError, KeeperEvent, RunReport, RunState, SpawnError, SpawnRequest, Spawned,
 };
 use tenantry::keeper::protocol::SpoolKey;
-use tenantry_journal::event::instance::ExitStatus;
+use tenantry_journal::event::instance::{ExitStatus, Limits};
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::spool::{Key, Reader, Record, Shape, Stream};
 use uuid::Uuid;
@@ -57,6 +57,9 @@ impl Bench {
             socket: None,
             key: None,
             stop_timeout_ms: 200,
+            limits: Limits::default(),
+            hostname: "box".to_owned(),
+            hidden: Vec::new(),
         }
     }
 

@@ -111,7 +111,7 @@ enum Raw<'a> {
 pub(super) struct Section<'a> {
     pub(super) notes: &'a Notes<'a>,
     /// How it is called in messages, such as `[ports]`.
-    title: String,
+    pub(super) title: String,
     /// Prefix of its environment variables; none for tables that people name.
     prefix: Option<String>,
     table: Option<&'a DeTable<'a>>,

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tenantry_journal::event::instance::RestartPolicy;
+use tenantry_journal::event::instance::{Isolation, Limits, RestartPolicy};
 
 use super::Service;
 use super::reader::{Found, Place, Section, TableOrWords};
@@ -14,6 +14,10 @@ use crate::domain::policy::ServiceTemplate;
 
 /// A day, in seconds: a longer timeout is a mistake.
 const DAY: u64 = 86_400;
+/// Most megabytes that a limit can name: a pebibyte.
+const MEGABYTES: u64 = 1 << 30;
+/// Most open files that a kernel allows (the default of `fs.nr_open`).
+const OPEN_FILES: u64 = 1 << 20;
 
 /// Longest path of a unix socket: the kernel's `sun_path` of 108 bytes less its final NUL.
 const SOCKET_PATH_BYTES: usize = 107;
@@ -39,19 +43,15 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
         path
     });
     let template = process(&format!("Service '{name}'"), &section, socket, defaults);
-    let isolation = section
-        .choice("isolation", &[("process", "process"), ("namespace", "namespace"), ("sandbox", "sandbox")])
-        .map(|found| found.value.to_owned());
     let idle_timeout_ms =
         section.seconds_as_ms("idle_timeout", 0..=DAY * 365).map(|found| found.value).filter(|ms| *ms > 0);
-    let megabytes = 1..=1 << 30;
-    let memory_limit_mb = section.whole("memory_limit_mb", megabytes.clone()).map(|found| found.value);
-    let cpu_shares = section.whole("cpu_shares", 1..=10_000).map(|found| found.value);
-    let storage_quota_mb = section.whole("storage_quota_mb", megabytes).map(|found| found.value);
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
+    let isolation = section.text("isolation").map(|found| found.value);
     section.finish();
+    let template = template?;
+    let Limits { memory_limit_mb, cpu_shares, storage_quota_mb, .. } = template.limits;
     Some(Service {
-        template: template?,
+        template,
         idle_timeout_ms,
         isolation,
         memory_limit_mb,
@@ -104,6 +104,7 @@ pub(super) fn entry(key: &str, template: &Section<'_>, defaults: Defaults<'_>) -
                 startup_timeout_ms: defaults.startup_timeout_ms,
                 stop_timeout_ms: defaults.stop_timeout_ms,
                 health_interval_ms: defaults.health_interval_ms,
+                limits: Limits::default(),
             })
         }
     }
@@ -149,6 +150,7 @@ fn process(
         .seconds_as_ms("health_check_interval", 1..=DAY)
         .map_or(defaults.health_interval_ms, |found| found.value);
     let env = environment(section);
+    let limits = limits(section);
     let (command, args) = program(section, "command", words?)?;
     let command = match &workdir {
         // A path in a command is relative to where it starts. Without a working directory of
@@ -167,7 +169,50 @@ fn process(
         startup_timeout_ms,
         stop_timeout_ms,
         health_interval_ms,
+        limits,
     })
+}
+
+/// What it may use, and as whom it runs. Names of users are looked up when it is started.
+fn limits(section: &Section<'_>) -> Limits {
+    let whole = |key, last| section.whole(key, 1..=last).map(|found: Found<u64>| found.value);
+    let name = |key| section.text(key).and_then(|found| account(section, key, found));
+    let isolation = section
+        .choice("isolation", &[("process", "process"), ("namespace", "namespace"), ("sandbox", "sandbox")]);
+    let isolation = match isolation.map(|found| found.value) {
+        Some("namespace") => Isolation::Namespace,
+        Some("sandbox") => {
+            let title = &section.title;
+            section.notes.warn(format!("{title}: this version has no sandbox, 'namespace' is used instead"));
+            Isolation::Namespace
+        }
+        _ => Isolation::Process,
+    };
+    let limits = Limits {
+        memory_limit_mb: whole("memory_limit_mb", MEGABYTES),
+        cpu_shares: whole("cpu_shares", 10_000),
+        max_open_files: whole("max_open_files", OPEN_FILES),
+        user: name("user"),
+        group: name("group"),
+        isolation,
+        storage_quota_mb: whole("storage_quota_mb", MEGABYTES),
+    };
+    if limits.group.is_some() && limits.user.is_none() {
+        section.notes.bad(&section.place, format!("{}: 'group' needs 'user' beside it", section.title));
+    }
+    limits
+}
+
+/// The name or number of a user or group.
+fn account(section: &Section<'_>, key: &str, found: Found<String>) -> Option<String> {
+    let name = found.value;
+    let is_one = (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.@$".contains(&byte));
+    if is_one {
+        return Some(name);
+    }
+    section.notes.bad(&found.place, format!("'{key}' is no name of an account: '{}'", name.escape_default()));
+    None
 }
 
 /// `command` and `args` as one list. A command text is split into words only when `args` is absent.

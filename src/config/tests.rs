@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use tenantry_journal::event::instance::RestartPolicy;
+use tenantry_journal::event::instance::{Isolation, Limits, RestartPolicy};
 use tenantry_journal::name::ServiceName;
 
 use super::*;
@@ -66,6 +66,9 @@ fn reads_a_tenement_file_as_it_is() {
         idle_timeout = 300
         memory_limit_mb = 256
         cpu_shares = 100
+        max_open_files = 4096
+        user = "app"
+        group = "www-data"
         storage_quota_mb = 512
         storage_persist = true
 
@@ -90,6 +93,16 @@ fn reads_a_tenement_file_as_it_is() {
     assert_eq!((api.template.startup_timeout_ms, api.idle_timeout_ms), (10_000, Some(300_000)));
     assert_eq!(api.template.health_interval_ms, 5_000);
     assert_eq!((api.memory_limit_mb, api.isolation.as_deref()), (Some(256), Some("namespace")));
+    let limits = Limits {
+        memory_limit_mb: Some(256),
+        cpu_shares: Some(100),
+        max_open_files: Some(4096),
+        user: Some("app".into()),
+        group: Some("www-data".into()),
+        isolation: Isolation::Namespace,
+        storage_quota_mb: Some(512),
+    };
+    assert_eq!(api.template.limits, limits);
     let env = BTreeMap::from([
         ("DATABASE_PATH".to_owned(), "{data_dir}/{id}/app.db".to_owned()),
         ("WORKERS".to_owned(), "4".to_owned()),

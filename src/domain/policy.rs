@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tenantry_journal::event::instance::{Listen, ProcessSpec, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartPolicy};
 use tenantry_journal::name::ServiceName;
 use tenantry_journal::sealed::Secret;
 
@@ -61,6 +61,8 @@ pub struct ServiceTemplate {
     pub stop_timeout_ms: u64,
     /// Time between health checks, in milliseconds.
     pub health_interval_ms: u64,
+    /// What it may use, and as whom it runs.
+    pub limits: Limits,
 }
 
 /// What placeholders stand for.
@@ -147,6 +149,7 @@ impl ServiceTemplate {
             stop_timeout_ms: self.stop_timeout_ms,
             health_interval_ms: self.health_interval_ms,
             given: None,
+            limits: self.limits.clone(),
         }
     }
 }

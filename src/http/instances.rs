@@ -9,6 +9,7 @@ mod level;
 mod list;
 mod logs;
 mod merge;
+mod metrics;
 mod remove;
 mod restart;
 mod spawn;
@@ -47,6 +48,8 @@ pub fn routes() -> Routes {
         .get("/api/config/validate", Access::VIEWER.unlimited().live(), config::check)
         .post("/api/config/validate", Access::VIEWER.unlimited(), config::check)
         .post("/api/config/reload", Access::ADMIN.unlimited(), config::reload)
+        .get("/api/metrics/{service}/{id}", Access::VIEWER.live(), metrics::now)
+        .get("/api/metrics/{service}/{id}/history", Access::VIEWER.live(), metrics::history)
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)

@@ -25,7 +25,7 @@ use crate::configured::Configured;
 use crate::domain::policy::Policy;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
-use crate::http::observed::{Checks, Outputs};
+use crate::http::observed::{Checks, Measures, Outputs};
 use crate::http::write::KeysInFlight;
 use crate::telemetry::Metrics;
 
@@ -160,6 +160,8 @@ pub struct Parts {
     pub outputs: Arc<dyn Outputs>,
     /// What health checks saw.
     pub checks: Arc<dyn Checks>,
+    /// What instances use.
+    pub measures: Arc<dyn Measures>,
     /// When API tokens were shown last.
     pub last_used: Arc<LastUsed>,
     /// Counts everybody's requests.

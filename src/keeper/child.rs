@@ -4,7 +4,12 @@
 //! Processes are started with `posix_spawn`, which borrows the parent's memory until exec
 //! instead of copying its page tables, runs no code of ours in between, and reports what
 //! went wrong in the child.
-#![allow(unsafe_code, reason = "posix_spawn, close_range, waitid with a pid and AsyncFd have no safe door")]
+#![allow(
+    unsafe_code,
+    reason = "posix_spawn, close_range, fork, exec, waitid with a pid and AsyncFd have no safe door"
+)]
+
+pub(super) mod raw;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -27,6 +32,8 @@ pub(super) struct Launch<'a> {
     pub(super) stdin: BorrowedFd<'a>,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
+    /// What else it gets, as descriptor 3 and so on; each open above 9.
+    pub(super) more: &'a [BorrowedFd<'a>],
 }
 
 /// Starts a process as the leader of a session of its own, with default signal handlers
@@ -101,7 +108,9 @@ impl Actions {
         unsafe {
             check(libc::posix_spawn_file_actions_addchdir_np(&raw mut this.0, launch.workdir.as_ptr()))?;
         }
-        for (fd, target) in [(launch.stdin, 0), (launch.stdout, 1), (launch.stderr, 2)] {
+        let standard = [(launch.stdin, 0), (launch.stdout, 1), (launch.stderr, 2)];
+        let more = launch.more.iter().copied().zip(3..);
+        for (fd, target) in standard.into_iter().chain(more) {
             // SAFETY: as above; the descriptors are open for the life of `launch`.
             unsafe {
                 check(libc::posix_spawn_file_actions_adddup2(&raw mut this.0, fd.as_raw_fd(), target))?;

@@ -152,6 +152,7 @@ type Waiting = oneshot::Sender<Result<Answer, Refusal>>;
 #[derive(Clone, Debug)]
 pub struct Keeper {
     calls: mpsc::Sender<(Ask, Waiting)>,
+    knows_limits: bool,
 }
 
 impl Keeper {
@@ -169,9 +170,10 @@ impl Keeper {
         let (tell, events) = mpsc::unbounded_channel();
         let grown = Arc::new(Grown::default());
         tokio::spawn(converse(stream, asked, tell, Arc::clone(&grown)));
-        let keeper = Keeper { calls };
+        let keeper = Keeper { calls, knows_limits: false };
         match keeper.ask(Ask::Hello { version: VERSION }).await? {
-            Answer::Hello { keeper: info, .. } => {
+            Answer::Hello { keeper: info, limits, .. } => {
+                let keeper = Keeper { knows_limits: limits, ..keeper };
                 Ok(Connected { keeper, info, events, outputs: Outputs(grown), fresh: false })
             }
             _ => Err(KeeperError::Confused),
@@ -214,6 +216,13 @@ impl Keeper {
     /// # Errors
     /// [`SpawnError::Exec`] when there is no process.
     pub async fn spawn(&self, request: SpawnRequest) -> Result<Spawned, SpawnError> {
+        if request.limits.prepares() && !self.knows_limits {
+            return Err(SpawnError::Exec(
+                "the keeper is of an earlier version and knows no limits; it is replaced once all instances \
+                 were stopped (`tenantry stop --all`)"
+                    .to_owned(),
+            ));
+        }
         match self.ask(Ask::Spawn(Box::new(request))).await {
             Ok(Answer::Spawned(spawned)) => Ok(spawned),
             Ok(_) => Err(SpawnError::Keeper(KeeperError::Confused)),

@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 /// Longest path that fits the address of a unix socket, its closing zero aside.
 const SOCKET_PATH_LIMIT: usize = 107;
+/// Enough of a hash that two data directories of one machine never share it.
+const NAME_LETTERS: usize = 12;
 
 /// What must survive a keeper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +35,12 @@ pub(super) struct RunFile {
     pub(super) sealed: bool,
     pub(super) stop_timeout_ms: u64,
     pub(super) exit: Option<(ExitStatus, Timestamp)>,
+    /// Its control groups.
+    #[serde(default)]
+    pub(super) groups: Vec<PathBuf>,
+    /// It has namespaces of its own, whose first process passes signals on.
+    #[serde(default)]
+    pub(super) is_apart: bool,
 }
 
 /// The paths under one data directory.
@@ -44,6 +52,17 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn new(data: &Path) -> Files {
         Files { data: data.to_path_buf() }
+    }
+
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A short name that no other data directory has.
+    pub(super) fn name(&self) -> String {
+        let path = self.data.canonicalize().unwrap_or_else(|_| self.data.clone());
+        let hash = blake3::hash(path.as_os_str().as_bytes());
+        hash.to_hex().chars().take(NAME_LETTERS).collect()
     }
 
     pub(super) fn socket(&self) -> PathBuf {

@@ -148,8 +148,11 @@ impl Snapshot {
 
     /// The session leader that carries a run's mark, if there is one.
     pub(super) fn leader(&self, run: RunId) -> Option<Member> {
-        let mut members = self.members(run, 0, false).into_iter();
-        members.find(|member| member.stat.session == member.pid)
+        let members = self.members(run, 0, false);
+        // What it started may lead sessions too; it is the one whose parent is not of the run.
+        let is_first = |member: &&Member| members.iter().all(|other| other.pid != member.stat.parent);
+        let leaders = members.iter().filter(|member| member.stat.session == member.pid);
+        leaders.filter(is_first).min_by_key(|member| member.stat.start_ticks).copied()
     }
 
     /// What is known of a pid.

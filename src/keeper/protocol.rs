@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use tenantry_journal::event::instance::ExitStatus;
+use tenantry_journal::event::instance::{ExitStatus, Limits};
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::spool::Key;
 use tenantry_journal::time::Timestamp;
@@ -69,6 +69,16 @@ pub struct SpawnRequest {
     pub key: Option<SpoolKey>,
     /// Time between TERM and KILL when the keeper itself is told to stop everything.
     pub stop_timeout_ms: u64,
+    /// What it may use, and as whom it runs.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Its host name in namespaces of its own.
+    #[serde(default)]
+    pub hostname: String,
+    /// Besides the data directory, directories of which it sees only its own part in namespaces
+    /// of its own.
+    #[serde(default)]
+    pub hidden: Vec<PathBuf>,
 }
 
 /// The process that a run has.
@@ -207,6 +217,9 @@ pub enum Answer {
         version: u32,
         /// The keeper itself.
         keeper: Spawned,
+        /// Whether it knows [`SpawnRequest::limits`]; one that does not would pass over them.
+        #[serde(default)]
+        limits: bool,
     },
     /// To `Spawn`.
     Spawned(Spawned),

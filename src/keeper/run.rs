@@ -14,16 +14,20 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tenantry_journal::event::instance::ExitStatus;
+use rustix::process::{Pid, Resource, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tenantry_journal::event::instance::{ExitStatus, Isolation};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::account::{self, Account};
+use super::cgroup::Group;
 use super::child::{self, Launch};
-use super::files::{self, Files, RunFile};
+use super::files::{self, RunFile};
+use super::isolate::Space;
+use super::launch::{self, Plan};
 use super::output::{Pump, Until};
-use super::process::{self, MARK, Stat};
+use super::process::{self, MARK, Member, Stat};
 use super::protocol::{RunReport, RunState, SpawnRequest, Spawned};
 use super::server::Server;
 
@@ -33,8 +37,15 @@ const SWEEPS: usize = 20;
 /// How long a killed process may take to be gone. One that waits for a dead disk takes longer,
 /// and must not keep the end of its run from being told.
 const DEATH: Duration = Duration::from_millis(500);
+/// How often a group that is not empty yet is tried to be removed, and how long after one
+/// another: the dead leave it a moment after their end is seen.
+const REMOVALS: usize = 100;
+/// As above.
+const REMOVAL: Duration = Duration::from_millis(20);
 /// How long the last output may take to reach the spool before the end is told without it.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// How a shell ends whose command was killed.
+const KILLED_TO_A_SHELL: i32 = 137;
 /// Where a name is looked up when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -54,11 +65,25 @@ pub(super) struct Run {
     pub(super) pump: RefCell<Option<Rc<Pump>>>,
     /// The reading ends of its pipes while the key is awaited.
     pub(super) pipes: RefCell<Option<[OwnedFd; 2]>>,
+    /// Empty without one.
+    group: Group,
+}
+
+/// A run that has begun.
+pub(super) struct Started {
+    pub(super) run: Run,
+    /// A handle on its process.
+    pub(super) leader: OwnedFd,
+    /// The reading ends of its pipes.
+    pub(super) pipes: [OwnedFd; 2],
+    /// Where a helper says why there will be no program after all.
+    pub(super) complaints: Option<OwnedFd>,
 }
 
 impl Run {
     fn new(file: RunFile, is_child: bool, was_seen: bool) -> Run {
         Run {
+            group: Group(file.groups.clone()),
             file: RefCell::new(file),
             is_child,
             is_held: Cell::new(is_child),
@@ -116,7 +141,13 @@ impl Run {
             self.kill_at.set(Some(at));
             self.stop.notify_one();
         }
-        if first && !within.is_zero() {
+        if first && !within.is_zero() && self.file.borrow().is_apart {
+            // Its first process passes it on to everybody, once.
+            let Spawned { pid, start_ticks } = self.spawned();
+            if let Some(leader) = process::open(pid, start_ticks) {
+                process::signal(&leader, Signal::TERM);
+            }
+        } else if first && !within.is_zero() {
             let in_group = self.signal_group(Signal::TERM);
             let (run, server) = (Rc::clone(self), Rc::clone(server));
             tokio::task::spawn_local(async move {
@@ -146,7 +177,10 @@ impl Run {
                 // It has just died and left its pid to its session, or to nobody.
                 None => self.was_seen,
             };
-        let members = snapshot.members(self.file.borrow().run_id, pid, sure);
+        let mut members = snapshot.members(self.file.borrow().run_id, pid, sure);
+        let mut grouped = self.group.pids();
+        grouped.retain(|pid| members.iter().all(|member| member.pid != *pid));
+        members.extend(grouped.into_iter().filter_map(|pid| Some(Member { pid, stat: Stat::of(pid)? })));
         let open = members.into_iter();
         open.filter_map(|m| Some((process::open(m.pid, m.stat.start_ticks)?, m.stat.group))).collect()
     }
@@ -163,6 +197,7 @@ impl Run {
         let status = self.status();
         self.sweep(&server).await;
         self.let_go();
+        tokio::task::spawn_local(end_group(self.group.clone()));
         server.reap_orphans();
         self.finish_output(&server).await;
         self.file.borrow_mut().exit = Some((status, at));
@@ -211,6 +246,11 @@ impl Run {
         let status = pid.and_then(|pid| waitid(WaitId::Pid(pid), options).ok().flatten());
         let code = status.as_ref().and_then(|status| status.exit_status());
         let signal = status.as_ref().and_then(|status| status.terminating_signal());
+        // Nobody told it to end, and the kernel says that it killed there for want of memory.
+        let is_killed = code == Some(KILLED_TO_A_SHELL) || signal == Some(Signal::KILL.as_raw());
+        if is_killed && self.kill_at.get().is_none() && self.group.oom_kills() > 0 {
+            return ExitStatus::MemoryLimit;
+        }
         match (code, signal) {
             (Some(code), _) => ExitStatus::Code(code),
             (None, Some(signal)) => ExitStatus::Signal(signal),
@@ -234,6 +274,7 @@ impl Run {
                 }
                 continue;
             }
+            self.group.kill();
             left.iter().for_each(|fd| process::signal(fd, Signal::KILL));
             process::all_dead(left, DEATH).await;
         }
@@ -249,45 +290,75 @@ impl Run {
     }
 }
 
-/// Starts a process. Returns the run, a handle on its process, and its pipes; when it fails
-/// there is no process and nothing left of the run, and the text says why.
-pub(super) fn start(
-    files: &Files,
-    boot_id: &str,
-    limit: Rlimit,
-    request: &SpawnRequest,
-) -> Result<(Run, OwnedFd, [OwnedFd; 2]), String> {
+/// Kills whoever is in a group, and removes it once it is empty.
+pub(super) async fn end_group(group: Group) {
+    for _ in 0..REMOVALS {
+        if group.remove().is_ok() {
+            return;
+        }
+        if !group.kill() {
+            for pid in group.pids() {
+                let Some(stat) = Stat::of(pid) else { continue };
+                if let Some(fd) = process::open(pid, stat.start_ticks)
+                    && group.has(pid)
+                {
+                    process::signal(&fd, Signal::KILL);
+                }
+            }
+        }
+        tokio::time::sleep(REMOVAL).await;
+    }
+    tracing::warn!(?group, "a control group could not be removed");
+}
+
+/// Starts a process. When it fails there is no process and nothing left of the run, and the
+/// text says why.
+pub(super) fn start(server: &Server, request: &SpawnRequest) -> Result<Started, String> {
+    let limits = &request.limits;
+    let account = account::resolve(limits)?;
+    let (group, words) = if limits.prepares() {
+        server.cgroups.make(request.run_id, limits)
+    } else {
+        (Group::default(), Vec::new())
+    };
+    for words in words {
+        tracing::warn!(run.id = %request.run_id, "{words}");
+    }
     let file = RunFile {
         run_id: request.run_id,
         instance_id: request.instance_id,
-        boot_id: boot_id.to_owned(),
+        boot_id: server.boot_id.clone(),
         process: None,
         sealed: request.key.is_some(),
         stop_timeout_ms: request.stop_timeout_ms,
         exit: None,
+        groups: group.0.clone(),
+        is_apart: limits.isolation == Isolation::Namespace,
     };
-    let started = launch(files, limit, request, file);
+    let started = launch(server, request, account, file);
     if started.is_err() {
-        files.remove(request.run_id);
+        server.files.remove(request.run_id);
+        let _ = group.remove();
     }
     started
 }
 
 fn launch(
-    files: &Files,
-    limit: Rlimit,
+    server: &Server,
     request: &SpawnRequest,
+    account: Option<Account>,
     mut file: RunFile,
-) -> Result<(Run, OwnedFd, [OwnedFd; 2]), String> {
+) -> Result<Started, String> {
     fn at<'a>(path: &'a Path, what: &'a str) -> impl FnOnce(io::Error) -> String + 'a {
         move |error| format!("{what} {}: {error}", path.display())
     }
-    let run = request.run_id;
+    let (run, files) = (request.run_id, &server.files);
     let kept = |error: io::Error| format!("the keeper cannot make a place for the run: {error}");
     let workdir = &request.workdir;
-    std::fs::create_dir_all(workdir).map_err(at(workdir, "working directory"))?;
+    make_for(workdir, account.as_ref()).map_err(at(workdir, "working directory"))?;
     if let Some(socket) = &request.socket {
-        files::make_way(socket).map_err(at(socket, "socket"))?;
+        let made = socket.parent().map_or(Ok(()), |dir| make_for(dir, account.as_ref()));
+        made.and_then(|()| files::make_way(socket)).map_err(at(socket, "socket"))?;
     }
     let program = find(request).map_err(at(Path::new(&request.command), "command"))?;
 
@@ -297,28 +368,58 @@ fn launch(
     let stdin = files::nothing().map_err(kept)?;
     let stdout = files.writing_end(run, "out").map_err(kept)?;
     let stderr = files.writing_end(run, "err").map_err(kept)?;
+    if let Some(account) = &account {
+        // So that it can open /dev/stdout by its name.
+        own(&stdout, account).and_then(|()| own(&stderr, account)).map_err(kept)?;
+    }
 
-    let text = |text: &[u8]| CString::new(text).map_err(|_| "a text holds a zero byte".to_owned());
-    let words = std::iter::once(&request.command).chain(&request.args);
-    let args = words.map(|word| text(word.as_bytes())).collect::<Result<Vec<_>, _>>()?;
-    let mark = (MARK.to_owned(), run.to_string());
+    let mark = format!("{MARK}={run}");
+    let words = std::iter::once(&request.command).chain(&request.args).cloned().collect();
     let env = request.env.iter().filter(|(name, _)| *name != MARK);
-    let env = env.map(|(name, value)| format!("{name}={value}"));
-    let env = env.chain([format!("{}={}", mark.0, mark.1)]);
-    let env = env.map(|line| text(line.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+    let env = env.map(|(name, value)| format!("{name}={value}")).chain([mark.clone()]).collect();
+    let limit = server.limit;
+    let most = request.limits.max_open_files;
+    let plan = Plan {
+        args: words,
+        env,
+        workdir: workdir.clone(),
+        socket: request.socket.clone(),
+        groups: file.groups.clone(),
+        open_files: (most.or(limit.current), most.or(limit.maximum)),
+        account,
+        space: file.is_apart.then(|| space(server, request, &program)),
+        program,
+    };
+    let handover = if request.limits.prepares() { Some(plan.hand_over().map_err(kept)?) } else { None };
+    let text = |text: &[u8]| CString::new(text).map_err(|_| "a text holds a zero byte".to_owned());
+    let texts = |all: &[String]| all.iter().map(|one| text(one.as_bytes())).collect::<Result<Vec<_>, _>>();
+    let more = handover.as_ref().map(launch::Handover::given);
+    let (path, args, env) = match &handover {
+        None => (text(plan.program.as_os_str().as_bytes())?, texts(&plan.args)?, texts(&plan.env)?),
+        // Ourselves, also when the file was replaced since.
+        Some(_) => (
+            c"/proc/self/exe".to_owned(),
+            vec![c"tenantry".to_owned(), text(launch::COMMAND.as_bytes())?],
+            texts(&[mark])?,
+        ),
+    };
     let pid = child::spawn(&Launch {
-        program: &text(program.as_os_str().as_bytes())?,
+        program: &path,
         args: &args,
         env: &env,
         workdir: &text(workdir.as_os_str().as_bytes())?,
         stdin: stdin.as_fd(),
         stdout: stdout.as_fd(),
         stderr: stderr.as_fd(),
+        more: more.as_ref().map_or(&[], |more| more.as_slice()),
     })
-    .map_err(at(&program, "command"))?;
+    .map_err(at(&plan.program, "command"))?;
 
     // Our own higher limit is not for the child. It has only begun to load its libraries.
-    let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, limit);
+    if handover.is_none() {
+        let _ = rustix::process::prlimit(Some(pid), Resource::Nofile, limit);
+    }
+    let complaints = handover.map(|handover| handover.complaints);
     let raw = pid.as_raw_nonzero().get().cast_unsigned();
     let start_ticks = Stat::of(raw).map_or(0, |stat| stat.start_ticks);
     file.process = Some((raw, start_ticks));
@@ -328,13 +429,47 @@ fn launch(
     }
     // It is our child and not reaped: the pid is certainly its own.
     match rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK) {
-        Ok(leader) => Ok((Run::new(file, true, true), leader, pipes)),
+        Ok(leader) => Ok(Started { run: Run::new(file, true, true), leader, pipes, complaints }),
         Err(error) => {
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
             Err(format!("the process cannot be watched: {error}"))
         }
     }
+}
+
+/// Makes a directory when it is missing, and gives it to the one who will work in it.
+fn make_for(dir: &Path, account: Option<&Account>) -> io::Result<()> {
+    let is_new = account.is_some() && !dir.exists();
+    std::fs::create_dir_all(dir)?;
+    match account.filter(|_| is_new) {
+        Some(account) => own(&std::fs::File::open(dir)?, account),
+        None => Ok(()),
+    }
+}
+
+fn own(file: &impl AsFd, account: &Account) -> io::Result<()> {
+    let (user, group) = (rustix::fs::Uid::from_raw(account.uid), rustix::fs::Gid::from_raw(account.gid));
+    Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
+}
+
+/// What a run in namespaces of its own sees of the directories that it shares with others: where
+/// it works, where its socket is, and what its command line names.
+fn space(server: &Server, request: &SpawnRequest, program: &Path) -> Space {
+    let real = |path: &Path| request.workdir.join(path).canonicalize().ok();
+    let hidden = std::iter::once(server.files.data()).chain(request.hidden.iter().map(PathBuf::as_path));
+    let mut hidden: Vec<PathBuf> = hidden.filter_map(real).filter(|dir| dir.is_dir()).collect();
+    hidden.sort();
+    hidden.dedup_by(|below, above| below.starts_with(above));
+    let own = [Some(request.workdir.as_path()), request.socket.as_deref().and_then(Path::parent)];
+    let named = request.args.iter().map(Path::new).filter(|path| path.is_absolute());
+    let named = named.chain([program]).filter_map(real);
+    // A directory that is hidden whole is nobody's own, whoever names it.
+    let named = named.filter(|path| hidden.iter().any(|dir| path.starts_with(dir) && path != dir));
+    let mut kept: Vec<PathBuf> = own.into_iter().flatten().filter_map(real).chain(named).collect();
+    kept.sort();
+    kept.dedup_by(|below, above| below.starts_with(above));
+    Space { hostname: request.hostname.clone(), hidden, kept }
 }
 
 /// The program's path, as the child's own `PATH` has it.

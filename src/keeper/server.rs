@@ -17,8 +17,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::cgroup::Cgroups;
 use super::child;
 use super::files::Files;
+use super::launch;
 use super::output::{Outputs, Until};
 use super::process::{Snapshot, Stat};
 use super::protocol::{Answer, Ask, Call, Message, Refusal, SpawnRequest, Spawned, VERSION, encode, read};
@@ -42,7 +44,8 @@ pub(super) struct Server {
     pub(super) boot_id: String,
     own: Spawned,
     /// The limit of open files that processes get; our own is higher.
-    limit: Rlimit,
+    pub(super) limit: Rlimit,
+    pub(super) cgroups: Cgroups,
     runs: RefCell<HashMap<RunId, Rc<Run>>>,
     clients: RefCell<HashMap<u64, Rc<Client>>>,
     next_client: Cell<u64>,
@@ -76,6 +79,7 @@ impl Server {
             boot_id: super::process::boot_id()?,
             own: Spawned { pid, start_ticks },
             limit,
+            cgroups: Cgroups::find(files.name()),
             runs: RefCell::default(),
             clients: RefCell::default(),
             next_client: Cell::new(0),
@@ -95,6 +99,11 @@ impl Server {
 
     fn adopt_all(self: &Rc<Self>) -> io::Result<()> {
         let left = self.files.left_behind()?;
+        let known = |run| left.iter().any(|file| file.run_id == run);
+        for group in self.cgroups.left_behind(known) {
+            tracing::warn!(path = ?group, "a group of a run that nobody knows is ended");
+            tokio::task::spawn_local(run::end_group(group));
+        }
         if left.is_empty() {
             return Ok(());
         }
@@ -172,6 +181,21 @@ impl Server {
         });
         let calls = async {
             while let Ok(Some(Call { id: call, ask })) = read(&mut from).await {
+                let ask = match ask {
+                    Ask::Spawn(request) if request.limits.prepares() => {
+                        // It takes some milliseconds, in which others are served.
+                        let (server, messages) = (Rc::clone(&self), client.messages.clone());
+                        tokio::task::spawn_local(async move {
+                            let answer = server.spawn(*request).await.map(Answer::Spawned);
+                            if let Ok(frame) = encode(&Message::Reply { id: call, answer }) {
+                                // When the client is gone, the run is in the next one's list.
+                                let _ = messages.send(frame).await;
+                            }
+                        });
+                        continue;
+                    }
+                    ask => ask,
+                };
                 if matches!(&ask, Ask::Hello { version } if *version == VERSION && !self.is_ending.get()) {
                     // From here on it hears of everything; what was before it can list.
                     self.clients.borrow_mut().insert(id, Rc::clone(&client));
@@ -212,9 +236,11 @@ impl Server {
         match ask {
             // Who comes now wants the next keeper.
             Ask::Hello { .. } if self.is_ending.get() => Err(Refusal::ShuttingDown),
-            Ask::Hello { version: VERSION } => Ok(Answer::Hello { version: VERSION, keeper: self.own }),
+            Ask::Hello { version: VERSION } => {
+                Ok(Answer::Hello { version: VERSION, keeper: self.own, limits: true })
+            }
             Ask::Hello { version } => Err(Refusal::Version { keeper: VERSION, client: version }),
-            Ask::Spawn(request) => self.spawn(*request).map(Answer::Spawned),
+            Ask::Spawn(request) => self.spawn(*request).await.map(Answer::Spawned),
             Ask::Stop { run_id, timeout_ms } => {
                 self.run(run_id)?.stop(self, Duration::from_millis(timeout_ms));
                 Ok(Answer::Done)
@@ -242,21 +268,25 @@ impl Server {
         }
     }
 
-    fn spawn(self: &Rc<Self>, request: SpawnRequest) -> Result<Spawned, Refusal> {
+    async fn spawn(self: &Rc<Self>, request: SpawnRequest) -> Result<Spawned, Refusal> {
         if let Ok(run) = self.run(request.run_id) {
             return Ok(run.spawned());
         }
         if self.is_ending.get() {
             return Err(Refusal::ShuttingDown);
         }
-        let (run, leader, pipes) =
-            run::start(&self.files, &self.boot_id, self.limit, &request).map_err(Refusal::Exec)?;
+        let run::Started { run, leader, pipes, complaints } =
+            run::start(self, &request).map_err(Refusal::Exec)?;
         self.pump(&run, request.key.map(|key| key.0), pipes);
         let run = Rc::new(run);
         let spawned = run.spawned();
         self.runs.borrow_mut().insert(request.run_id, Rc::clone(&run));
         tokio::task::spawn_local(run.watch(Rc::clone(self), Some(leader)));
-        Ok(spawned)
+        let words = match complaints {
+            Some(complaints) => launch::complaint(complaints).await,
+            None => None,
+        };
+        words.map_or(Ok(spawned), |words| Err(Refusal::Exec(words)))
     }
 
     fn forget(&self, run_id: RunId) -> Result<Answer, Refusal> {

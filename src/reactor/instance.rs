@@ -99,6 +99,9 @@ async fn spawn(
         socket: socket(spec).map(Path::to_path_buf),
         key: key.map(|key| SpoolKey(Key::new(key))),
         stop_timeout_ms: spec.stop_timeout_ms,
+        limits: spec.limits.clone(),
+        hostname: hostname(instance),
+        hidden: vec![outside.policy.load().deploy_root.clone()],
     };
     point_current(outside, instance).await;
     let keeper = outside.supervisor.keeper().await;
@@ -139,6 +142,18 @@ async fn point_current(outside: &Outside, instance: &Instance) {
         let error = crate::error::chain(&error);
         tracing::warn!(deployment.id = %deployment.id, error, "current is not the release that is started");
     }
+}
+
+/// Longest host name that Linux takes.
+const HOST_NAME: usize = 64;
+
+/// What a process in namespaces of its own sees as its host's name.
+fn hostname(instance: &Instance) -> String {
+    let name = instance.name.open().map_or_else(
+        || instance.id.to_string(),
+        |name| format!("{}-{}", name.service.as_str(), name.id.as_str()),
+    );
+    name.chars().take(HOST_NAME).collect()
 }
 
 /// The child's whole environment.

@@ -92,6 +92,7 @@ fn failure(instance: &Instance) -> String {
         Some(exit) => match (&exit.status, &exit.reason) {
             (Some(ExitStatus::Code(code)), _) => format!("exit status {code}"),
             (Some(ExitStatus::Signal(signal)), _) => format!("signal {signal}"),
+            (Some(ExitStatus::MemoryLimit), _) => "the kernel killing it at its memory limit".to_owned(),
             (None, Some(reason)) => reason.open().cloned().unwrap_or_else(|| "no process".into()),
             (Some(ExitStatus::Unknown) | None, _) => "an unknown exit status".to_owned(),
         },

@@ -16,7 +16,7 @@ use tenantry::reactor::{Outside, Reactor};
 use tenantry::supervisor::{self, Supervisor};
 use tenantry::telemetry::metrics::Metrics;
 use tenantry_journal::event::Event;
-use tenantry_journal::event::instance::{Listen, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, RestartPolicy};
 use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
@@ -93,6 +93,7 @@ impl Bench {
             startup_timeout_ms: 10_000,
             stop_timeout_ms: 2000,
             health_interval_ms: 10_000,
+            limits: Limits::default(),
         }
     }
 
@@ -167,6 +168,7 @@ impl Bench {
             data_dir: data.clone(),
             exe: env!("CARGO_BIN_EXE_tenantry").into(),
             keys: Arc::new(|_| Some([7; 32])),
+            requests: Arc::new(|_| supervisor::RequestCounts::default()),
             metrics,
         });
         let logs = DeployLogs::new(data.join("deployments"));

@@ -31,7 +31,7 @@ use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http::events::rendered::Rendered;
-use tenantry::http::observed::{Checks, Line, OutputError, Outputs};
+use tenantry::http::observed::{Checks, Line, Measures, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
@@ -42,7 +42,7 @@ use tenantry::telemetry::Metrics;
 use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
-use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Limits, RestartPolicy};
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::keyring::{Keyring, MasterKey};
 use tenantry_journal::sealed::Vault;
@@ -175,6 +175,8 @@ impl Outputs for Pretend {
     }
 }
 
+impl Measures for Pretend {}
+
 impl Checks for Pretend {
     fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
         None
@@ -193,6 +195,7 @@ fn service() -> ServiceTemplate {
         startup_timeout_ms: 5_000,
         stop_timeout_ms: 5_000,
         health_interval_ms: 1_000,
+        limits: Limits::default(),
     }
 }
 
@@ -281,6 +284,7 @@ impl Api {
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
+            measures: Arc::clone(&pretend) as Arc<dyn Measures>,
             last_used: Arc::new(LastUsed::default()),
             rate_limit: RateLimit::default(),
             config: Arc::new(Configured::new(

@@ -13,7 +13,7 @@ use tenantry::domain::react::react;
 use tenantry::domain::rejection::{Reason, Rejection};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::deployment::StepKind;
-use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Limits, RestartPolicy};
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, TenantId};
 use tenantry_journal::recorded::{Actor, Draft, Recorded};
 use tenantry_journal::time::Timestamp;
@@ -32,6 +32,7 @@ fn service(restart: RestartPolicy) -> ServiceTemplate {
         startup_timeout_ms: 30_000,
         stop_timeout_ms: 10_000,
         health_interval_ms: 10_000,
+        limits: Limits::default(),
     }
 }
 

@@ -36,6 +36,57 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// How far a process is kept from the rest of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// A session of its own, nothing more.
+    #[default]
+    Process,
+    /// Also its own pid, mount, uts and ipc namespaces.
+    Namespace,
+}
+
+/// What a process may use, and as whom it runs. What is missing is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Memory of the whole process tree, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit_mb: Option<u64>,
+    /// Weight of its processor time, 1 to 10000; 100 is what others have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_shares: Option<u64>,
+    /// Files that each of its processes may have open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_open_files: Option<u64>,
+    /// Name or number of the user that it runs as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Name or number of its group; without one, the user's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// How far it is kept from the rest of the machine.
+    pub isolation: Isolation,
+    /// Disk space of its working directory, in MiB. Watched, not enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_quota_mb: Option<u64>,
+}
+
+impl Limits {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Limits::default()
+    }
+
+    /// Whether something has to be done before the program is executed.
+    #[must_use]
+    pub fn prepares(&self) -> bool {
+        !Limits { storage_quota_mb: None, ..self.clone() }.is_none()
+    }
+}
+
 /// Everything needed to run a process, with every placeholder filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -63,6 +114,9 @@ pub struct ProcessSpec {
     /// configuration, so that another configuration leaves them. `None` where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given: Option<BTreeSet<String>>,
+    /// What it may use, and as whom it runs. Missing in events of earlier programs.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
 }
 
 /// Which of a tenant's two processes an instance is.
@@ -230,6 +284,20 @@ pub enum ExitStatus {
     Signal(i32),
     /// It is gone and nobody was there to learn how.
     Unknown,
+    /// The kernel killed it (SIGKILL, 137 to a shell) because it had used up its memory limit.
+    MemoryLimit,
+}
+
+impl std::fmt::Display for ExitStatus {
+    /// In words, such as `exit code 3`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ExitStatus::Code(code) => write!(f, "exit code {code}"),
+            ExitStatus::Signal(signal) => write!(f, "signal {signal}"),
+            ExitStatus::Unknown => f.write_str("an unknown exit status"),
+            ExitStatus::MemoryLimit => f.write_str("memory limit: the kernel killed it (signal 9)"),
+        }
+    }
 }
 
 /// The run is over.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tenantry_journal::event::Event;
-use tenantry_journal::event::instance::{Listen, ProcessSpec, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartPolicy};
 use tenantry_journal::event::tenant::{TenantCreated, TenantDetails};
 use tenantry_journal::id::{
     CommandId, DeploymentId, EventId, InstanceId, KeyId, RunId, Seq, TenantId, TokenId, UserId,
@@ -95,6 +95,7 @@ pub(crate) fn spec(port: u16) -> ProcessSpec {
         stop_timeout_ms: 10_000,
         health_interval_ms: 5_000,
         given: None,
+        limits: Limits::default(),
     }
 }
 

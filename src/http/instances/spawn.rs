@@ -127,6 +127,9 @@ fn failed(instance: &Instance, key: &InstanceKey, last: Option<&LastExit>) -> Ap
         Some(LastExit { status: Some(ExitStatus::Signal(signal)), .. }) => {
             format!("its process was ended by signal {signal} before it was healthy")
         }
+        Some(LastExit { status: Some(ExitStatus::MemoryLimit), .. }) => {
+            "its process reached its memory limit before it was healthy, and the kernel killed it".to_owned()
+        }
         Some(LastExit { status: Some(ExitStatus::Unknown), .. }) => {
             "its process ended before it was healthy".to_owned()
         }

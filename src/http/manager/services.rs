@@ -236,6 +236,7 @@ fn why(instance: &Instance) -> String {
     match exit.status {
         Some(ExitStatus::Code(code)) => format!("it exited with {code}"),
         Some(ExitStatus::Signal(signal)) => format!("signal {signal} ended it"),
+        Some(ExitStatus::MemoryLimit) => "it reached its memory limit".to_owned(),
         Some(ExitStatus::Unknown) | None => "it ended".to_owned(),
     }
 }

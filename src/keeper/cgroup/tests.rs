@@ -1,0 +1,103 @@
+use super::*;
+
+const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+35 31 0:32 /box /sys/fs/cgroup/memory rw,relatime shared:4 - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+
+fn table(mounts: &str, own: &str) -> Table {
+    Table { mounts: mounts.to_owned(), own: own.to_owned() }
+}
+
+fn files(dir: &Path, files: &[(&str, &str)]) {
+    std::fs::create_dir_all(dir).unwrap();
+    files.iter().for_each(|(name, text)| std::fs::write(dir.join(name), text).unwrap());
+}
+
+fn read(path: PathBuf) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn our_own_group_is_found_in_a_hybrid_machine() {
+    let table = table(HYBRID, "9:cpu,cpuacct:/a/b\n4:memory:/box/x\n0::/\n");
+    let v1 = |own: &str| Some(Place { version: Version::V1, own: own.into() });
+    assert_eq!(table.place("memory"), v1("/sys/fs/cgroup/memory/x"));
+    assert_eq!(table.place("cpu"), v1("/sys/fs/cgroup/cpu,cpuacct/a/b"));
+    assert_eq!(table.place("cpuacct"), table.place("cpu"));
+}
+
+#[test]
+fn the_unified_hierarchy_serves_only_the_controllers_that_it_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("service");
+    files(&own.join(unified::OURSELVES), &[]);
+    files(&own, &[("cgroup.controllers", "cpu pids\n")]);
+    let mounts = format!("41 31 0:38 / {} rw - cgroup2 none rw\n", dir.path().display());
+    // Whoever stands in the leaf for ourselves belongs to the group above it.
+    for stand in ["service", "service/tenantry-main"] {
+        let table = table(&mounts, &format!("0::/{stand}\n"));
+        assert_eq!(table.place("cpu"), Some(Place { version: Version::V2, own: own.clone() }));
+        assert_eq!(table.place("memory"), None);
+    }
+}
+
+#[test]
+fn limits_are_written_in_the_words_of_each_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let (memory, cpu, unified) = (dir.path().join("m"), dir.path().join("c"), dir.path().join("u"));
+    files(&memory, &[("memory.limit_in_bytes", ""), ("memory.memsw.limit_in_bytes", "")]);
+    files(&cpu, &[("cpu.shares", "")]);
+    files(&unified, &[("memory.max", ""), ("memory.swap.max", ""), ("cpu.weight", "")]);
+    let old = Group(vec![memory.clone(), cpu.clone()]);
+    old.limit_memory(64 << 20).unwrap();
+    old.weigh(50).unwrap();
+    assert_eq!(read(memory.join("memory.limit_in_bytes")), "67108864");
+    assert_eq!(read(memory.join("memory.memsw.limit_in_bytes")), "67108864");
+    assert_eq!(read(cpu.join("cpu.shares")), "512");
+    let new = Group(vec![unified.clone()]);
+    new.limit_memory(64 << 20).unwrap();
+    new.weigh(50).unwrap();
+    assert_eq!(read(unified.join("memory.max")), "67108864");
+    assert_eq!(read(unified.join("memory.swap.max")), "0");
+    assert_eq!(read(unified.join("cpu.weight")), "50");
+}
+
+#[test]
+fn usage_is_read_from_either_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+    files(
+        &old,
+        &[
+            ("memory.usage_in_bytes", "1000\n"),
+            ("memory.stat", "inactive_file 7\ntotal_inactive_file 400\n"),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            ("cpuacct.usage", "1500000000\n"),
+        ],
+    );
+    files(
+        &new,
+        &[
+            ("memory.current", "2000\n"),
+            ("memory.stat", "anon 5\ninactive_file 500\n"),
+            ("memory.events", "low 0\noom 3\noom_kill 1\n"),
+            ("cpu.stat", "usage_usec 250000\nuser_usec 1\n"),
+        ],
+    );
+    let (old, new) = (Group(vec![old]), Group(vec![new]));
+    assert_eq!((old.memory_bytes(), old.oom_kills(), old.cpu_seconds()), (Some(600), 2, Some(1.5)));
+    assert_eq!((new.memory_bytes(), new.oom_kills(), new.cpu_seconds()), (Some(1500), 1, Some(0.25)));
+}
+
+#[test]
+fn a_machine_without_controllers_says_what_has_no_effect() {
+    let none = Cgroups { name: "x".into(), memory: None, cpu: None, accounting: None };
+    let limits = Limits { memory_limit_mb: Some(1), cpu_shares: Some(1), ..Limits::default() };
+    let words = none.lacking(&limits);
+    assert_eq!(words.len(), 2);
+    assert!(words[0].starts_with("memory_limit_mb has no effect"), "{words:?}");
+    assert!(none.lacking(&Limits::default()).is_empty());
+}
