@@ -162,9 +162,10 @@ fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
         let middle = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(of).collect());
         let ratio = median(runs.iter().zip(&base).map(|(run, base)| run.rate / base).collect());
         let (p50, p99) = (middle(&|run| run.p50.as_secs_f64()), middle(&|run| run.p99.as_secs_f64()));
+        // Told apart: on a busy disk the bare loop itself misses the second.
+        let met = |met| if met { "met" } else { "MISSED" };
         let goal_met = goal.map_or(String::new(), |goal| {
-            let met = ratio >= goal && p99 < TAIL_GOAL * p50;
-            format!("{goal} {}", if met { "met" } else { "MISSED" })
+            format!("{goal} {}, tail {}", met(ratio >= goal), met(p99 < TAIL_GOAL * p50))
         });
         println!(
             "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {:.1} | {:.0?} | {:.2?} |",
