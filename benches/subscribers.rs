@@ -54,7 +54,7 @@ const UNAFFECTED: f64 = 1.25;
 /// Memory that the flood beside the sleeper may add to what the one before it left, in MiB:
 /// twice the ring of recent events. Whatever else events pass through (rendered ones, the
 /// sleeper's page, its socket) is bounded and smaller, and was filled by the floods before.
-const SLEEPER_MEMORY: u64 = (2 * RING_BYTES >> 20) as u64;
+const SLEEPER_MEMORY: u64 = ((2 * RING_BYTES) >> 20) as u64;
 
 const PORTS: &str =
     "[ports]\nfirst = 2000\nlast = 9999\nstep = 2\n[deploy]\nnginx = \"off\"\nssl = \"off\"\n";
