@@ -41,9 +41,11 @@ use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::events::rendered::Rendered;
+use crate::http::observed::{NoRequests, Requests};
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
+use crate::keeper::cgroup::Cgroups;
 use crate::output::Spools;
 use crate::past::Past;
 use crate::reactor::{Outside, Reactor};
@@ -164,6 +166,7 @@ impl App {
             let keyring = Arc::clone(&keyring);
             Arc::new(move |id| keyring.derive_under(id, SPOOL_KEY).map(|key| *key))
         };
+        let requests: Arc<dyn Requests> = Arc::new(NoRequests);
         let supervisor = Supervisor::new(supervisor::Setup {
             handle: handle.clone(),
             policy: Arc::clone(&policy),
@@ -171,6 +174,7 @@ impl App {
             exe: executable,
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
+            requests: Arc::new(move |instance| requests.counts(instance)),
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
         let outside =
@@ -196,7 +200,8 @@ impl App {
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
             outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
-            checks: Arc::new(doors::Seen(supervisor)),
+            checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
+            measures: Arc::new(doors::Measured { supervisor, machine: Cgroups::find(String::new()) }),
             last_used: LastUsed::default(),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             rendered: Rendered::new(metrics.feed_rendered.clone()),

@@ -4,6 +4,7 @@
 //! valid (a bad configuration, a damaged journal). The work itself is behind [`Program`].
 
 mod config;
+mod doctor;
 mod events;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use doctor::Doctor;
 use events::Events;
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides};
@@ -57,6 +59,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Say what this machine gives and what it does not, and what to do about it.
+    ///
+    /// Looks at cgroups, namespaces, limits, the data directory, the keeper, addresses and programs.
+    /// Exit code 1 when something fails that the control plane cannot do without.
+    Doctor(Doctor),
     /// Parent of every instance; started by `serve`.
     #[command(hide = true)]
     Keeper(DataDir),
@@ -238,6 +245,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Journal { command: Journal::Stats(dir) } => {
             program.journal_stats(&absolute(dir.data_dir)).map(done)
         }
+        Command::Doctor(asked) => doctor::run(asked),
         Command::Events(events) => events::run(&events).map(done),
         Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
     };

@@ -7,8 +7,11 @@
 
 mod adopt;
 mod health;
+mod history;
 mod live;
+mod processes;
 mod runs;
+mod storage;
 mod tenants;
 mod usage;
 
@@ -31,9 +34,11 @@ use crate::keeper::client::{Connected, Keeper, KeeperEvent, Outputs};
 use crate::telemetry::metrics::Metrics;
 use adopt::Met;
 pub(crate) use health::target;
+pub use history::{History, INTERVAL_MS, RequestCounts, Sample};
 pub use live::{Checks, Live, LiveFacts};
+pub use storage::Storage;
 pub use tenants::{PartHealth, ServiceState, TenantHealthReport};
-pub use usage::Usage;
+pub use usage::{CountRequests, Meter, Usage};
 
 /// How soon the keeper is looked for again after it was lost: at once is best, since without
 /// it nothing can be started, so only a keeper that fails again and again is waited for.
@@ -60,6 +65,8 @@ pub struct Setup {
     pub keys: SpoolKeys,
     /// Where checks and effects are counted.
     pub metrics: Arc<Metrics>,
+    /// Counts of proxied requests.
+    pub requests: CountRequests,
 }
 
 /// Keeps what is recorded of processes true.
@@ -71,6 +78,8 @@ pub struct Supervisor {
     keys: SpoolKeys,
     pub(crate) metrics: Arc<Metrics>,
     live: Live,
+    history: History,
+    requests: CountRequests,
     keeper: watch::Sender<Option<Keeper>>,
     /// Moves whenever some process printed something.
     printed: watch::Sender<u64>,
@@ -84,7 +93,7 @@ impl Supervisor {
     /// Does nothing until [`Supervisor::run`].
     #[must_use]
     pub fn new(setup: Setup) -> Arc<Supervisor> {
-        let Setup { handle, policy, data_dir, exe, keys, metrics } = setup;
+        let Setup { handle, policy, data_dir, exe, keys, metrics, requests } = setup;
         let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
         Arc::new(Supervisor {
             handle,
@@ -94,6 +103,8 @@ impl Supervisor {
             keys,
             metrics,
             live: Live::default(),
+            history: History::default(),
+            requests,
             keeper,
             printed,
             last_reports: Mutex::default(),
@@ -108,7 +119,8 @@ impl Supervisor {
                 self.keep_connected(),
                 health::monitor(&self),
                 tenants::monitor(&self),
-                usage::sample(&self.handle, &self.live),
+                usage::sample(&self),
+                storage::watch(&self),
             );
         };
         tokio::select! {
@@ -140,6 +152,18 @@ impl Supervisor {
     #[must_use]
     pub fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// The last hour of instances.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// How many requests an instance got.
+    #[must_use]
+    pub fn requests(&self, instance: InstanceId) -> RequestCounts {
+        (self.requests)(instance)
     }
 
     /// Moves whenever some process printed something: a hint to read spools again.

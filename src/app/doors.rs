@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::BoxStream;
 use tenantry_journal::event::health::TenantHealth;
+use tenantry_journal::event::instance::Limits;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::time::Timestamp;
 use tokio_stream::wrappers::BroadcastStream;
@@ -17,6 +18,7 @@ use crate::engine::Handle;
 use crate::error::chain;
 use crate::http::observed;
 use crate::http::state::{DatabaseProbe, DeploymentLogs, HealthReport, Live, Probe};
+use crate::keeper::cgroup::Cgroups;
 use crate::supervisor::{PartHealth, SpoolKeys, Supervisor, TenantHealthReport};
 
 /// The logs of deployments, in their spools.
@@ -123,5 +125,34 @@ pub(super) struct Seen(pub(super) Arc<Supervisor>);
 impl observed::Checks for Seen {
     fn last_check(&self, instance: InstanceId) -> Option<Timestamp> {
         self.0.live().get(instance)?.last_check
+    }
+}
+
+/// What instances use.
+pub(super) struct Measured {
+    pub(super) supervisor: Arc<Supervisor>,
+    pub(super) machine: Cgroups,
+}
+
+impl observed::Measures for Measured {
+    fn now(&self, instance: InstanceId) -> observed::Measured {
+        let facts = self.supervisor.live().get(instance).unwrap_or_default();
+        let requests = self.supervisor.requests(instance);
+        let rate = self.supervisor.history().rate(instance, clock::now(), requests.total);
+        observed::Measured {
+            usage: facts.usage,
+            checks: (facts.checks.passed, facts.checks.failed),
+            requests,
+            requests_per_second: rate,
+            storage: facts.storage,
+        }
+    }
+
+    fn hour(&self, instance: InstanceId) -> Vec<observed::Sample> {
+        self.supervisor.history().of(instance, clock::now())
+    }
+
+    fn lacking(&self, limits: &Limits) -> Vec<String> {
+        self.machine.lacking(limits)
     }
 }

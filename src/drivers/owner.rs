@@ -1,4 +1,5 @@
-//! Whose listener a TCP port is: the one of a process's session, or somebody else's.
+//! Whose listener a TCP port is: the one of a process's session or of what it started, or
+//! somebody else's.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -35,7 +36,7 @@ pub fn is_listening(leader: u32, port: u16) -> Owned {
     let Ok(processes) = std::fs::read_dir("/proc") else { return Owned::Unknown };
     let found = processes
         .filter_map(|process| process.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| session(*pid) == Some(leader))
+        .filter(|pid| session(*pid) == Some(leader) || descends(*pid, leader))
         .any(|pid| holds(pid, &sockets) == Some(true));
     if found { Owned::BySession } else { Owned::ByAnother }
 }
@@ -64,8 +65,22 @@ fn holds(pid: u32, sockets: &HashSet<String>) -> Option<bool> {
 }
 
 fn session(pid: u32) -> Option<u32> {
+    field(pid, 3)
+}
+
+/// Whether a process was started by another, or by what that started: in namespaces of its own
+/// a program has another session than the process that the keeper knows.
+fn descends(pid: u32, ancestor: u32) -> bool {
+    // Deeper than anybody starts processes; they come and go while we look.
+    const DEPTH: usize = 32;
+    let parents = std::iter::successors(Some(pid), |pid| field(*pid, 1).filter(|parent| *parent > 1));
+    parents.take(DEPTH).any(|pid| pid == ancestor)
+}
+
+/// A number of `/proc/PID/stat`, counted from the state on, which is 0 (proc(5)).
+fn field(pid: u32, index: usize) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(3)?.parse().ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(index)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod level;
 mod list;
 mod logs;
 mod merge;
+mod metrics;
 mod remove;
 mod restart;
 mod spawn;
@@ -40,6 +41,8 @@ pub fn routes() -> Routes {
         .get("/api/logs", Access::SOCKET, logs::all)
         .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
         .get("/api/logs/stream", Access::SOCKET, tail::stream)
+        .get("/api/metrics/{service}/{id}", Access::VIEWER.live(), metrics::now)
+        .get("/api/metrics/{service}/{id}/history", Access::VIEWER.live(), metrics::history)
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)

@@ -1,8 +1,11 @@
 //! Doors to what is observed of processes and is no state: their output, their checks.
 
 use futures_util::stream::BoxStream;
+use tenantry_journal::event::instance::Limits;
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::time::Timestamp;
+
+pub use crate::supervisor::{RequestCounts, Sample, Storage, Usage};
 
 /// Where a line came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,4 +66,53 @@ pub trait Outputs: Send + Sync + 'static {
 pub trait Checks: Send + Sync + 'static {
     /// When an instance was checked last; `None` when it was not since this program started.
     fn last_check(&self, instance: InstanceId) -> Option<Timestamp>;
+}
+
+/// What the proxy has passed on.
+pub trait Requests: Send + Sync + 'static {
+    /// How many requests an instance got since this program started.
+    fn counts(&self, instance: InstanceId) -> RequestCounts;
+}
+
+/// No proxy: nobody got any.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRequests;
+
+impl Requests for NoRequests {
+    fn counts(&self, _: InstanceId) -> RequestCounts {
+        RequestCounts::default()
+    }
+}
+
+/// What is measured of an instance.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// What its processes use; `None` while it has none.
+    pub usage: Option<Usage>,
+    /// Health checks since this program started, over all runs: passed and failed.
+    pub checks: (u64, u64),
+    /// Requests since this program started.
+    pub requests: RequestCounts,
+    /// Requests a second over the last minute.
+    pub requests_per_second: f64,
+    /// What its directory takes, when that has a quota and was looked at.
+    pub storage: Option<Storage>,
+}
+
+/// What is measured of instances.
+pub trait Measures: Send + Sync + 'static {
+    /// An instance as it is now.
+    fn now(&self, _instance: InstanceId) -> Measured {
+        Measured::default()
+    }
+
+    /// Its last hour, one sample every ten seconds, oldest first.
+    fn hour(&self, _instance: InstanceId) -> Vec<Sample> {
+        Vec::new()
+    }
+
+    /// What of these limits has no effect on this machine, as sentences.
+    fn lacking(&self, _limits: &Limits) -> Vec<String> {
+        Vec::new()
+    }
 }

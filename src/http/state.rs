@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::domain::policy::Policy;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
-use crate::http::observed::{Checks, Outputs};
+use crate::http::observed::{Checks, Measures, Outputs};
 use crate::http::write::KeysInFlight;
 use crate::telemetry::Metrics;
 
@@ -158,6 +158,8 @@ pub struct Parts {
     pub outputs: Arc<dyn Outputs>,
     /// What health checks saw.
     pub checks: Arc<dyn Checks>,
+    /// What instances use.
+    pub measures: Arc<dyn Measures>,
     /// When API tokens were shown last.
     pub last_used: LastUsed,
     /// Texts of API tokens for requests that may come twice.

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::events::rendered::Rendered;
-use super::observed::{Checks, Line, OutputError, Outputs, Source};
+use super::observed::{Checks, Line, Measures, OutputError, Outputs, Source};
 use super::router::{Listener, router};
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
 use super::write::KeysInFlight;
@@ -133,6 +133,7 @@ impl TestApi {
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             checks: Arc::new(Nothing),
+            measures: Arc::new(Nothing),
             last_used: LastUsed::default(),
             token_key: TokenKey::new([2; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
@@ -291,6 +292,8 @@ impl Live for Nothing {
         futures_util::stream::pending().boxed()
     }
 }
+
+impl Measures for Nothing {}
 
 impl Checks for Nothing {
     fn last_check(&self, _: InstanceId) -> Option<Timestamp> {

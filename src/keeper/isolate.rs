@@ -14,11 +14,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
-use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_change, mount_remount,
-    move_mount, open_tree,
-};
 use rustix::process::{Pid, Signal, WaitOptions, set_parent_process_death_signal, setsid, wait, waitpid};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +29,8 @@ pub(super) struct Space {
     pub(super) kept: Vec<PathBuf>,
 }
 
+/// No program gains powers from a file in there, and no file in there is a device.
+const CLOSED: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV;
 /// Bytes of a tmpfs that holds nothing but mount points.
 const ROOM: &std::ffi::CStr = c"mode=0755,size=256k";
 
@@ -102,22 +99,22 @@ fn inside(space: &Space, plan: Plan, report: File, status: OwnedFd) -> ! {
 }
 
 fn begin(space: &Space, plan: &Plan, report: &File) -> Result<Pid, String> {
-    let failed = |what: &'static str| move |error: rustix::io::Errno| format!("isolation: {what}: {error}");
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(failed("death signal"))?;
-    setsid().map_err(failed("session"))?;
+    let failed = |what: &'static str| move |error: io::Error| format!("isolation: {what}: {error}");
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| failed("death signal")(error.into()))?;
+    setsid().map_err(|error| failed("session")(error.into()))?;
     raw::unshare(libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC)
         .map_err(|error| impossible("mount, uts and ipc namespaces", &error))?;
     // What is mounted in here stays in here, and what is mounted outside stays outside.
-    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private).map_err(failed("mounts"))?;
+    raw::mount(c"none", Path::new("/"), libc::MS_PRIVATE | libc::MS_REC, None).map_err(failed("mounts"))?;
     space.hidden.iter().try_for_each(|dir| hide(dir, &space.kept))?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", "/proc", "proc", flags, None).map_err(failed("a /proc of its own"))?;
+    let flags = CLOSED | libc::MS_NOEXEC;
+    raw::mount(c"proc", Path::new("/proc"), flags, None).map_err(failed("a /proc of its own"))?;
     if Path::new("/dev/shm").is_dir() {
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("tmpfs", "/dev/shm", "tmpfs", flags, Some(c"mode=1777")).map_err(failed("/dev/shm"))?;
+        let options = Some(c"mode=1777");
+        raw::mount(c"tmpfs", Path::new("/dev/shm"), CLOSED, options).map_err(failed("/dev/shm"))?;
     }
-    rustix::system::sethostname(space.hostname.as_bytes()).map_err(failed("host name"))?;
+    raw::set_host_name(&space.hostname).map_err(failed("host name"))?;
     launch::give_up_powers()?;
     match raw::fork().map_err(|error| format!("isolation: {error}"))? {
         Fork::Parent(program) => Ok(program),
@@ -141,26 +138,19 @@ fn hide(dir: &Path, kept: &[PathBuf]) -> Result<(), String> {
             "isolation: {dir} cannot be hidden from a process that works in it; set 'workdir'"
         ));
     }
-    let flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let own = kept.iter().filter(|path| path.starts_with(dir));
-    let own = own.map(|path| {
-        let tree = open_tree(CWD, path, flags).map_err(|error| at(path)(error.into()))?;
-        Ok((path, path.is_dir(), tree))
-    });
+    let own = own.map(|path| Ok((path, path.is_dir(), raw::open_tree(path).map_err(at(path))?)));
     let own = own.collect::<Result<Vec<_>, String>>()?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", dir, "tmpfs", flags, Some(ROOM)).map_err(|error| at(dir)(error.into()))?;
+    raw::mount(c"tmpfs", dir, CLOSED, Some(ROOM)).map_err(at(dir))?;
     for (path, is_dir, tree) in own {
         let point = if is_dir { path } else { path.parent().unwrap_or(path) };
         std::fs::create_dir_all(point).map_err(at(path))?;
         if !is_dir {
             File::create(path).map_err(at(path))?;
         }
-        move_mount(&tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|error| at(path)(error.into()))?;
+        raw::attach(&tree, path).map_err(at(path))?;
     }
-    mount_remount(dir, flags | MountFlags::RDONLY, ROOM).map_err(|error| at(dir)(error.into()))
+    raw::mount(c"tmpfs", dir, CLOSED | libc::MS_REMOUNT | libc::MS_RDONLY, Some(ROOM)).map_err(at(dir))
 }
 
 /// Reaps whoever ends here until the program has ended; after a TERM, until everybody has, for

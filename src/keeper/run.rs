@@ -179,7 +179,7 @@ impl Run {
             };
         let mut members = snapshot.members(self.file.borrow().run_id, pid, sure);
         let mut grouped = self.group.pids();
-        members.iter().for_each(|member| drop(grouped.remove(&member.pid)));
+        grouped.retain(|pid| members.iter().all(|member| member.pid != *pid));
         members.extend(grouped.into_iter().filter_map(|pid| Some(Member { pid, stat: Stat::of(pid)? })));
         let open = members.into_iter();
         open.filter_map(|m| Some((process::open(m.pid, m.stat.start_ticks)?, m.stat.group))).collect()

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::time::Timestamp;
 
+use super::storage::Storage;
 use super::usage::Usage;
 use crate::drivers::probe::ProbeReport;
 
@@ -36,6 +37,8 @@ pub struct LiveFacts {
     pub failed_in_a_row: u32,
     /// What its processes use.
     pub usage: Option<Usage>,
+    /// What its directory takes, when that has a quota.
+    pub storage: Option<Storage>,
 }
 
 /// The facts of all instances. Clones share them.
@@ -72,6 +75,11 @@ impl Live {
     /// Takes note of what an instance's processes use; `None` when it has none.
     pub fn note_usage(&self, id: InstanceId, usage: Option<Usage>) {
         self.lock().entry(id).or_default().usage = usage;
+    }
+
+    /// Takes note of what an instance's directory takes. Returns what it took before.
+    pub fn note_storage(&self, id: InstanceId, storage: Storage) -> Option<Storage> {
+        self.lock().entry(id).or_default().storage.replace(storage)
     }
 
     /// Forgets an instance.

@@ -4,6 +4,7 @@
 //! run) is taken from the World when the page is made, so it can never disagree with it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use futures_util::StreamExt as _;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tenantry_journal::event::Event;
+use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::feed::Feed;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
@@ -22,6 +24,7 @@ use tenantry_projections::world::instances::{Instance, Phase};
 
 use super::process::Process;
 use super::text;
+use crate::supervisor::{Meter, Usage};
 
 /// From 50 µs to 1.6 s: a sync of a fast disk to one of a disk in trouble.
 fn sync_buckets() -> impl Iterator<Item = f64> {
@@ -126,6 +129,43 @@ pub enum Passed {
     failed,
 }
 
+/// Where usage is counted: `cgroup` or `proc`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MeterLabel {
+    /// Where.
+    pub source: &'static str,
+}
+
+/// What many instances use.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Total {
+    instances: u64,
+    processes: u64,
+    memory_bytes: u64,
+    cpu_percent: f64,
+}
+
+/// What all instances use, by where it is counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UsageTotals {
+    groups: Total,
+    processes: Total,
+}
+
+impl UsageTotals {
+    /// Adds one instance.
+    pub fn add(&mut self, usage: &Usage) {
+        let total = match usage.meter {
+            Meter::Group => &mut self.groups,
+            Meter::Processes => &mut self.processes,
+        };
+        total.instances += 1;
+        total.processes += u64::from(usage.processes);
+        total.memory_bytes += usage.memory_bytes;
+        total.cpu_percent += usage.cpu_percent;
+    }
+}
+
 /// Which request; every value is one of a few.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -194,6 +234,15 @@ pub struct Metrics {
     pub request_seconds: RequestDurations,
     /// Requests that are being answered.
     pub requests_in_flight: Family<ListenerLabel, Gauge>,
+    /// How long one look at all processes takes, in seconds.
+    pub usage_sample_seconds: Histogram,
+    /// Instances whose directory takes more than its quota.
+    pub instances_over_quota: Gauge,
+    memory_limit_kills: Counter,
+    usage_memory: Family<MeterLabel, Gauge>,
+    usage_cpu: Family<MeterLabel, Gauge<f64, AtomicU64>>,
+    usage_processes: Family<MeterLabel, Gauge>,
+    usage_instances: Family<MeterLabel, Gauge>,
     journal_head: Gauge,
     instances: Family<StatusLabel, Gauge>,
     tenants: Gauge,
@@ -228,6 +277,13 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(request_buckets())),
             requests_in_flight: Family::default(),
+            usage_sample_seconds: Histogram::new(request_buckets()),
+            instances_over_quota: Gauge::default(),
+            memory_limit_kills: Counter::default(),
+            usage_memory: Family::default(),
+            usage_cpu: Family::default(),
+            usage_processes: Family::default(),
+            usage_instances: Family::default(),
             journal_head: Gauge::default(),
             instances: Family::default(),
             tenants: Gauge::default(),
@@ -236,7 +292,9 @@ impl Metrics {
         for result in [Passed::passed, Passed::failed] {
             drop(metrics.health_checks.get_or_create(&ResultLabel { result }));
         }
+        metrics.note_usage(&UsageTotals::default());
         metrics.register(&mut registry, version);
+        metrics.register_usage(&mut registry);
         registry.register_collector(Box::new(Process { started_at }));
         Metrics { registry, ..metrics }
     }
@@ -303,6 +361,37 @@ impl Metrics {
         to.register("tenantry_build", "The program", build);
     }
 
+    fn register_usage(&self, to: &mut Registry) {
+        let memory = "Memory in use by instances' processes, by where it is counted";
+        to.register("tenantry_instances_memory_bytes", memory, self.usage_memory.clone());
+        let cpu = "Processors in use by instances' processes at the last look";
+        to.register("tenantry_instances_cpu_cores", cpu, self.usage_cpu.clone());
+        to.register("tenantry_instances_processes", "Processes of instances", self.usage_processes.clone());
+        let measured = "Instances whose processes were looked at";
+        to.register("tenantry_instances_measured", measured, self.usage_instances.clone());
+        let over = "Instances whose directory takes more than its quota";
+        to.register("tenantry_instances_over_quota", over, self.instances_over_quota.clone());
+        let kills = "Runs that the kernel ended at their memory limit";
+        to.register("tenantry_memory_limit_kills", kills, self.memory_limit_kills.clone());
+        to.register(
+            "tenantry_usage_sample_duration_seconds",
+            "Time of one look at all processes",
+            self.usage_sample_seconds.clone(),
+        );
+    }
+
+    /// Takes note of what all instances use together.
+    pub fn note_usage(&self, totals: &UsageTotals) {
+        for (meter, total) in [(Meter::Group, &totals.groups), (Meter::Processes, &totals.processes)] {
+            let label = MeterLabel { source: if meter == Meter::Group { "cgroup" } else { "proc" } };
+            let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.usage_memory.get_or_create(&label).set(whole(total.memory_bytes));
+            self.usage_cpu.get_or_create(&label).set(total.cpu_percent / 100.0);
+            self.usage_processes.get_or_create(&label).set(whole(total.processes));
+            self.usage_instances.get_or_create(&label).set(whole(total.instances));
+        }
+    }
+
     /// Counts what an event says.
     fn note(&self, recorded: &Recorded) {
         match &recorded.event {
@@ -310,6 +399,9 @@ impl Metrics {
             Event::InstanceRestartScheduled(_) => drop(self.restarts.inc()),
             Event::InstanceStarted(_) => drop(self.runs_started.inc()),
             Event::InstanceStartFailed(_) => drop(self.runs_failed.inc()),
+            Event::InstanceExited(event) if event.status == ExitStatus::MemoryLimit => {
+                self.memory_limit_kills.inc();
+            }
             // Counting is not folding: what is not counted needs no case of its own.
             _ => {}
         }

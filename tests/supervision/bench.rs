@@ -168,6 +168,7 @@ impl Bench {
             data_dir: data.clone(),
             exe: env!("CARGO_BIN_EXE_tenantry").into(),
             keys: Arc::new(|_| Some([7; 32])),
+            requests: Arc::new(|_| supervisor::RequestCounts::default()),
             metrics,
         });
         let logs = DeployLogs::new(data.join("deployments"));

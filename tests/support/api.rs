@@ -28,7 +28,7 @@ use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http::events::rendered::Rendered;
-use tenantry::http::observed::{Checks, Line, OutputError, Outputs};
+use tenantry::http::observed::{Checks, Line, Measures, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
@@ -164,6 +164,8 @@ impl Outputs for Pretend {
     }
 }
 
+impl Measures for Pretend {}
+
 impl Checks for Pretend {
     fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
         None
@@ -268,6 +270,7 @@ impl Api {
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
+            measures: Arc::clone(&pretend) as Arc<dyn Measures>,
             last_used: LastUsed::default(),
             token_key: TokenKey::new([5; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),

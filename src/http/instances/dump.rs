@@ -12,7 +12,7 @@ pub(crate) fn dump(world: &World, only: Option<TenantId>) -> Value {
     let instances = world.instances.iter().filter(|i| wanted(i.tenant.map(|(tenant, _)| tenant)));
     let views = instances.filter_map(|instance| {
         let view = InstanceView::new(instance, None)?;
-        serde_json::to_value(view.detailed(instance, None)).ok()
+        serde_json::to_value(view.detailed(instance, None, None)).ok()
     });
     views.collect()
 }

@@ -15,7 +15,7 @@ pub(super) async fn get(State(app): State<AppState>, scope: Scope, Key(key): Key
     let now = (!scope.is_past()).then(|| app.now());
     let checked = now.and_then(|_| app.checks.last_check(instance.id));
     let view = InstanceView::new(instance, now).ok_or_else(|| missing(&key.to_string()))?;
-    let mut response = answer(StatusCode::OK, &view.detailed(instance, checked));
+    let mut response = answer(StatusCode::OK, &view.detailed(instance, checked, now.map(|_| &*app.measures)));
     response.headers_mut().insert(header::ETAG, etag(instance.changed));
     Ok(response)
 }

@@ -5,7 +5,9 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 
 use rustix::process::Pid;
@@ -139,4 +141,61 @@ pub(in crate::keeper) fn end_as(status: libc::c_int) -> ! {
         }
     }
     std::process::exit(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 1 })
+}
+
+fn c_text(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+/// Mounts a file system, or changes a mount; see mount(2) for flags and options.
+pub(in crate::keeper) fn mount(
+    kind: &CStr,
+    target: &Path,
+    flags: libc::c_ulong,
+    options: Option<&CStr>,
+) -> io::Result<()> {
+    let target = c_text(target)?;
+    let options = options.map_or(ptr::null(), CStr::as_ptr);
+    // SAFETY: all texts end in a zero byte and outlive the call, which keeps none of them.
+    let code = unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.cast()) };
+    result(code).map(drop)
+}
+
+/// Flags of open_tree(2) and move_mount(2), which libc does not name on every target.
+const TREE_CLONE: libc::c_uint = 1;
+/// As above.
+const MOVE_EMPTY_PATH: libc::c_uint = 4;
+
+/// A mount of what lies at a path with all below, not attached anywhere yet (Linux 5.2).
+pub(in crate::keeper) fn open_tree(path: &Path) -> io::Result<OwnedFd> {
+    let path = c_text(path)?;
+    let flags = TREE_CLONE | libc::O_CLOEXEC as libc::c_uint | libc::AT_RECURSIVE as libc::c_uint;
+    // SAFETY: the path outlives the call; what it returns is a descriptor of ours alone.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags);
+        result(fd as libc::c_int).map(|fd| OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Attaches such a mount.
+pub(in crate::keeper) fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
+    let path = c_text(path)?;
+    // SAFETY: the descriptor is open, and both texts outlive the call.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            MOVE_EMPTY_PATH,
+        )
+    };
+    result(code as libc::c_int).map(drop)
+}
+
+/// Names the host of this uts namespace.
+pub(in crate::keeper) fn set_host_name(name: &str) -> io::Result<()> {
+    // SAFETY: the pointer and the length are of one text.
+    result(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }).map(drop)
 }
