@@ -271,9 +271,16 @@ impl Group {
     }
 
     /// Who is in it.
-    pub(crate) fn pids(&self) -> BTreeSet<u32> {
+    pub(super) fn pids(&self) -> BTreeSet<u32> {
         let lists = self.0.iter().filter_map(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok());
         lists.flat_map(|list| list.lines().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
+    }
+
+    /// How many are in it.
+    pub(crate) fn size(&self) -> u32 {
+        // Whoever is in one of the directories is in all.
+        let list = self.0.first().and_then(|dir| std::fs::read_to_string(dir.join("cgroup.procs")).ok());
+        list.map_or(0, |list| u32::try_from(list.lines().count()).unwrap_or(u32::MAX))
     }
 
     /// Whether a process is in it at this moment.
@@ -289,7 +296,7 @@ impl Group {
     }
 
     /// How often the kernel killed one of its processes for memory.
-    pub(crate) fn oom_kills(&self) -> u64 {
+    pub(super) fn oom_kills(&self) -> u64 {
         let v1 = || self.entry("memory.oom_control", "oom_kill");
         self.entry("memory.events", "oom_kill").or_else(v1).unwrap_or(0)
     }

@@ -42,8 +42,6 @@ pub struct Usage {
     pub processes: u32,
     /// Where this comes from.
     pub meter: Meter,
-    /// How often the kernel killed one of them for memory.
-    pub memory_kills: u64,
 }
 
 /// Counts an instance's requests.
@@ -64,7 +62,6 @@ struct Found {
     cpu_seconds: f64,
     processes: u32,
     meter: Meter,
-    memory_kills: u64,
 }
 
 /// What is kept from one look to the next.
@@ -97,7 +94,6 @@ impl Eye {
                 cpu_seconds: ticks as f64 / ticks_per_second,
                 processes,
                 meter: Meter::Processes,
-                memory_kills: 0,
             });
         }
         found
@@ -109,9 +105,8 @@ fn in_group(group: &Group) -> Option<Found> {
     Some(Found {
         memory_bytes: group.memory_bytes()?,
         cpu_seconds: group.cpu_seconds()?,
-        processes: u32::try_from(group.pids().len()).unwrap_or(u32::MAX),
+        processes: group.size(),
         meter: Meter::Group,
-        memory_kills: group.oom_kills(),
     })
 }
 
@@ -166,7 +161,6 @@ pub(super) async fn sample(supervisor: &Supervisor) {
                 cpu_percent,
                 processes: found.processes,
                 meter: found.meter,
-                memory_kills: found.memory_kills,
             };
             totals.add(&usage);
             live.note_usage(instance, Some(usage));
