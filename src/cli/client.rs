@@ -27,7 +27,6 @@ pub(super) const LARGEST_PAGE: usize = 1000;
 
 /// Where and as whom to ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
-#[command(next_help_heading = "Connection")]
 pub(super) struct Server {
     /// The server's address [default: that of the last login, else http://127.0.0.1:32201].
     #[arg(long, value_name = "URL", env = "TENANTRY_SERVER", hide_env_values = true)]

@@ -61,6 +61,7 @@ pub(super) struct Ps {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Spawn {
     /// The new instance, `service:id`.
+    #[arg(id = "new_instance", value_name = "INSTANCE")]
     instance: InstanceKey,
     /// A variable of its environment, `NAME=VALUE`; may be repeated.
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
