@@ -1,4 +1,5 @@
 //! The command line against a real server: what it prints, where, and how it ends.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 mod support;
 
@@ -367,8 +368,8 @@ async fn tenants_are_named_by_their_slug() {
     run(&app, &["tenants", "delete", "smith", "--remove-files"]).expect(0);
     assert_eq!(run(&app, &["tenants", "show", "smith"]).code, Some(6));
     let events = run(&app, &["events", "--json", "--kind", "tenant."]).expect(0);
-    let kinds = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone());
-    assert_eq!(kinds.last(), Some("tenant.deleted".into()));
+    let mut kinds = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["kind"].clone());
+    assert_eq!(kinds.next_back(), Some("tenant.deleted".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -396,7 +397,8 @@ async fn names_of_instances_complete() {
              printf '%s\\n' \"${{COMPREPLY[@]}}\""
         );
         let mut bash = Command::new("bash");
-        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        let path = std::env::var_os("PATH").unwrap();
+        let path = format!("{}:{}", program.display(), path.display());
         bash.args(["-c", &script]).env_clear().env("PATH", path);
         bash.env("TENANTRY_SERVER", &app.manager).env("TENANTRY_TOKEN", &app.token);
         Ended::of(bash).expect(0)

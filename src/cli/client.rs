@@ -101,7 +101,7 @@ impl Server {
                 )
             })?,
         };
-        Ok(Client::new(address, Some(&token))?)
+        Client::new(address, Some(&token))
     }
 }
 
