@@ -1,28 +1,57 @@
 //! The command line: what can be said, and which part of the program does it.
 //!
-//! Exit codes: 0 done, 1 failed, 2 the command line is wrong (from clap), 3 refused or not
-//! valid (a bad configuration, a damaged journal). The work itself is behind [`Program`].
+//! What needs the program itself is behind [`Program`]. Everything else is a client of a running
+//! server ([`remote`]). The exit codes stand in [`failure`].
 
+mod client;
+mod completions;
 mod config;
+mod deployments;
 mod doctor;
 mod events;
+mod failure;
+mod instances;
+mod log_follow;
+mod log_line;
+mod login;
+mod logins;
+mod logs;
+mod metrics;
+mod names;
+mod outline;
+mod reload;
+mod remote;
+mod remote_config;
+mod safe_text;
+mod screen;
+mod search;
+mod sse;
+mod table;
+mod tenants;
+mod tokens;
+mod when;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use tenantry_journal::name::InstanceKey;
 
+use client::Common;
+use completions::{Completions, Man};
 use doctor::Doctor;
-use events::Events;
+use failure::{FAILED, Failure, NOT_VALID};
+use instances::Named;
+use remote::Remote;
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
-/// Exit code when something failed.
-const FAILED: u8 = 1;
-/// Exit code when something was refused or is not valid.
-const REFUSED: u8 = 3;
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 refused or not valid.\n\n\
+const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed or refused by the server, 2 wrong command line, \
+    3 not valid (a configuration,\na journal), 4 no server answers, 5 not allowed (no valid credential, or \
+    one that does not go so far),\n6 the server has no such thing.\n\n\
+    Commands that ask a running server find it by --server, TENANTRY_SERVER or the last `tenantry login`, and\n\
+    authenticate with TENANTRY_TOKEN or the stored login.\n\n\
     Every option of the configuration file can also be given in the environment: a key of [settings] as\n\
     TENANTRY_KEY, a key of another section as TENANTRY_SECTION_KEY (TENANTRY_PORTS_FIRST). A flag wins over\n\
     the environment, the environment over the file. TENANTRY_ADMIN_PASSWORD sets the first administrator's\n\
@@ -30,7 +59,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 
 
 /// Runs one application for many customers: a control plane with an event journal.
 #[derive(Debug, Parser)]
-#[command(name = "tenantry", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "tenantry", version, propagate_version = true, after_help = AFTER_HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,7 +72,9 @@ enum Command {
     /// SIGTERM and Ctrl-C end the server and leave the instances running (`tenantry stop --all` ends them).
     /// SIGHUP reads the configuration again; a bad one is refused and the old one kept.
     Serve(Serve),
-    /// End every instance of a data directory, whether or not a server runs on it.
+    /// Stop instances of a running server; or every instance of a data directory, with or without a server.
+    #[command(override_usage = "tenantry stop [OPTIONS] <INSTANCE>...\n       \
+        tenantry stop --all [--data-dir <DIR>]")]
     Stop(Stop),
     /// Show the state as it was at a moment, from the journal alone. Nothing is written or done.
     Replay(Replay),
@@ -52,9 +83,9 @@ enum Command {
         #[command(subcommand)]
         command: Journal,
     },
-    /// Show the events of a running server, oldest first.
-    Events(Events),
-    /// Work with configuration files.
+    #[command(flatten)]
+    Remote(Remote),
+    /// Work with configuration: of a file, or of a running server.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -74,6 +105,10 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Print a shell's completion script.
+    Completions(Completions),
+    /// Write the manual pages.
+    Man(Man),
 }
 
 #[derive(Debug, Args)]
@@ -104,11 +139,21 @@ struct Serve {
 
 #[derive(Debug, Args)]
 struct Stop {
-    /// End every instance. There is no shorter form, so that nobody ends them by accident.
-    #[arg(long, required = true)]
+    /// The instances to stop, `service:id`, of a running server. They are gone then; their output stays.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    instance: Vec<InstanceKey>,
+    /// End every instance of the data directory. There is no shorter form, so that nobody ends them by
+    /// accident.
+    #[arg(long)]
     all: bool,
+    /// With --all: the control plane's own directory.
+    #[arg(long, value_name = "DIR", env = "TENANTRY_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Print nothing when it went well.
+    #[arg(short, long)]
+    quiet: bool,
     #[command(flatten)]
-    data_dir: DataDir,
+    common: Common,
 }
 
 /// What `replay` prints.
@@ -150,11 +195,15 @@ enum ConfigCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Show the configuration that a running server uses, with its secrets masked.
+    Show(remote_config::Show),
+    /// Ask a running server whether it would take a file. Exit code 3 when it would not.
+    Validate(remote_config::Validate),
     /// Have a running server read its configuration file again.
     ///
     /// Says what changed, and restarts only the instances that it concerns. A bad file is refused
     /// with everything that is wrong (exit code 3), and the old configuration stays.
-    Reload(config::Reload),
+    Reload(reload::Reload),
 }
 
 /// What the commands do; implemented where everything is wired.
@@ -216,9 +265,9 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Keeper(dir) => Ok(program.keeper(&absolute(dir.data_dir))),
         Command::Run { check: true } => Ok(crate::keeper::launch::check()),
         Command::Run { check: false } => Ok(crate::keeper::launch::run()),
-        Command::Stop(stop) => {
-            debug_assert!(stop.all, "clap requires --all");
-            program.stop_all(&absolute(stop.data_dir.data_dir)).map(done)
+        Command::Stop(stop) if stop.all => program.stop_all(&absolute(stop.data_dir)).map(done),
+        Command::Stop(Stop { instance, quiet, common, .. }) => {
+            instances::stop(&Named { instance, quiet, common }).map(done)
         }
         Command::Replay(mut replay) => {
             replay.data_dir = absolute(replay.data_dir);
@@ -227,29 +276,40 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Journal { command: Journal::Verify(dir) } => {
             program.verify_journal(&absolute(dir.data_dir)).map(|verdict| match verdict {
                 Verdict::Valid => ExitCode::SUCCESS,
-                Verdict::Invalid => ExitCode::from(REFUSED),
+                Verdict::Invalid => ExitCode::from(NOT_VALID),
             })
         }
         Command::Journal { command: Journal::Stats(dir) } => {
-            to_reader(program.journal_stats(&absolute(dir.data_dir))).map(done)
+            program.journal_stats(&absolute(dir.data_dir)).map(done)
         }
         Command::Doctor(asked) => doctor::run(asked),
-        Command::Events(events) => to_reader(events::run(&events)).map(done),
-        Command::Config { command: ConfigCommand::Check { file } } => config::check(&file),
-        Command::Config { command: ConfigCommand::Reload(asked) } => config::reload(&asked),
+        Command::Remote(command) => remote::run(&command),
+        Command::Config { command } => match command {
+            ConfigCommand::Check { file } => config::check(&file),
+            ConfigCommand::Show(args) => remote_config::show(&args).map(done),
+            ConfigCommand::Validate(args) => remote_config::validate(&args),
+            ConfigCommand::Reload(args) => reload::reload(&args),
+        },
+        Command::Completions(args) => completions::completions(&args, Cli::command()).map(done),
+        Command::Man(args) => completions::man(&args, Cli::command()).map(done),
     };
-    ended.unwrap_or_else(|error| {
-        report(&error);
-        ExitCode::from(if error.is::<ConfigErrors>() { REFUSED } else { FAILED })
-    })
+    ended.unwrap_or_else(|error| code_of(&error))
 }
 
-/// Whoever reads what is printed may have had enough, as `head` has: that is no failure.
-fn to_reader(ended: anyhow::Result<()>) -> anyhow::Result<()> {
-    let closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
-    match ended {
-        Err(error) if error.downcast_ref().is_some_and(closed) => Ok(()),
-        ended => ended,
+/// Reports what ended a command, and gives its exit code.
+fn code_of(error: &anyhow::Error) -> ExitCode {
+    // Whoever reads has read enough, as in `tenantry logs | head`.
+    let is_read_enough = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_read_enough) {
+        return ExitCode::SUCCESS;
+    }
+    report(error);
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => failure.exit(),
+        None if error.is::<ConfigErrors>() => ExitCode::from(NOT_VALID),
+        None => ExitCode::from(FAILED),
     }
 }
 
@@ -267,11 +327,16 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints an error and everything behind it on one line each.
+/// Prints an error, everything behind it and what to do next, on one line each.
 fn report(error: &anyhow::Error) {
     eprintln!("tenantry: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
+    }
+    if let Some(failure) = error.downcast_ref::<Failure>()
+        && !failure.next.is_empty()
+    {
+        eprintln!("  {}", failure.next);
     }
 }
 
@@ -333,7 +398,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
@@ -349,11 +413,11 @@ mod tests {
 
     #[test]
     fn the_exit_code_tells_failure_from_refusal() {
-        assert_eq!(told(&["journal", "verify", "--data-dir", "/d"]).0, code(REFUSED));
+        assert_eq!(told(&["journal", "verify", "--data-dir", "/d"]).0, code(NOT_VALID));
         assert_eq!(told(&["journal", "stats", "--data-dir", "/d"]).0, code(FAILED));
         let serve = ["serve", "--manager", "nowhere"];
-        assert_eq!(told(&serve), (code(REFUSED), vec![]));
-        assert_eq!(told(&["config", "check", "/nowhere.toml"]).0, code(REFUSED));
+        assert_eq!(told(&serve), (code(NOT_VALID), vec![]));
+        assert_eq!(told(&["config", "check", "/nowhere.toml"]).0, code(NOT_VALID));
     }
 
     #[test]
@@ -364,5 +428,9 @@ mod tests {
     #[test]
     fn stop_asks_for_all_in_so_many_words() {
         assert!(Cli::try_parse_from(["tenantry", "stop"]).is_err());
+        assert!(Cli::try_parse_from(["tenantry", "stop", "--data-dir", "/d"]).is_err());
+        assert!(Cli::try_parse_from(["tenantry", "stop", "--all", "api:a"]).is_err());
+        assert!(Cli::try_parse_from(["tenantry", "stop", "api:a", "api:b"]).is_ok());
+        assert!(Cli::try_parse_from(["tenantry", "stop", "../../victim"]).is_err());
     }
 }

@@ -1,0 +1,89 @@
+//! The commands that are clients of a running server, and which file does each.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::deployments::{self, Deployments};
+use super::events::{self, Events};
+use super::instances::{self, Named, Ps, Spawn, Weight};
+use super::login::{self, LoginArgs, LogoutArgs};
+use super::logs::{self, Logs};
+use super::metrics::{self, Metrics, Top};
+use super::names::{self, Complete};
+use super::search::{self, Search};
+use super::tenants::{self, Tenants};
+use super::tokens::{self, Token};
+
+/// What is asked of a running server.
+#[derive(Debug, Subcommand)]
+pub(super) enum Remote {
+    /// Log in at a running server and store the login, for you alone.
+    Login(LoginArgs),
+    /// Forget a stored login.
+    Logout(LogoutArgs),
+    /// List instances.
+    #[command(visible_alias = "list")]
+    Ps(Ps),
+    /// Start a new instance of a service and wait until it is healthy.
+    Spawn(Spawn),
+    /// Restart instances.
+    Restart(Named),
+    /// Show what processes printed.
+    Logs(Logs),
+    /// Search in what processes printed.
+    Search(Search),
+    /// Show what an instance uses and serves.
+    Metrics(Metrics),
+    /// Show what all instances use, the busiest first, again and again.
+    Top(Top),
+    /// Set an instance's share of its service's traffic.
+    Weight(Weight),
+    /// Show the events of a running server, oldest first.
+    Events(Events),
+    /// Work with API tokens.
+    Token {
+        #[command(subcommand)]
+        command: Token,
+    },
+    /// Work with tenants.
+    #[command(visible_alias = "tenant")]
+    Tenants {
+        #[command(subcommand)]
+        command: Tenants,
+    },
+    /// Look at deployments.
+    #[command(visible_alias = "deployment")]
+    Deployments {
+        #[command(subcommand)]
+        command: Deployments,
+    },
+    /// Names for shells to complete.
+    #[command(name = "__complete", hide = true)]
+    Complete(Complete),
+}
+
+/// Does one of them.
+///
+/// # Errors
+/// A failure with its exit code, or what went wrong here.
+pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Remote::Login(args) => login::login(args).map(done),
+        Remote::Logout(args) => login::logout(args).map(done),
+        Remote::Ps(args) => instances::ps(args).map(done),
+        Remote::Spawn(args) => instances::spawn(args).map(done),
+        Remote::Restart(args) => instances::restart(args).map(done),
+        Remote::Logs(args) => logs::run(args).map(done),
+        Remote::Search(args) => search::run(args).map(done),
+        Remote::Metrics(args) => metrics::run(args).map(done),
+        Remote::Top(args) => metrics::top(args).map(done),
+        Remote::Weight(args) => instances::weight(args).map(done),
+        Remote::Events(args) => events::run(args).map(done),
+        Remote::Token { command } => tokens::run(command).map(done),
+        Remote::Tenants { command } => tenants::run(command),
+        Remote::Deployments { command } => deployments::run(command),
+        Remote::Complete(args) => names::run(args).map(done),
+    }
+}
