@@ -44,7 +44,7 @@ use crate::http::events::rendered::Rendered;
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
-use crate::output::Spools;
+use crate::output::Output;
 use crate::past::Past;
 use crate::reactor::{Outside, Reactor};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
@@ -76,6 +76,7 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
+    index: JoinHandle<()>,
     engine: Engine,
     _lock: Option<DataLock>,
 }
@@ -110,11 +111,11 @@ impl App {
             tracing::warn!("requests or streams were cut off, they did not end in time");
         }
         let (stop_snapshots, snapshots) = self.snapshots;
-        let engine = self.engine;
+        let (engine, index) = (self.engine, self.index);
         let ended = tokio::task::spawn_blocking(move || {
             engine.stop();
             drop(stop_snapshots);
-            snapshots.join()
+            snapshots.join().and(index.join())
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread panicked at the end");
@@ -180,6 +181,15 @@ impl App {
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
+        let (output, index) = Output::start(
+            handle.clone(),
+            Arc::clone(&supervisor),
+            &config.data_dir,
+            Arc::clone(&metrics),
+        )?;
+        let output = Arc::new(output);
+        tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
+
         let source = JournalSource::new(Arc::clone(&store), vault);
         let past = Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone());
         let state = AppState::new(Parts {
@@ -195,7 +205,7 @@ impl App {
             clock,
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
-            outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
+            outputs: output,
             checks: Arc::new(doors::Seen(supervisor)),
             last_used: LastUsed::default(),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
@@ -214,6 +224,7 @@ impl App {
             shutdown,
             tasks,
             snapshots,
+            index,
             engine,
             _lock: opened.lock,
         };

@@ -5,6 +5,7 @@
 //! [`Config`] that exists is valid, and every path in it is absolute.
 
 mod file;
+mod output;
 mod reader;
 mod service;
 #[cfg(test)]
@@ -18,7 +19,9 @@ use std::path::{Path, PathBuf};
 use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
-use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use crate::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 
 /// A configuration file longer than this (1 MiB) is a mistake.
 pub const FILE_LIMIT: u64 = 1 << 20;
@@ -146,6 +149,8 @@ pub struct Config {
     pub instance_ports: (u16, u16),
     /// Restarts after crashes.
     pub backoff: Backoff,
+    /// Output of processes.
+    pub retention: Retention,
     /// The services.
     pub services: BTreeMap<ServiceName, Service>,
     /// How tenants are deployed.
@@ -277,6 +282,7 @@ impl Config {
             template: self.deploy.template.clone(),
             edges: self.edges(),
             backoff: self.backoff,
+            retention: self.retention.clone(),
         }
     }
 

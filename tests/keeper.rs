@@ -57,6 +57,7 @@ impl Bench {
             socket: None,
             key: None,
             stop_timeout_ms: 200,
+            retain: None,
         }
     }
 

@@ -2,13 +2,14 @@
 
 pub(crate) mod dump;
 mod get;
-mod level;
 mod list;
 mod logs;
 mod merge;
 mod remove;
 mod restart;
+mod search;
 mod spawn;
+mod sse;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub fn routes() -> Routes {
         .get("/api/logs", Access::SOCKET, logs::all)
         .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
         .get("/api/logs/stream", Access::SOCKET, tail::stream)
+        .post("/api/logs/search", Access::VIEWER.live(), search::search)
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)

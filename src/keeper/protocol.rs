@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::Key;
+use tenantry_journal::spool::{Key, Retain};
 use tenantry_journal::time::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -69,6 +69,9 @@ pub struct SpawnRequest {
     pub key: Option<SpoolKey>,
     /// Time between TERM and KILL when the keeper itself is told to stop everything.
     pub stop_timeout_ms: u64,
+    /// How much of its output is kept; without it what the spool keeps by itself.
+    #[serde(default)]
+    pub retain: Option<Retain>,
 }
 
 /// The process that a run has.

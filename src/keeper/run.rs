@@ -264,6 +264,7 @@ pub(super) fn start(
         process: None,
         sealed: request.key.is_some(),
         stop_timeout_ms: request.stop_timeout_ms,
+        retain: request.retain,
         exit: None,
     };
     let started = launch(files, limit, request, file);

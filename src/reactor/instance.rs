@@ -97,6 +97,7 @@ async fn spawn(
         socket: socket(spec).map(Path::to_path_buf),
         key: key.map(|key| SpoolKey(Key::new(key))),
         stop_timeout_ms: spec.stop_timeout_ms,
+        retain: Some(outside.policy.load().retention.of(instance.name.open())),
     };
     let keeper = outside.supervisor.keeper().await;
     match keeper.spawn(request).await {

@@ -194,6 +194,10 @@ pub struct Metrics {
     pub request_seconds: RequestDurations,
     /// Requests that are being answered.
     pub requests_in_flight: Family<ListenerLabel, Gauge>,
+    /// Lines that processes printed, as they were read for the index.
+    pub output_lines: Counter,
+    /// Bytes that processes printed and that could not be kept.
+    pub output_lost_bytes: Counter,
     journal_head: Gauge,
     instances: Family<StatusLabel, Gauge>,
     tenants: Gauge,
@@ -228,6 +232,8 @@ impl Metrics {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(request_buckets())),
             requests_in_flight: Family::default(),
+            output_lines: Counter::default(),
+            output_lost_bytes: Counter::default(),
             journal_head: Gauge::default(),
             instances: Family::default(),
             tenants: Gauge::default(),
@@ -286,6 +292,13 @@ impl Metrics {
             "tenantry_feed_rendered_events",
             "Events rendered for who follows",
             self.feed_rendered.clone(),
+        );
+
+        to.register("tenantry_output_lines", "Lines that processes printed", self.output_lines.clone());
+        to.register(
+            "tenantry_output_lost_bytes",
+            "Bytes that processes printed and that could not be kept",
+            self.output_lost_bytes.clone(),
         );
 
         to.register("tenantry_http_requests", "Requests answered", self.requests.clone());

@@ -24,11 +24,11 @@ use tenantry::auth::token_key::TokenKey;
 use tenantry::clock::SystemClock;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http::events::rendered::Rendered;
-use tenantry::http::observed::{Checks, Line, OutputError, Outputs};
+use tenantry::http::observed::{Backwards, Checks, Line, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
@@ -47,6 +47,7 @@ use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::TimeTravel;
+use tenantry_projections::search::{Found, Request};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::instances::Phase;
 use tokio::sync::broadcast;
@@ -151,12 +152,20 @@ impl Outputs for Pretend {
         Ok(Vec::new())
     }
 
-    fn count(&self, _: InstanceId) -> Result<u64, OutputError> {
-        Ok(0)
+    fn range(&self, _: InstanceId) -> Result<(u64, u64), OutputError> {
+        Ok((1, 1))
     }
 
-    fn newest(&self, _: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
+    fn backwards(&self, _: InstanceId, _: Option<u64>) -> Result<Backwards, OutputError> {
+        Ok(Box::new(std::iter::empty()))
+    }
+
+    fn at(&self, _: InstanceId, _: &[u64]) -> Result<Vec<Line>, OutputError> {
         Ok(Vec::new())
+    }
+
+    fn search(&self, _: &Request<'_>) -> Result<Found, OutputError> {
+        Err(OutputError("no index".into()))
     }
 
     fn follow(&self, _: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
@@ -201,6 +210,7 @@ fn policy() -> Policy {
         },
         edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
         backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
+        retention: Retention::default(),
     }
 }
 
