@@ -56,6 +56,10 @@ pub use program::Tenantry;
 /// take less than 8 s.
 const DRAIN: Duration = Duration::from_secs(4);
 
+/// The index gets this long to keep what it has read, and is looked at so often.
+const INDEX_END: Duration = Duration::from_secs(2);
+const INDEX_LOOK: Duration = Duration::from_millis(10);
+
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
 /// What the key of repeatable API tokens is derived for.
@@ -115,10 +119,19 @@ impl App {
         let ended = tokio::task::spawn_blocking(move || {
             engine.stop();
             drop(stop_snapshots);
-            snapshots.join().and(index.join())
+            snapshots.join()
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread panicked at the end");
+        }
+        // It is at most in the middle of a commit; what is not in the index is put in next time.
+        let indexed = async {
+            while !index.is_finished() {
+                tokio::time::sleep(INDEX_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(INDEX_END, indexed).await.is_err() {
+            tracing::warn!("the search index was left in the middle of its work");
         }
     }
 }
@@ -181,12 +194,8 @@ impl App {
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
-        let (output, index) = Output::start(
-            handle.clone(),
-            Arc::clone(&supervisor),
-            &config.data_dir,
-            Arc::clone(&metrics),
-        )?;
+        let (output, index) =
+            Output::start(handle.clone(), Arc::clone(&supervisor), &config.data_dir, Arc::clone(&metrics))?;
         let output = Arc::new(output);
         tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
 

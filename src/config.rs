@@ -19,9 +19,7 @@ use std::path::{Path, PathBuf};
 use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
-use crate::domain::policy::{
-    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
-};
+use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
 
 /// A configuration file longer than this (1 MiB) is a mistake.
 pub const FILE_LIMIT: u64 = 1 << 20;

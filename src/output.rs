@@ -56,8 +56,7 @@ impl Output {
     ) -> std::io::Result<(Output, JoinHandle<()>)> {
         let spools = Spools { handle, supervisor, dir: data_dir.join("spool") };
         let source = source::Indexed::new(spools.clone(), metrics);
-        let (search, thread) =
-            Search::start(data_dir.join("search"), Arc::new(source), source::give_way)?;
+        let (search, thread) = Search::start(data_dir.join("search"), Arc::new(source), source::give_way)?;
         let told = search.clone();
         spools.supervisor.on_growth(Box::new(move |grown| match grown {
             Some(grown) => told.grown(grown),
@@ -123,7 +122,9 @@ fn failed(error: impl std::error::Error) -> OutputError {
 fn line(record: Record) -> Line {
     let text = match record.shape {
         // Ours, and worded so that its level is seen to be a warning.
-        Shape::Lost(bytes) => format!("WARN {bytes} bytes of output were lost here: the disk was full or too slow"),
+        Shape::Lost(bytes) => {
+            format!("WARN {bytes} bytes of output were lost here: the disk was full or too slow")
+        }
         Shape::Cut(bytes) => {
             let mut text = String::from_utf8_lossy(&record.bytes).into_owned();
             text.push_str(&format!(" [{bytes} bytes not kept]"));

@@ -22,7 +22,7 @@ use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::TimeTravel;
-use tenantry_projections::search::{Found, Request};
+use tenantry_projections::search::{self, Found};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
@@ -340,7 +340,7 @@ impl Outputs for Printed {
         lines.retain(|line| positions.contains(&line.position));
         Ok(lines)
     }
-    fn search(&self, _: &Request<'_>) -> Result<Found, OutputError> {
+    fn search(&self, _: &search::Request<'_>) -> Result<Found, OutputError> {
         Err(OutputError("no index".into()))
     }
     fn follow(&self, instance: InstanceId, after: Option<u64>) -> BoxStream<'static, Line> {

@@ -65,7 +65,7 @@ impl Server {
     /// Takes over what an earlier keeper left.
     pub(super) fn new(files: Files) -> io::Result<Rc<Server>> {
         let limit = rustix::process::getrlimit(Resource::Nofile);
-        // Two pipes, a pidfd and a segment for each run.
+        // Two pipes, a pidfd, a segment and a lock for each run.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let pid = std::process::id();
         let start_ticks = Stat::of(pid).map_or(0, |stat| stat.start_ticks);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tenantry::clock::{Clock as _, SystemClock};
 use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Submission};
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::drivers::deploy_log::DeployLogs;
 use tenantry::engine::{Engine, Handle, Outcome, Setup, boot};
 use tenantry::keeper::client::Keeper;

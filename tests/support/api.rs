@@ -24,7 +24,9 @@ use tenantry::auth::token_key::TokenKey;
 use tenantry::clock::SystemClock;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http::events::rendered::Rendered;
@@ -47,7 +49,7 @@ use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::TimeTravel;
-use tenantry_projections::search::{Found, Request};
+use tenantry_projections::search::{self, Found};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::instances::Phase;
 use tokio::sync::broadcast;
@@ -164,7 +166,7 @@ impl Outputs for Pretend {
         Ok(Vec::new())
     }
 
-    fn search(&self, _: &Request<'_>) -> Result<Found, OutputError> {
+    fn search(&self, _: &search::Request<'_>) -> Result<Found, OutputError> {
         Err(OutputError("no index".into()))
     }
 

@@ -8,7 +8,9 @@ use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Listening
 use tenantry::domain::ctx::{Ctx, Ids};
 use tenantry::domain::decide::{decide, subject};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::domain::react::react;
 use tenantry::domain::rejection::{Reason, Rejection};
 use tenantry_journal::event::Event;

@@ -150,9 +150,12 @@ impl Writer {
         let Checked { len, end, begun, frames } = segment.check()?;
         self.next = end.unwrap_or(first);
         let file = OpenOptions::new().append(true).open(&path).map_err(SpoolError::io("open", &path))?;
-        file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
         let meta = file.metadata().map_err(SpoolError::io("inspect", &path))?;
         let written = written(&meta);
+        // Only when need be: it changes the time of the last write, which retention goes by.
+        if meta.len() > len {
+            file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
+        }
         if segment.encrypted == self.seal.is_encrypted() {
             self.active = Some(Active { file, first, len, written, begun, frames });
         } else if end.is_some() {

@@ -110,7 +110,7 @@ const TIME_WORDS: usize = 3;
 fn first_word(line: &str) -> Option<Level> {
     let mut rest = line;
     for _ in 0..=TIME_WORDS {
-        rest = after_colours(rest.trim_start());
+        rest = after_colours(rest);
         let end = rest.find(|c: char| c.is_ascii_whitespace()).unwrap_or(rest.len());
         let (word, after) = rest.split_at_checked(end)?;
         if !is_time(word) {
@@ -118,7 +118,8 @@ fn first_word(line: &str) -> Option<Level> {
             let word = word.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
             let end = word.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(word.len());
             let (word, clings) = word.split_at_checked(end)?;
-            let alone = clings.starts_with([':', ']', ')', '>', '|', ',', '\u{1b}', '\u{9b}']) || clings.is_empty();
+            let alone =
+                clings.starts_with([':', ']', ')', '>', '|', ',', '\u{1b}', '\u{9b}']) || clings.is_empty();
             return Level::named(word).filter(|_| alone);
         }
         rest = after;
@@ -128,6 +129,7 @@ fn first_word(line: &str) -> Option<Level> {
 
 fn after_colours(mut text: &str) -> &str {
     loop {
+        text = text.trim_start();
         match sequence(text) {
             0 => return text,
             len => text = text.get(len..).unwrap_or_default(),

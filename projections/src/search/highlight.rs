@@ -70,11 +70,10 @@ mod tests {
     #[test]
     fn the_asked_words_are_marked_in_characters_and_no_others() {
         let message = "für: Database error, no error in pg";
-        assert_eq!(texts("database error", message), [
-            (5, 13, "Database".into()),
-            (14, 19, "error".into()),
-            (24, 29, "error".into())
-        ]);
+        assert_eq!(
+            texts("database error", message),
+            [(5, 13, "Database".into()), (14, 19, "error".into()), (24, 29, "error".into())]
+        );
         assert_eq!(texts("\"database error\"", message).len(), 2);
         assert_eq!(texts("dat* NOT error", message), [(5, 13, "Database".into())]);
         assert_eq!(texts("level:info", message), []);

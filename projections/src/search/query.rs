@@ -212,7 +212,9 @@ impl Parser<'_> {
             }
             Some(Piece::And) => return Err(QueryError("Something must stand on both sides of AND.".into())),
             Some(Piece::Or) => return Err(QueryError("Something must stand on both sides of OR.".into())),
-            Some(Piece::Close) => return Err(QueryError("Nothing stands before a closing parenthesis.".into())),
+            Some(Piece::Close) => {
+                return Err(QueryError("Nothing stands before a closing parenthesis.".into()));
+            }
             None => return Err(QueryError("The query ends where something should follow.".into())),
         };
         self.depth -= 1;

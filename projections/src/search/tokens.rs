@@ -102,9 +102,10 @@ mod tests {
 
     #[test]
     fn words_are_letters_and_digits_of_any_script_without_escape_sequences() {
-        assert_eq!(words("Database error: user_id=42, größe ÄRGER"), [
-            "database", "error", "user", "id", "42", "größe", "ärger"
-        ]);
+        assert_eq!(
+            words("Database error: user_id=42, größe ÄRGER"),
+            ["database", "error", "user", "id", "42", "größe", "ärger"]
+        );
         assert_eq!(words("\u{1b}[31merror\u{1b}[0m!"), ["error"]);
         assert_eq!(words("\u{1b}[31mred\u{9b}0mplain \u{1b}"), ["red", "plain"]);
         assert_eq!(words(" -- "), Vec::<String>::new());

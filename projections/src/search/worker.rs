@@ -73,7 +73,9 @@ impl Worker {
         loop {
             let inbox = self.wait(pause);
             if inbox.stop {
-                if self.uncommitted && let Err(error) = self.commit() {
+                if self.uncommitted
+                    && let Err(error) = self.commit()
+                {
                     tracing::warn!(%error, "the last lines are indexed at the next start");
                 }
                 return;
@@ -116,9 +118,8 @@ impl Worker {
     fn wait(&self, pause: Duration) -> Inbox {
         let inbox = self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         let is_idle = |inbox: &mut Inbox| {
-            let urgent = inbox.all || inbox.rebuild || inbox.stop || !inbox.forget.is_empty();
-            // What was printed may gather until the next commit.
-            !urgent && (inbox.grown.is_empty() || self.committed.elapsed() < COMMIT_EVERY / 2)
+            let told = inbox.all || inbox.rebuild || inbox.stop || !inbox.forget.is_empty();
+            !told && inbox.grown.is_empty()
         };
         let (mut inbox, _) = self
             .shared
@@ -278,7 +279,10 @@ impl Worker {
             if oldest > first {
                 let before = Term::from_field_u64(files.fields.position, oldest);
                 let query = BooleanQuery::new(vec![
-                    (Occur::Must, Box::new(TermQuery::new(whose, IndexRecordOption::Basic)) as Box<dyn Query>),
+                    (
+                        Occur::Must,
+                        Box::new(TermQuery::new(whose, IndexRecordOption::Basic)) as Box<dyn Query>,
+                    ),
                     (Occur::Must, Box::new(RangeQuery::new(Bound::Unbounded, Bound::Excluded(before)))),
                 ]);
                 files.writer.delete_query(Box::new(query))?;

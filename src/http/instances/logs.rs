@@ -214,12 +214,7 @@ struct Read {
     instances: usize,
 }
 
-async fn read(
-    app: AppState,
-    scope: &Scope,
-    wanted: Wanted,
-    params: &Params,
-) -> Result<Read, ApiError> {
+async fn read(app: AppState, scope: &Scope, wanted: Wanted, params: &Params) -> Result<Read, ApiError> {
     let window = Page::new(params.limit, params.offset, DEFAULT_LIMIT)?;
     let filter = line_filter(params.level, params.grep.as_deref())?;
     let (world, principal) = (Arc::clone(&scope.world), Arc::clone(&scope.principal));
