@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use async_stream::stream;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
-use tenantry_journal::id::InstanceId;
+use tenantry_journal::id::{InstanceId, KeyId, TenantId};
 use tenantry_journal::spool::{Key, Reader, Record, Shape, Stream};
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::search::{Found, Request, Search};
@@ -89,6 +89,21 @@ impl Output {
         }
         self.search.forget(instances);
         Ok(())
+    }
+}
+
+impl Output {
+    /// The same for everything that a tenant's processes printed, gone ones too. Call it
+    /// before the tenant's key is erased from the World, or what was whose is not known.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or deleted.
+    pub fn forget_tenant(&self, tenant: TenantId) -> std::io::Result<()> {
+        let world = self.spools.handle.world();
+        let key = KeyId::from(tenant);
+        let mut instances = self.spools.kept()?;
+        instances.retain(|id| world.instances.sealed_name(*id).is_some_and(|name| name.key() == key));
+        self.forget(&instances)
     }
 }
 
