@@ -161,10 +161,8 @@ impl Reader {
                 continue;
             }
             let Some(frame) = segment.frame(spot.offset)? else { continue };
-            match self.seal.open(&frame, segment.encrypted) {
-                Opened::Records(records) => {
-                    found.extend(records.into_iter().filter(|r| here.binary_search(&r.position).is_ok()));
-                }
+            match self.seal.open_some(&frame, segment.encrypted, Some(here)) {
+                Opened::Records(records) => found.extend(records),
                 Opened::WrongKey => return Err(SpoolError::Key { path: segment.path.clone() }),
                 Opened::Damaged => {}
             }

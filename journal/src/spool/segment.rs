@@ -86,6 +86,11 @@ impl Seal {
 
     /// The records of a frame.
     pub(super) fn open(&self, frame: &Frame, encrypted: bool) -> Opened {
+        self.open_some(frame, encrypted, None)
+    }
+
+    /// The records of a frame at the positions in `wanted`, which ascend, or all.
+    pub(super) fn open_some(&self, frame: &Frame, encrypted: bool, wanted: Option<&[u64]>) -> Opened {
         let squeezed = match (&self.key, encrypted) {
             (_, false) => frame.body.clone(),
             (None, true) => return Opened::WrongKey,
@@ -101,7 +106,7 @@ impl Seal {
         };
         lz4_flex::block::decompress(&squeezed, frame.unpacked)
             .ok()
-            .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count))
+            .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count, wanted))
             .map_or(Opened::Damaged, Opened::Records)
     }
 
