@@ -47,7 +47,7 @@ use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
-use crate::output::Spools;
+use crate::output::Output;
 use crate::past::Past;
 use crate::reactor::{Outside, Reactor};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
@@ -58,6 +58,10 @@ pub use program::Tenantry;
 /// Open requests and streams get this long to end when the program ends; the whole end must
 /// take less than 8 s.
 const DRAIN: Duration = Duration::from_secs(4);
+
+/// The index gets this long to keep what it has read, and is looked at so often.
+const INDEX_END: Duration = Duration::from_secs(2);
+const INDEX_LOOK: Duration = Duration::from_millis(10);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
@@ -80,6 +84,7 @@ pub struct App {
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
+    index: JoinHandle<()>,
     engine: Engine,
     _lock: Option<DataLock>,
 }
@@ -107,7 +112,7 @@ impl App {
             tracing::warn!("requests or streams were cut off, they did not end in time");
         }
         let (stop_snapshots, snapshots) = self.snapshots;
-        let engine = self.engine;
+        let (engine, index) = (self.engine, self.index);
         let ended = tokio::task::spawn_blocking(move || {
             engine.stop();
             drop(stop_snapshots);
@@ -115,6 +120,15 @@ impl App {
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread panicked at the end");
+        }
+        // It is at most in the middle of a commit; what is not in the index is put in next time.
+        let indexed = async {
+            while !index.is_finished() {
+                tokio::time::sleep(INDEX_LOOK).await;
+            }
+        };
+        if tokio::time::timeout(INDEX_END, indexed).await.is_err() {
+            tracing::warn!("the search index was left in the middle of its work");
         }
     }
 }
@@ -183,6 +197,11 @@ impl App {
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
+        let (output, index) =
+            Output::start(handle.clone(), Arc::clone(&supervisor), &config.data_dir, Arc::clone(&metrics))?;
+        let output = Arc::new(output);
+        tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
+
         let events = JournalSource::new(Arc::clone(&store), vault);
         let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
         let last_used = Arc::new(LastUsed::open(&config.data_dir));
@@ -209,7 +228,7 @@ impl App {
             clock,
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
-            outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
+            outputs: output,
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             measures: Arc::new(doors::Measured { supervisor, machine: Cgroups::find(String::new()) }),
             last_used,
@@ -230,6 +249,7 @@ impl App {
             shutdown,
             tasks,
             snapshots,
+            index,
             engine,
             _lock: opened.lock,
         };

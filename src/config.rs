@@ -7,6 +7,7 @@
 mod file;
 mod joined;
 mod mask;
+mod output;
 mod reader;
 mod service;
 mod source;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
-use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
 
 pub use source::Source;
 pub use validate::{Verdict, validate};
@@ -154,6 +155,8 @@ pub struct Config {
     pub instance_ports: (u16, u16),
     /// Restarts after crashes.
     pub backoff: Backoff,
+    /// Output of processes.
+    pub retention: Retention,
     /// The services.
     pub services: BTreeMap<ServiceName, Service>,
     /// How tenants are deployed.
@@ -293,6 +296,7 @@ impl Config {
             template: self.deploy.template.clone(),
             edges: self.edges(),
             backoff: self.backoff,
+            retention: self.retention.clone(),
         }
     }
 

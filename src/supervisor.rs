@@ -51,6 +51,9 @@ const RECONNECT_LAST: Duration = Duration::from_secs(5);
 /// Finds the key that a spool is encrypted under; `None` when there is no such key.
 pub type SpoolKeys = Arc<dyn Fn(KeyId) -> Option<[u8; 32]> + Send + Sync>;
 
+/// Is told which instances printed something; `None` when any may have.
+pub type OnGrowth = Box<dyn Fn(Option<Vec<InstanceId>>) + Send + Sync>;
+
 /// What the supervisor needs to begin.
 pub struct Setup {
     /// The way to the engine.
@@ -83,6 +86,11 @@ pub struct Supervisor {
     keeper: watch::Sender<Option<Keeper>>,
     /// Moves whenever some process printed something.
     printed: watch::Sender<u64>,
+    /// The newest position of each spool that grew since the keeper answers.
+    heads: Mutex<HashMap<InstanceId, u64>>,
+    /// What [`Supervisor::printed`] showed when the keeper answered last.
+    met: std::sync::atomic::AtomicU64,
+    on_growth: std::sync::OnceLock<OnGrowth>,
     /// What the last check of each tenant found.
     last_reports: Mutex<HashMap<TenantId, TenantHealthReport>>,
     /// What each check of a tenant finds.
@@ -107,6 +115,9 @@ impl Supervisor {
             requests,
             keeper,
             printed,
+            heads: Mutex::default(),
+            met: std::sync::atomic::AtomicU64::new(0),
+            on_growth: std::sync::OnceLock::new(),
             last_reports: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS_BEHIND),
         })
@@ -170,6 +181,25 @@ impl Supervisor {
     #[must_use]
     pub fn printed(&self) -> watch::Receiver<u64> {
         self.printed.subscribe()
+    }
+
+    /// Has `tell` be called with the instances that printed something, or with `None` when
+    /// any may have. Only the first caller is heard.
+    pub fn on_growth(&self, tell: OnGrowth) {
+        drop(self.on_growth.set(tell));
+    }
+
+    /// Whether a spool may hold something at a position, for a reader that looked last when
+    /// [`Supervisor::printed`] showed `looked`.
+    #[must_use]
+    pub fn grew(&self, instance: InstanceId, position: u64, looked: Option<u64>) -> bool {
+        let heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let met = self.met.load(std::sync::atomic::Ordering::Acquire);
+        match (heads.get(&instance), looked) {
+            (Some(head), _) => *head >= position,
+            (None, Some(looked)) => looked < met,
+            (None, None) => true,
+        }
     }
 
     /// The directory of an instance's spool.
@@ -274,8 +304,21 @@ impl Supervisor {
     }
 
     async fn watch_outputs(&self, mut outputs: Outputs) {
-        while outputs.changed().await.is_some() {
-            self.printed.send_modify(|count| *count = count.wrapping_add(1));
+        // What grew while no keeper was heard is not told of.
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.printed.send_modify(|count| {
+            *count += 1;
+            self.met.store(*count, std::sync::atomic::Ordering::Release);
+        });
+        if let Some(tell) = self.on_growth.get() {
+            tell(None);
+        }
+        while let Some(positions) = outputs.changed().await {
+            if let Some(tell) = self.on_growth.get() {
+                tell(Some(positions.keys().copied().collect()));
+            }
+            self.heads.lock().unwrap_or_else(PoisonError::into_inner).extend(positions);
+            self.printed.send_modify(|count| *count += 1);
         }
     }
 

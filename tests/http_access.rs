@@ -41,10 +41,7 @@ async fn open(address: SocketAddr, path: &str, token: Option<&str>) -> Socket {
 /// Reads until the close code.
 async fn close_code(socket: &mut Socket) -> u16 {
     loop {
-        match timeout(PATIENCE, socket.next()).await.expect("a close").unwrap().unwrap() {
-            Message::Close(frame) => return frame.map_or(1005, |frame| frame.code.into()),
-            _ => {}
-        }
+        if let Message::Close(frame) = timeout(PATIENCE, socket.next()).await.expect("a close").unwrap().unwrap() { return frame.map_or(1005, |frame| frame.code.into()) }
     }
 }
 

@@ -60,6 +60,7 @@ impl Bench {
             limits: Limits::default(),
             hostname: "box".to_owned(),
             hidden: Vec::new(),
+            retain: None,
         }
     }
 

@@ -88,6 +88,7 @@ impl Bench {
             limits,
             hostname: "box-of-one".to_owned(),
             hidden: Vec::new(),
+            retain: None,
         }
     }
 

@@ -23,12 +23,16 @@
 //!   zigzag varint of the time relative to the record before (first: to the frame's),
 //!   varint count when the shape is `Cut` or `Lost`, varint length, the bytes.
 //!
+//! A closed segment may be replaced by one with the same records in fewer frames; it is
+//! written aside as `<name>.new` and renamed, and who reads the old one reads it to its end.
+//!
 //! A torn last frame is cut off when a writer opens the spool. A reader takes an
 //! unreadable frame at the end of the newest segment as not written yet; elsewhere it
 //! skips to the next segment and counts it in [`Reader::damaged`].
 
 mod batch;
 mod lines;
+mod pack;
 mod reader;
 mod segment;
 #[cfg(test)]
@@ -42,8 +46,8 @@ use zeroize::Zeroizing;
 
 pub use batch::Batch;
 pub use lines::Lines;
-pub use reader::Reader;
-pub use writer::{Options, Writer, expire};
+pub use reader::{Backwards, Reader};
+pub use writer::{Options, Retain, Writer, expire, sweep};
 
 use crate::time::Timestamp;
 

@@ -10,13 +10,14 @@ use tenantry_journal::name::ServiceName;
 use tenantry_journal::sealed::Secret;
 use toml::de::DeTable;
 
+use super::output;
 use super::reader::{Found, Notes, Place, Section};
 use super::service::{Defaults, absolute, entry, is_inside, once, service};
 use super::{
     Acme, Analyze, Config, ConfigErrors, Deploy, LogFormat, Nginx, Overrides, Problem, RateLimit, Service,
     Ssl,
 };
-use crate::domain::policy::{Backoff, DeployTemplate, PortRange};
+use crate::domain::policy::{Backoff, DeployTemplate, PortRange, Retention};
 
 /// Time to become healthy: interpreters with many modules take some seconds on a small machine.
 const STARTUP_TIMEOUT_MS: u64 = 30_000;
@@ -53,6 +54,7 @@ struct Settings {
     startup_timeout_ms: u64,
     stop_timeout_ms: u64,
     backoff: Backoff,
+    retention: Retention,
 }
 
 pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigErrors> {
@@ -71,11 +73,13 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         health_interval_ms: settings.health_interval_ms,
         restart: RestartPolicy::OnFailure,
     };
-    let services = services(&root, defaults);
+    let mut retention = settings.retention.clone();
+    let services = services(&root, defaults, &mut retention);
     let deploy = deploy(
         root.section("deploy", Some("TENANTRY_DEPLOY_")),
         &settings.data_dir,
         Defaults { restart: RestartPolicy::Always, ..defaults },
+        &mut retention,
     );
     let nginx = nginx(root.section("nginx", Some("TENANTRY_NGINX_")), &overrides.working_dir);
     let analyze = analyze(root.section("analyze", Some("TENANTRY_ANALYZE_")));
@@ -103,6 +107,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         ports,
         instance_ports,
         backoff: settings.backoff,
+        retention,
         services,
         deploy,
         nginx,
@@ -187,6 +192,8 @@ fn settings(section: Section<'_>, overrides: &Overrides) -> Settings {
         startup_timeout_ms: ms("startup_timeout", 0..=DAY, STARTUP_TIMEOUT_MS),
         stop_timeout_ms: ms("stop_timeout", 0..=DAY, STOP_TIMEOUT_MS),
         backoff,
+        retention: output::retain(&section, Retention::default().usual)
+            .map_or_else(Retention::default, |usual| Retention { usual, ..Retention::default() }),
     };
     section.finish();
     settings
@@ -236,12 +243,17 @@ fn ports(section: Section<'_>) -> (PortRange, (u16, u16)) {
     (ports, instances)
 }
 
-fn services(root: &Section<'_>, defaults: Defaults<'_>) -> BTreeMap<ServiceName, Service> {
+fn services(
+    root: &Section<'_>,
+    defaults: Defaults<'_>,
+    retention: &mut Retention,
+) -> BTreeMap<ServiceName, Service> {
     let mut services = BTreeMap::new();
     let mut sockets: BTreeMap<String, String> = BTreeMap::new();
     let all = ["service", "services", "process"].into_iter().flat_map(|key| root.named(key));
     for (name, section) in all {
         let place = section.place.clone();
+        let retain = output::retain(&section, retention.usual);
         let read = service(&name, section, defaults);
         match name.parse::<ServiceName>() {
             Err(error) => root.notes.bad(&place, error),
@@ -261,6 +273,7 @@ fn services(root: &Section<'_>, defaults: Defaults<'_>) -> BTreeMap<ServiceName,
                     );
                     root.notes.warn_at(&place, message);
                 }
+                retention.services.extend(retain.map(|retain| (key.clone(), retain)));
                 services.extend(read.map(|service| (key, service)));
             }
         }
@@ -268,7 +281,12 @@ fn services(root: &Section<'_>, defaults: Defaults<'_>) -> BTreeMap<ServiceName,
     services
 }
 
-fn deploy(section: Section<'_>, data_dir: &Path, defaults: Defaults<'_>) -> Deploy {
+fn deploy(
+    section: Section<'_>,
+    data_dir: &Path,
+    defaults: Defaults<'_>,
+    retention: &mut Retention,
+) -> Deploy {
     let root = section.text("root").map(|found| {
         let filled = found.value.replace("{data_dir}", &data_dir.display().to_string());
         normal(&defaults.working_dir.join(filled))
@@ -291,6 +309,7 @@ fn deploy(section: Section<'_>, data_dir: &Path, defaults: Defaults<'_>) -> Depl
         section.notes.warn("[deploy]: 'ssl' has no effect yet: the step is skipped");
     }
     let below = section.section("template", Some("TENANTRY_DEPLOY_TEMPLATE_"));
+    output::of_tenants(retention, &below);
     let database = below.text("database").and_then(|found| {
         if is_inside(&found.value) {
             return Some(found.value);

@@ -158,7 +158,7 @@ fn without_userinfo(text: &str) -> String {
     while let Some((before, after)) = rest.split_once("://") {
         shown.push_str(before);
         shown.push_str("://");
-        let end = after.find(|c: char| matches!(c, '/' | '?' | '#' | ' ')).unwrap_or(after.len());
+        let end = after.find(['/', '?', '#', ' ']).unwrap_or(after.len());
         let (authority, tail) = after.split_at(end);
         match authority.rsplit_once('@') {
             Some((_, host)) => {

@@ -343,6 +343,28 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A time in days, possibly with a fraction, as milliseconds.
+    pub(super) fn days_as_ms(&self, key: &str, range: RangeInclusive<u64>) -> Option<Found<u64>> {
+        const DAY_MS: f64 = 86_400_000.0;
+        let (raw, place) = self.raw(key)?;
+        let days: Option<f64> = match raw {
+            Raw::Variable(text) => text.trim().parse().ok(),
+            Raw::File(DeValue::Integer(number)) => number.as_str().parse().ok(),
+            Raw::File(DeValue::Float(number)) => number.as_str().parse().ok(),
+            Raw::File(other) => {
+                self.wrong(&place, key, "a number of days", other.type_str());
+                return None;
+            }
+        };
+        let (from, to) = (*range.start(), *range.end());
+        if let Some(days) = days.filter(|days| (from as f64..=to as f64).contains(days)) {
+            return Some(Found { value: (days * DAY_MS) as u64, place });
+        }
+        let title = &self.title;
+        self.notes.bad(&place, format!("{title}: '{key}' must be a number of days from {from} to {to}"));
+        None
+    }
+
     pub(super) fn boolean(&self, key: &str) -> Option<Found<bool>> {
         let (raw, place) = self.raw(key)?;
         match raw {

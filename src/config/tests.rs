@@ -31,6 +31,22 @@ fn service<'a>(config: &'a Config, name: &str) -> &'a Service {
 }
 
 #[test]
+fn retention_of_output_is_set_for_all_and_for_a_service() {
+    let text = "[settings]\nlog_max_mb = 8\n[service.api]\ncommand = 'x'\nlog_retention_days = 0.5\n\
+                [service.worker]\ncommand = 'x'\n[deploy.template]\nlog_retention_days = 0\n";
+    let retention = parse(text).policy().retention;
+    let of = |name: &str| retention.of(Some(&name.parse().unwrap()));
+    let month = 30 * 86_400_000;
+    assert_eq!((of("worker:a").bytes, of("worker:a").ms), (8 << 20, Some(month)));
+    assert_eq!((of("api:a").bytes, of("api:a").ms), (8 << 20, Some(43_200_000)));
+    assert_eq!((of("backend:a").bytes, of("backend:a").ms), (8 << 20, None));
+    assert_eq!(retention.of(None), of("worker:a"));
+    let wrong =
+        problems("[settings]\nlog_retention_days = -1\n[service.api]\ncommand = 'x'\nlog_max_mb = 0\n");
+    assert_eq!(wrong.iter().map(|(line, _)| line.unwrap()).collect::<Vec<_>>(), [2, 5]);
+}
+
+#[test]
 fn without_a_file_the_documented_defaults_hold() {
     let config = parse("");
     assert_eq!(config.data_dir, PathBuf::from("/srv/data"));

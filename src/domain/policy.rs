@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartPolicy};
-use tenantry_journal::name::ServiceName;
+use tenantry_journal::name::{InstanceKey, ServiceName};
 use tenantry_journal::sealed::Secret;
+use tenantry_journal::spool::Retain;
 
 /// Pairs of ports: `(first, first+1)`, `(first+step, first+step+1)`, up to `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,6 +177,31 @@ pub struct Edges {
     pub ssl_off: Option<String>,
 }
 
+/// How much of what processes print is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Where nothing else is said.
+    pub usual: Retain,
+    /// Of the services that say so.
+    pub services: BTreeMap<ServiceName, Retain>,
+}
+
+impl Default for Retention {
+    /// A month, and 256 MiB for each instance: some weeks of a chatty service, compressed.
+    fn default() -> Self {
+        let usual = Retain { bytes: 256 << 20, ms: Some(30 * 24 * 60 * 60 * 1000) };
+        Retention { usual, services: BTreeMap::new() }
+    }
+}
+
+impl Retention {
+    /// How much is kept of an instance; of one whose name is not known any more the usual.
+    #[must_use]
+    pub fn of(&self, name: Option<&InstanceKey>) -> Retain {
+        name.and_then(|name| self.services.get(&name.service)).copied().unwrap_or(self.usual)
+    }
+}
+
 /// What the configuration says, as far as decisions depend on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -195,6 +221,8 @@ pub struct Policy {
     pub edges: Edges,
     /// Restarts after crashes.
     pub backoff: Backoff,
+    /// Output of processes.
+    pub retention: Retention,
 }
 
 impl Policy {

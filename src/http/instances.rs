@@ -5,14 +5,15 @@ mod config;
 mod config_tests;
 pub(crate) mod dump;
 mod get;
-mod level;
 mod list;
 mod logs;
 mod merge;
 mod metrics;
 mod remove;
 mod restart;
+mod search;
 mod spawn;
+mod sse;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,7 @@ pub fn routes() -> Routes {
         .post("/api/config/reload", Access::ADMIN.unlimited(), config::reload)
         .get("/api/metrics/{service}/{id}", Access::VIEWER.live(), metrics::now)
         .get("/api/metrics/{service}/{id}/history", Access::VIEWER.live(), metrics::history)
+        .post("/api/logs/search", Access::VIEWER.live(), search::search)
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)

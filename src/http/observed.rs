@@ -3,18 +3,11 @@
 use futures_util::stream::BoxStream;
 use tenantry_journal::event::instance::Limits;
 use tenantry_journal::id::InstanceId;
+pub use tenantry_journal::spool::Stream as Source;
 use tenantry_journal::time::Timestamp;
+use tenantry_projections::search::{Found, Request};
 
 pub use crate::supervisor::{RequestCounts, Sample, Storage, Usage};
-
-/// Where a line came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
 
 /// A line that a process printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +27,9 @@ pub struct Line {
 #[error("the output cannot be read: {0}")]
 pub struct OutputError(pub String);
 
+/// Lines in blocks, the newest block first, the lines of each oldest first.
+pub type Backwards = Box<dyn Iterator<Item = Result<Vec<Line>, OutputError>> + Send>;
+
 /// What processes printed.
 pub trait Outputs: Send + Sync + 'static {
     /// Every instance that printed something which is still kept, gone ones too. Reads a
@@ -43,23 +39,36 @@ pub trait Outputs: Send + Sync + 'static {
     /// When the directory cannot be read.
     fn kept(&self) -> Result<Vec<InstanceId>, OutputError>;
 
-    /// How many lines of an instance are kept. Reads files: call it where blocking is allowed.
+    /// The position of the oldest line of an instance that is kept and the one after its
+    /// newest. Reads files: call it where blocking is allowed.
     ///
     /// # Errors
     /// When its output cannot be read.
-    fn count(&self, instance: InstanceId) -> Result<u64, OutputError>;
+    fn range(&self, instance: InstanceId) -> Result<(u64, u64), OutputError>;
 
-    /// The newest lines of an instance before a position (or of all), at most `max`, oldest
-    /// first. Reads files: call it where blocking is allowed.
+    /// The lines of an instance before a position (or all), the newest first. Reads files: use
+    /// it where blocking is allowed.
     ///
     /// # Errors
     /// When its output cannot be read.
-    fn newest(&self, instance: InstanceId, max: usize, before: Option<u64>)
-    -> Result<Vec<Line>, OutputError>;
+    fn backwards(&self, instance: InstanceId, before: Option<u64>) -> Result<Backwards, OutputError>;
+
+    /// The lines at these positions, as far as they are kept, oldest first. Reads files: call
+    /// it where blocking is allowed.
+    ///
+    /// # Errors
+    /// When its output cannot be read.
+    fn at(&self, instance: InstanceId, positions: &[u64]) -> Result<Vec<Line>, OutputError>;
 
     /// The lines of an instance after a position (0: from its first on), or those that it
     /// prints from now on. Never ends by itself; a slow reader is served from what is kept.
     fn follow(&self, instance: InstanceId, after: Option<u64>) -> BoxStream<'static, Line>;
+
+    /// Looks for lines. Reads files: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the index is damaged; it is being built again.
+    fn search(&self, request: &Request<'_>) -> Result<Found, OutputError>;
 }
 
 /// What health checks saw.

@@ -22,6 +22,7 @@ use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::TimeTravel;
+use tenantry_projections::search::{self, Found};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::events::rendered::Rendered;
-use super::observed::{Checks, Line, Measures, OutputError, Outputs, Source};
+use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source};
 use super::router::{Listener, router};
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
 use super::write::KeysInFlight;
@@ -359,19 +360,21 @@ impl Outputs for Printed {
     fn kept(&self) -> Result<Vec<InstanceId>, OutputError> {
         Ok(self.lines.lock().unwrap().keys().copied().collect())
     }
-    fn count(&self, instance: InstanceId) -> Result<u64, OutputError> {
-        Ok(self.lines.lock().unwrap().get(&instance).map_or(0, Vec::len) as u64)
+    fn range(&self, instance: InstanceId) -> Result<(u64, u64), OutputError> {
+        Ok((1, self.lines.lock().unwrap().get(&instance).map_or(0, Vec::len) as u64 + 1))
     }
-    fn newest(
-        &self,
-        instance: InstanceId,
-        max: usize,
-        before: Option<u64>,
-    ) -> Result<Vec<Line>, OutputError> {
-        let lines = self.lines.lock().unwrap();
-        let lines = lines.get(&instance).map_or(&[][..], Vec::as_slice);
-        let end = before.map_or(lines.len(), |before| before as usize - 1);
-        Ok(lines[end.saturating_sub(max)..end].to_vec())
+    fn backwards(&self, instance: InstanceId, before: Option<u64>) -> Result<Backwards, OutputError> {
+        let mut lines = self.lines.lock().unwrap().get(&instance).cloned().unwrap_or_default();
+        lines.retain(|line| before.is_none_or(|before| line.position < before));
+        Ok(Box::new(std::iter::once(Ok(lines))))
+    }
+    fn at(&self, instance: InstanceId, positions: &[u64]) -> Result<Vec<Line>, OutputError> {
+        let mut lines = self.lines.lock().unwrap().get(&instance).cloned().unwrap_or_default();
+        lines.retain(|line| positions.contains(&line.position));
+        Ok(lines)
+    }
+    fn search(&self, _: &search::Request<'_>) -> Result<Found, OutputError> {
+        Err(OutputError("no index".into()))
     }
     fn follow(&self, instance: InstanceId, after: Option<u64>) -> BoxStream<'static, Line> {
         let (send, receive) = tokio::sync::mpsc::unbounded_channel();

@@ -15,6 +15,7 @@ use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::id::{InstanceId, RunId};
+use tenantry_journal::spool::Retain;
 use tenantry_journal::time::Timestamp;
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub(super) struct RunFile {
     /// Its output is encrypted, under a key that must be brought again.
     pub(super) sealed: bool,
     pub(super) stop_timeout_ms: u64,
+    #[serde(default)]
+    pub(super) retain: Option<Retain>,
     pub(super) exit: Option<(ExitStatus, Timestamp)>,
     /// Its control groups.
     #[serde(default)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::{Batch, Entry, Key, Lines, Shape, Stream};
+use tenantry_journal::spool::{Batch, Entry, Key, Lines, Options, Shape, Stream};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -68,9 +68,10 @@ impl Outputs {
         run: RunId,
         instance: InstanceId,
         key: Option<Key>,
+        keep: Options,
         pipes: [OwnedFd; 2],
     ) -> std::io::Result<Pump> {
-        let sink = self.sink(instance, key);
+        let sink = self.sink(instance, key, keep);
         let end = CancellationToken::new();
         let until = Rc::new(Cell::new(Until::End));
         let [out, err] = pipes;
@@ -88,13 +89,13 @@ impl Outputs {
         Ok(Pump { sink, end, until, tasks: RefCell::new(tasks) })
     }
 
-    fn sink(self: &Rc<Self>, instance: InstanceId, key: Option<Key>) -> Rc<Sink> {
+    fn sink(self: &Rc<Self>, instance: InstanceId, key: Option<Key>, keep: Options) -> Rc<Sink> {
         let mut sinks = self.sinks.borrow_mut();
         let known = sinks.get(&instance).and_then(Weak::upgrade);
-        if let Some(sink) = known.filter(|sink| sink.spool.same_key(key.as_ref())) {
+        if let Some(sink) = known.filter(|sink| sink.spool.is_same(key.as_ref(), keep)) {
             return sink;
         }
-        let spool = Arc::new(Spool::new(instance, self.files.spool(instance.0), key));
+        let spool = Arc::new(Spool::new(instance, self.files.spool(instance.0), key, keep));
         let sink = Rc::new(Sink {
             spool,
             batch: RefCell::default(),

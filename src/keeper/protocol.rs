@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tenantry_journal::event::instance::{ExitStatus, Limits};
 use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::Key;
+use tenantry_journal::spool::{Key, Retain};
 use tenantry_journal::time::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -79,6 +79,9 @@ pub struct SpawnRequest {
     /// of its own.
     #[serde(default)]
     pub hidden: Vec<PathBuf>,
+    /// How much of its output is kept; without it what the spool keeps by itself.
+    #[serde(default)]
+    pub retain: Option<Retain>,
 }
 
 /// The process that a run has.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, WaitId, WaitIdOptions, waitid};
 use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::Key;
+use tenantry_journal::spool::{Key, Options, Retain};
 use tenantry_journal::time::Timestamp;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
@@ -68,7 +68,7 @@ impl Server {
     /// Takes over what an earlier keeper left.
     pub(super) fn new(files: Files) -> io::Result<Rc<Server>> {
         let limit = rustix::process::getrlimit(Resource::Nofile);
-        // Two pipes, a pidfd and a segment for each run.
+        // Two pipes, a pidfd, a segment and a lock for each run.
         let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
         let pid = std::process::id();
         let start_ticks = Stat::of(pid).map_or(0, |stat| stat.start_ticks);
@@ -320,7 +320,8 @@ impl Server {
     /// Begins to read a run's output.
     pub(super) fn pump(&self, run: &Run, key: Option<Key>, pipes: [OwnedFd; 2]) {
         let (run_id, instance_id) = (run.file.borrow().run_id, run.file.borrow().instance_id);
-        match self.outputs.pump(run_id, instance_id, key, pipes) {
+        let keep = run.file.borrow().retain.map_or_else(Options::default, Retain::options);
+        match self.outputs.pump(run_id, instance_id, key, keep, pipes) {
             Ok(pump) => *run.pump.borrow_mut() = Some(Rc::new(pump)),
             Err(error) => tracing::error!(%error, run.id = %run_id, "output cannot be read"),
         }

@@ -7,7 +7,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::spool::{Batch, Entry, Key, Options, Shape, Stream, Writer};
@@ -20,11 +22,15 @@ const SPOOL_QUEUE: usize = 512 * 1024;
 /// Bytes of all spools that may wait, so that two hundred noisy ones do not take 100 MiB.
 const QUEUE: usize = 16 << 20;
 
+/// How often output that is past its age is looked for; ages are days.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
+
 /// What the keeper and the thread share about one spool.
 pub(super) struct Spool {
     pub(super) instance: InstanceId,
     dir: PathBuf,
     key: Option<Key>,
+    keep: Options,
     queued: AtomicUsize,
     /// Told whenever room was made in the queue.
     pub(super) room: Notify,
@@ -34,11 +40,12 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(instance: InstanceId, dir: PathBuf, key: Option<Key>) -> Spool {
+    pub(super) fn new(instance: InstanceId, dir: PathBuf, key: Option<Key>, keep: Options) -> Spool {
         Spool {
             instance,
             dir,
             key,
+            keep,
             queued: AtomicUsize::new(0),
             room: Notify::new(),
             dropped: AtomicU64::new(0),
@@ -46,8 +53,8 @@ impl Spool {
         }
     }
 
-    pub(super) fn same_key(&self, key: Option<&Key>) -> bool {
-        self.key.as_deref() == key.map(|key| &**key)
+    pub(super) fn is_same(&self, key: Option<&Key>, keep: Options) -> bool {
+        self.key.as_deref() == key.map(|key| &**key) && self.keep == keep
     }
 
     /// Bytes of output that could not be kept.
@@ -116,8 +123,17 @@ impl Spooler {
         let mut thread =
             Thread { queued: Arc::clone(&queued), grown: Arc::clone(&grown), writers: HashMap::new() };
         std::thread::Builder::new().name("spool".into()).spawn(move || {
-            while let Ok(job) = inbox.recv() {
-                thread.take(job);
+            let mut expired = Instant::now();
+            loop {
+                match inbox.recv_timeout(EXPIRE_EVERY) {
+                    Ok(job) => thread.take(job),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                if expired.elapsed() >= EXPIRE_EVERY {
+                    thread.expire();
+                    expired = Instant::now();
+                }
             }
         })?;
         Ok(Spooler { jobs, queued, grown })
@@ -162,6 +178,16 @@ struct Thread {
 }
 
 impl Thread {
+    /// Deletes what is past its age.
+    fn expire(&mut self) {
+        let now = super::now();
+        for (spool, writer) in self.writers.values_mut() {
+            if let Err(error) = writer.expire(now) {
+                tracing::warn!(instance.id = %spool.instance, %error, "old output stays");
+            }
+        }
+    }
+
     fn take(&mut self, job: Job) {
         match job {
             Job::Flush(done) => drop(done.send(())),
@@ -194,7 +220,7 @@ impl Thread {
         let known = self.writers.remove(&spool.instance).filter(|(known, _)| Arc::ptr_eq(known, spool));
         let writer = match known {
             Some((_, writer)) => writer,
-            None => Writer::open(&spool.dir, spool.instance.0, spool.key.as_ref(), Options::default())?,
+            None => Writer::open(&spool.dir, spool.instance.0, spool.key.as_ref(), spool.keep)?,
         };
         let (_, writer) = self.writers.entry(spool.instance).or_insert((Arc::clone(spool), writer));
         let untold = spool.untold.load(Ordering::Relaxed);

@@ -102,6 +102,7 @@ async fn spawn(
         limits: spec.limits.clone(),
         hostname: hostname(instance),
         hidden: vec![outside.policy.load().deploy_root.clone()],
+        retain: Some(outside.policy.load().retention.of(instance.name.open())),
     };
     point_current(outside, instance).await;
     let keeper = outside.supervisor.keeper().await;

@@ -243,6 +243,10 @@ pub struct Metrics {
     usage_cpu: Family<MeterLabel, Gauge<f64, AtomicU64>>,
     usage_processes: Family<MeterLabel, Gauge>,
     usage_instances: Family<MeterLabel, Gauge>,
+    /// Lines that processes printed, as they were read for the index.
+    pub output_lines: Counter,
+    /// Bytes that processes printed and that could not be kept.
+    pub output_lost_bytes: Counter,
     journal_head: Gauge,
     instances: Family<StatusLabel, Gauge>,
     tenants: Gauge,
@@ -284,6 +288,8 @@ impl Metrics {
             usage_cpu: Family::default(),
             usage_processes: Family::default(),
             usage_instances: Family::default(),
+            output_lines: Counter::default(),
+            output_lost_bytes: Counter::default(),
             journal_head: Gauge::default(),
             instances: Family::default(),
             tenants: Gauge::default(),
@@ -344,6 +350,13 @@ impl Metrics {
             "tenantry_feed_rendered_events",
             "Events rendered for who follows",
             self.feed_rendered.clone(),
+        );
+
+        to.register("tenantry_output_lines", "Lines that processes printed", self.output_lines.clone());
+        to.register(
+            "tenantry_output_lost_bytes",
+            "Bytes that processes printed and that could not be kept",
+            self.output_lost_bytes.clone(),
         );
 
         to.register("tenantry_http_requests", "Requests answered", self.requests.clone());

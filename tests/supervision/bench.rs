@@ -8,7 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tenantry::clock::{Clock as _, SystemClock};
 use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Submission};
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::drivers::deploy_log::DeployLogs;
 use tenantry::engine::{Engine, Handle, Outcome, Setup, boot};
 use tenantry::keeper::client::Keeper;
@@ -77,6 +79,7 @@ impl Bench {
             template: DeployTemplate { frontend: None, backend: None, init: None, database: "app.db".into() },
             edges: Edges { nginx_off: Some("off".into()), ssl_off: Some("off".into()) },
             backoff: Backoff { initial_ms: 50, cap_ms: 5000, stable_ms: 60_000 },
+            retention: Retention::default(),
         };
         Bench { dir, policy: Mutex::new(policy) }
     }

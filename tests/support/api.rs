@@ -27,11 +27,13 @@ use tenantry::config::{Config, Overrides, Source};
 use tenantry::configured::Configured;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http::events::rendered::Rendered;
-use tenantry::http::observed::{Checks, Line, Measures, OutputError, Outputs};
+use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs};
 use tenantry::http::router::{Listener, router};
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
@@ -50,6 +52,7 @@ use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::TimeTravel;
+use tenantry_projections::search::{self, Found};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::instances::Phase;
 use tokio::sync::broadcast;
@@ -162,12 +165,24 @@ impl Outputs for Pretend {
         Ok(self.printed.lock().unwrap().keys().copied().collect())
     }
 
-    fn count(&self, instance: InstanceId) -> Result<u64, OutputError> {
-        Ok(self.of(instance).len() as u64)
+    fn range(&self, instance: InstanceId) -> Result<(u64, u64), OutputError> {
+        Ok((1, self.of(instance).len() as u64 + 1))
     }
 
-    fn newest(&self, instance: InstanceId, _: usize, _: Option<u64>) -> Result<Vec<Line>, OutputError> {
-        Ok(self.of(instance))
+    fn backwards(&self, instance: InstanceId, before: Option<u64>) -> Result<Backwards, OutputError> {
+        let mut lines = self.of(instance);
+        lines.retain(|line| before.is_none_or(|before| line.position < before));
+        Ok(Box::new(std::iter::once(Ok(lines))))
+    }
+
+    fn at(&self, instance: InstanceId, positions: &[u64]) -> Result<Vec<Line>, OutputError> {
+        let mut lines = self.of(instance);
+        lines.retain(|line| positions.contains(&line.position));
+        Ok(lines)
+    }
+
+    fn search(&self, _: &search::Request<'_>) -> Result<Found, OutputError> {
+        Err(OutputError("no index".into()))
     }
 
     fn follow(&self, instance: InstanceId, _: Option<u64>) -> BoxStream<'static, Line> {
@@ -215,6 +230,7 @@ fn policy() -> Policy {
         },
         edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
         backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
+        retention: Retention::default(),
     }
 }
 

@@ -8,7 +8,9 @@ use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Listening
 use tenantry::domain::ctx::{Ctx, Ids};
 use tenantry::domain::decide::{decide, subject};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, ServiceTemplate};
+use tenantry::domain::policy::{
+    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use tenantry::domain::react::react;
 use tenantry::domain::rejection::{Reason, Rejection};
 use tenantry_journal::event::Event;
@@ -58,6 +60,7 @@ pub(crate) fn policy() -> Policy {
         },
         edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
         backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
+        retention: Retention::default(),
     }
 }
 

@@ -171,7 +171,8 @@ mod tests {
         let mut next = 1;
         while next <= events {
             let mut commit = CommitBuilder::new(Seq(next), frontier.root());
-            for seq in next..=events.min(next + 6) {
+            let last = events.min(next + 6);
+            for seq in next..=last {
                 let draft = Draft {
                     id: EventId(Uuid::from_u128(seq.into())),
                     at: Timestamp(seq),
@@ -188,8 +189,8 @@ mod tests {
                 frontier.push(merkle::leaf(&record));
                 let framed = [(record.len() as u32).to_be_bytes().as_slice(), &record].concat();
                 commit.push_framed(&framed, 1, Timestamp(seq));
-                next = seq + 1;
             }
+            next = last + 1;
             store.append(&commit.finish()).unwrap();
         }
         (store, frontier)

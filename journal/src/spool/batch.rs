@@ -121,10 +121,18 @@ impl Batch {
     }
 }
 
-/// Unpacks the records of a frame; `None` when the bytes are not what a writer wrote.
-pub(super) fn unpack(mut bytes: &[u8], first: u64, first_at: Timestamp, count: u32) -> Option<Vec<Record>> {
+/// Unpacks the records of a frame, or those at the positions in `wanted`, which ascend; `None`
+/// when the bytes are not what a writer wrote.
+pub(super) fn unpack(
+    mut bytes: &[u8],
+    first: u64,
+    first_at: Timestamp,
+    count: u32,
+    wanted: Option<&[u64]>,
+) -> Option<Vec<Record>> {
     // A record takes at least three bytes, so a false count cannot reserve much.
-    let mut records = Vec::with_capacity((count as usize).min(bytes.len() / 3 + 1));
+    let most = (count as usize).min(bytes.len() / 3 + 1);
+    let mut records = Vec::with_capacity(wanted.map_or(most, |wanted| wanted.len().min(most)));
     let mut at = first_at.0;
     let mut run = None;
     for position in first..first.checked_add(u64::from(count))? {
@@ -147,6 +155,9 @@ pub(super) fn unpack(mut bytes: &[u8], first: u64, first_at: Timestamp, count: u
         let len = usize::try_from(take_varint(&mut bytes)?).ok()?;
         let (kept, rest) = bytes.split_at_checked(len)?;
         bytes = rest;
+        if wanted.is_some_and(|wanted| wanted.binary_search(&position).is_err()) {
+            continue;
+        }
         let stream = if flags & STDERR == 0 { Stream::Stdout } else { Stream::Stderr };
         records.push(Record { position, run: run?, stream, at: Timestamp(at), bytes: kept.to_vec(), shape });
     }
@@ -196,7 +207,7 @@ mod tests {
         }
         let (first_at, last_at) = batch.times();
         assert_eq!((first_at, last_at), (Timestamp(1_000), Timestamp(5_039)));
-        assert_eq!(unpack(batch.packed(), 100, first_at, batch.count()), Some(expected));
+        assert_eq!(unpack(batch.packed(), 100, first_at, batch.count(), None), Some(expected));
     }
 
     #[test]
@@ -211,7 +222,7 @@ mod tests {
         });
         let packed = batch.packed();
         for len in 0..packed.len() {
-            assert_eq!(unpack(&packed[..len], 1, Timestamp(9), 1), None, "{len} bytes");
+            assert_eq!(unpack(&packed[..len], 1, Timestamp(9), 1, None), None, "{len} bytes");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::segment::{HEAD, Opened, Seal, Segment, list, path_of};
+use super::segment::{HEAD, Opened, Seal, Segment, Spot, list, path_of};
 use super::{Key, Record, SpoolError};
 
 struct Place {
@@ -83,32 +83,91 @@ impl Reader {
     /// # Errors
     /// When a file cannot be read, is foreign, or is under another key.
     pub fn last(&self, max: usize, before: Option<u64>) -> Result<Vec<Record>, SpoolError> {
-        let before = before.unwrap_or(u64::MAX);
+        let mut back = self.backwards(before)?;
         let mut newest_first = Vec::new();
-        for first in list(&self.dir)?.into_iter().rev().filter(|first| *first < before) {
-            let Some(segment) = self.open_segment(first)? else { continue };
-            let (offsets, _, _) = segment.index()?;
-            for offset in offsets.into_iter().rev() {
-                let Some(frame) = segment.frame(offset)? else { continue };
-                if frame.first >= before {
-                    continue;
-                }
-                match self.seal.open(&frame, segment.encrypted) {
-                    Opened::Records(records) => {
-                        let wanted = records.into_iter().rev().filter(|record| record.position < before);
-                        newest_first.extend(wanted.take(max - newest_first.len()));
-                    }
-                    Opened::WrongKey => return Err(SpoolError::Key { path: segment.path }),
-                    Opened::Damaged => {}
-                }
-                if newest_first.len() >= max {
-                    newest_first.reverse();
-                    return Ok(newest_first);
-                }
-            }
+        while newest_first.len() < max {
+            let Some(records) = back.next_frame()? else { break };
+            newest_first.extend(records.into_iter().rev().take(max - newest_first.len()));
         }
         newest_first.reverse();
         Ok(newest_first)
+    }
+
+    /// Reads backwards from the position `before` (or from the newest record).
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn backwards(&self, before: Option<u64>) -> Result<Backwards, SpoolError> {
+        let before = before.unwrap_or(u64::MAX);
+        let mut segments = list(&self.dir)?;
+        segments.retain(|first| *first < before);
+        Ok(Backwards { dir: self.dir.clone(), seal: self.seal.clone(), segments, place: None, before })
+    }
+
+    /// The position of the oldest record that is kept and the one after the newest; both the
+    /// same when there is none.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is foreign.
+    pub fn range(&self) -> Result<(u64, u64), SpoolError> {
+        let firsts = list(&self.dir)?;
+        let (Some(oldest), Some(newest)) = (firsts.first(), firsts.last()) else { return Ok((1, 1)) };
+        let segment = self.open_segment(*newest)?;
+        let spots = segment.map_or(Ok(Vec::new()), |segment| segment.spots())?;
+        Ok((*oldest, spots.last().map_or(*newest, Spot::end)))
+    }
+
+    /// The position of the oldest record that is kept, or of the next one when none is;
+    /// `None` before the first.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub fn oldest(&self) -> Result<Option<u64>, SpoolError> {
+        Ok(list(&self.dir)?.first().copied())
+    }
+
+    /// The records at these positions, as far as they are kept; in ascending order.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is foreign, or is under another key.
+    pub fn at(&self, positions: &[u64]) -> Result<Vec<Record>, SpoolError> {
+        let mut wanted = positions.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let firsts = list(&self.dir)?;
+        let mut found = Vec::with_capacity(wanted.len());
+        let mut rest = wanted.as_slice();
+        for (index, first) in firsts.iter().enumerate() {
+            let end = firsts.get(index + 1).copied().unwrap_or(u64::MAX);
+            let (here, later) = rest.split_at(rest.partition_point(|position| *position < end));
+            rest = later;
+            if here.last().is_some_and(|last| last >= first)
+                && let Some(segment) = self.open_segment(*first)?
+            {
+                self.gather(&segment, here, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds the records of one segment that are at these positions.
+    fn gather(&self, segment: &Segment, wanted: &[u64], found: &mut Vec<Record>) -> Result<(), SpoolError> {
+        let mut rest = wanted;
+        for spot in segment.spots()? {
+            rest = rest.get(rest.partition_point(|position| *position < spot.first)..).unwrap_or_default();
+            let (here, later) = rest.split_at(rest.partition_point(|position| *position < spot.end()));
+            rest = later;
+            if here.is_empty() {
+                continue;
+            }
+            let Some(frame) = segment.frame(spot.offset)? else { continue };
+            match self.seal.open_some(&frame, segment.encrypted, Some(here)) {
+                Opened::Records(records) => found.extend(records),
+                Opened::WrongKey => return Err(SpoolError::Key { path: segment.path.clone() }),
+                Opened::Damaged => {}
+            }
+        }
+        Ok(())
     }
 
     /// Unpacks the next frame; false when there is none yet.
@@ -123,6 +182,14 @@ impl Reader {
             };
         };
         let present = place.first;
+        // What lies before the position is passed over by its head alone.
+        if let Some((spot, len)) = place.segment.peek(place.offset)?
+            && spot.end() <= self.next
+            && place.segment.goes_past(place.offset + len - 1)
+        {
+            place.offset += len;
+            return Ok(true);
+        }
         let frame = place.segment.frame(place.offset)?;
         let Some(frame) = frame else {
             // Looked for again once a later segment is known to exist: what is missing
@@ -158,11 +225,63 @@ impl Reader {
         Ok(true)
     }
 
-    /// `None` when the segment's head is not written yet or retention was faster.
     fn open_segment(&self, first: u64) -> Result<Option<Segment>, SpoolError> {
-        match Segment::open(&path_of(&self.dir, first), self.seal.owner) {
-            Err(SpoolError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            other => other,
+        open_segment(&self.dir, self.seal.owner, first)
+    }
+}
+
+/// `None` when the segment's head is not written yet or retention was faster.
+fn open_segment(dir: &Path, owner: Uuid, first: u64) -> Result<Option<Segment>, SpoolError> {
+    match Segment::open(&path_of(dir, first), owner) {
+        Err(SpoolError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => other,
+    }
+}
+
+/// Reads a spool from its newest records to its oldest.
+pub struct Backwards {
+    dir: PathBuf,
+    seal: Seal,
+    /// Segments not entered yet, ascending.
+    segments: Vec<u64>,
+    /// The segment that is being read, and its frames not read yet, ascending.
+    place: Option<(Segment, Vec<Spot>)>,
+    before: u64,
+}
+
+impl Backwards {
+    /// The records of the next older frame, ascending; `None` when there are no more.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is foreign, or is under another key.
+    pub fn next_frame(&mut self) -> Result<Option<Vec<Record>>, SpoolError> {
+        loop {
+            let Some((segment, spots)) = &mut self.place else {
+                let Some(first) = self.segments.pop() else { return Ok(None) };
+                if let Some(segment) = open_segment(&self.dir, self.seal.owner, first)? {
+                    let spots = segment.spots()?;
+                    self.place = Some((segment, spots));
+                }
+                continue;
+            };
+            let Some(spot) = spots.pop() else {
+                self.place = None;
+                continue;
+            };
+            if spot.first >= self.before {
+                continue;
+            }
+            let Some(frame) = segment.frame(spot.offset)? else { continue };
+            match self.seal.open(&frame, segment.encrypted) {
+                Opened::Records(mut records) => {
+                    records.retain(|record| record.position < self.before);
+                    if !records.is_empty() {
+                        return Ok(Some(records));
+                    }
+                }
+                Opened::WrongKey => return Err(SpoolError::Key { path: segment.path.clone() }),
+                Opened::Damaged => {}
+            }
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::time::Timestamp;
 pub(super) const HEAD: usize = 32;
 /// Length of a frame's head.
 pub(super) const FRAME_HEAD: usize = 40;
+/// How much is read at once when heads are looked for: many heads of small frames, and not
+/// much beside the head of a large one.
+const WINDOW: usize = 4096;
 const MAGIC: &[u8; 8] = b"TNSPOOL\x01";
 const ENCRYPTED: u8 = 1;
 /// No frame's body is longer: LZ4 grows what it cannot shrink by less than 1 % and 64
@@ -24,6 +27,7 @@ const ENCRYPTED: u8 = 1;
 const BODY_LIMIT: usize = BATCH_LIMIT + BATCH_LIMIT / 64 + 256;
 
 /// Who a spool belongs to and the key it is under.
+#[derive(Clone)]
 pub(super) struct Seal {
     pub(super) owner: Uuid,
     key: Option<Key>,
@@ -82,6 +86,11 @@ impl Seal {
 
     /// The records of a frame.
     pub(super) fn open(&self, frame: &Frame, encrypted: bool) -> Opened {
+        self.open_some(frame, encrypted, None)
+    }
+
+    /// The records of a frame at the positions in `wanted`, which ascend, or all.
+    pub(super) fn open_some(&self, frame: &Frame, encrypted: bool, wanted: Option<&[u64]>) -> Opened {
         let squeezed = match (&self.key, encrypted) {
             (_, false) => frame.body.clone(),
             (None, true) => return Opened::WrongKey,
@@ -97,13 +106,40 @@ impl Seal {
         };
         lz4_flex::block::decompress(&squeezed, frame.unpacked)
             .ok()
-            .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count))
+            .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count, wanted))
             .map_or(Opened::Damaged, Opened::Records)
     }
 
     fn aad(&self, rest: &[u8]) -> Vec<u8> {
         [self.owner.as_bytes(), rest].concat()
     }
+}
+
+/// Where a frame lies and which records it holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) offset: u64,
+    pub(super) first: u64,
+    count: u32,
+}
+
+impl Spot {
+    /// The position after its last record.
+    pub(super) fn end(&self) -> u64 {
+        self.first.saturating_add(u64::from(self.count))
+    }
+}
+
+/// What a segment was found to hold.
+pub(super) struct Checked {
+    /// Its length up to the first frame that is not whole.
+    pub(super) len: u64,
+    /// The position after its last record.
+    pub(super) end: Option<u64>,
+    /// The time of its first record.
+    pub(super) begun: Option<Timestamp>,
+    /// How many frames.
+    pub(super) frames: u32,
 }
 
 /// What became of opening a frame.
@@ -156,6 +192,58 @@ impl Segment {
         Ok(Some(Segment { file, path: path.to_path_buf(), encrypted: flags & ENCRYPTED != 0 }))
     }
 
+    /// Where its frames lie, by their heads alone. Only frames that lie in the file whole are
+    /// given; whether their bytes are sound is seen when one is read.
+    pub(super) fn spots(&self) -> Result<Vec<Spot>, SpoolError> {
+        let len = self.file.metadata().map_err(SpoolError::io("inspect", &self.path))?.len();
+        let mut spots = Vec::new();
+        let (mut offset, mut begin) = (HEAD as u64, 0);
+        let mut window = [0; WINDOW];
+        let mut filled = 0;
+        loop {
+            let at = usize::try_from(offset - begin).unwrap_or(usize::MAX);
+            let head = match window.get(..filled).and_then(|all| all.get(at..)?.first_chunk()) {
+                Some(head) => Head::parse(head),
+                None => {
+                    begin = offset;
+                    filled = self.read_some(&mut window, offset)?;
+                    match window.get(..filled).and_then(|all| all.first_chunk()) {
+                        Some(head) => Head::parse(head),
+                        None => return Ok(spots),
+                    }
+                }
+            };
+            let Some(Head { frame, .. }) = head.filter(|head| offset + head.frame.len <= len) else {
+                return Ok(spots);
+            };
+            spots.push(Spot { offset, first: frame.first, count: frame.count });
+            offset += frame.len;
+        }
+    }
+
+    /// Position and length of the frame at `offset`, by its head alone.
+    pub(super) fn peek(&self, offset: u64) -> Result<Option<(Spot, u64)>, SpoolError> {
+        let mut head = [0; FRAME_HEAD];
+        if !self.read_at(&mut head, offset)? {
+            return Ok(None);
+        }
+        let Some(Head { frame, .. }) = Head::parse(&head) else { return Ok(None) };
+        Ok(Some((Spot { offset, first: frame.first, count: frame.count }, frame.len)))
+    }
+
+    fn read_some(&self, buffer: &mut [u8], offset: u64) -> Result<usize, SpoolError> {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(len) => filled += len,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SpoolError::io("read", &self.path)(error)),
+            }
+        }
+        Ok(filled)
+    }
+
     /// The frame at `offset`; `None` when there is none, or none that is whole.
     pub(super) fn frame(&self, offset: u64) -> Result<Option<Frame>, SpoolError> {
         let mut head = [0; FRAME_HEAD];
@@ -173,16 +261,16 @@ impl Segment {
         Ok((found.finalize() == crc).then_some(frame))
     }
 
-    /// Positions and offsets of all whole frames up to the first that is not, and where that is.
-    pub(super) fn index(&self) -> Result<(Vec<u64>, u64, Option<u64>), SpoolError> {
-        let mut offsets = Vec::new();
-        let (mut offset, mut end) = (HEAD as u64, None);
-        while let Some(frame) = self.frame(offset)? {
-            offsets.push(offset);
-            offset += frame.len;
-            end = Some(frame.end());
+    /// Reads every frame up to the first that is not whole.
+    pub(super) fn check(&self) -> Result<Checked, SpoolError> {
+        let mut checked = Checked { len: HEAD as u64, end: None, begun: None, frames: 0 };
+        while let Some(frame) = self.frame(checked.len)? {
+            checked.len += frame.len;
+            checked.end = Some(frame.end());
+            checked.begun = checked.begun.or(Some(frame.first_at));
+            checked.frames += 1;
         }
-        Ok((offsets, offset, end))
+        Ok(checked)
     }
 
     /// Whether bytes lie behind `offset`.

@@ -299,3 +299,85 @@ fn a_full_disk_is_survived_when_one_can_be_made() {
     assert_eq!(numbers(&reader.read(9_999).unwrap()), (1..n + 10).collect::<Vec<_>>());
     assert_eq!(reader.damaged(), 0);
 }
+
+#[test]
+fn finds_records_by_their_positions_and_tells_its_range() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(Reader::open(dir.path(), OWNER, None).range().unwrap(), (1, 1));
+    let key = Key::new([3; 32]);
+    let options = Options { retain_bytes: 1 << 30, ..SMALL };
+    let mut writer = Writer::open(dir.path(), OWNER, Some(&key), options).unwrap();
+    put(&mut writer, 1..500);
+    let reader = Reader::open(dir.path(), OWNER, Some(&key));
+    assert_eq!(reader.range().unwrap(), (1, 500));
+    assert_eq!(numbers(&reader.at(&[499, 3, 250, 3, 9_999]).unwrap()), [3, 250, 499]);
+    std::fs::remove_file(&segments(dir.path())[0]).unwrap();
+    assert!(reader.range().unwrap().0 > 3);
+    assert_eq!(numbers(&reader.at(&[3, 499]).unwrap()), [499]);
+}
+
+#[test]
+fn backwards_gives_every_record_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { retain_bytes: 1 << 30, ..SMALL };
+    let mut writer = Writer::open(dir.path(), OWNER, None, options).unwrap();
+    put(&mut writer, 1..500);
+    let mut back = Reader::open(dir.path(), OWNER, None).backwards(Some(400)).unwrap();
+    let mut seen = Vec::new();
+    while let Some(records) = back.next_frame().unwrap() {
+        seen.extend(numbers(&records).into_iter().rev());
+    }
+    assert_eq!(seen, (1..400).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_closed_segment_of_single_lines_is_packed_and_read_as_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { segment_bytes: 50_000, retain_bytes: 1 << 30, retain_ms: None };
+    let mut writer = Writer::open(dir.path(), OWNER, None, options).unwrap();
+    // Who has begun with the loose segment reads it to its end.
+    let mut early = Reader::open(dir.path(), OWNER, None);
+    let mut n = 0;
+    while segments(dir.path()).len() < 2 {
+        n += 1;
+        put(&mut writer, n..n + 1);
+        writer.flush().unwrap();
+        if n == 1 {
+            assert_eq!(numbers(&early.read(1).unwrap()), [1]);
+        }
+    }
+    let packed = std::fs::metadata(&segments(dir.path())[0]).unwrap().len();
+    assert!(packed < 25_000, "{packed}");
+    assert_eq!(numbers(&early.read(9_999).unwrap()), (2..=n).collect::<Vec<_>>());
+    let mut late = Reader::open(dir.path(), OWNER, None);
+    assert_eq!(numbers(&late.read(9_999).unwrap()), (1..=n).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_slow_spool_is_forgotten_by_age_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { retain_ms: Some(1_600), ..Options::default() };
+    let mut writer = Writer::open(dir.path(), OWNER, None, options).unwrap();
+    for n in 1..=100 {
+        writer.append(&entry(format!("line {n}").as_bytes(), n * 50)).unwrap();
+        writer.flush().unwrap();
+    }
+    writer.expire(Timestamp(5_000)).unwrap();
+    let kept = Reader::open(dir.path(), OWNER, None).last(999, None).unwrap();
+    assert!((30..=40).contains(&kept.len()), "{}", kept.len());
+}
+
+#[test]
+fn a_sweep_forgets_what_nobody_writes_and_leaves_a_writer_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { retain_ms: Some(1_000), ..SMALL };
+    let mut writer = Writer::open(dir.path(), OWNER, None, SMALL).unwrap();
+    put(&mut writer, 1..50);
+    let late = Timestamp(u64::MAX / 2);
+    assert_eq!(sweep(dir.path(), OWNER, options, late).unwrap(), None);
+    drop(writer);
+    assert_eq!(sweep(dir.path(), OWNER, options, Timestamp(0)).unwrap(), Some(true));
+    assert_eq!(sweep(dir.path(), OWNER, options, late).unwrap(), Some(false));
+    assert_eq!(Reader::open(dir.path(), OWNER, None).last(99, None).unwrap(), []);
+    assert_eq!(Writer::open(dir.path(), OWNER, None, SMALL).unwrap().next_position(), 50);
+}

@@ -1,7 +1,7 @@
 //! The one writer of a spool: gives positions, appends frames, starts new segments and
 //! deletes the oldest.
 //!
-//! After a failed write the file is cut back to its last whole frame, so that a full disk
+//! A segment of many small frames is packed together when it is closed. After a failed write the file is cut back to its last whole frame, so that a full disk
 //! costs what was printed meanwhile and nothing that was kept before.
 
 use std::collections::VecDeque;
@@ -11,22 +11,43 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::batch::BATCH_LIMIT;
-use super::segment::{HEAD, Seal, Segment, list, path_of};
-use super::{Batch, Entry, Key, SpoolError};
+use super::segment::{Checked, HEAD, Seal, Segment, list, path_of};
+use super::{Batch, Entry, Key, SpoolError, pack};
 use crate::time::Timestamp;
 
 /// How much a spool keeps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Past this size a segment is closed and the next begun.
     pub segment_bytes: u64,
     /// Past this size of all segments the oldest are deleted (never the one being written).
     pub retain_bytes: u64,
-    /// Segments last written longer ago than this are deleted by [`Writer::expire`].
+    /// Segments last written longer ago than this are deleted by [`Writer::expire`]. A segment
+    /// is closed when it spans a sixteenth of it, so that a process that prints little is
+    /// forgotten in time, too.
     pub retain_ms: Option<u64>,
+}
+
+/// How much of a process's output is kept, as it is said of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retain {
+    /// Bytes on disk, about.
+    pub bytes: u64,
+    /// For how many milliseconds; `None` for as long as there is room.
+    pub ms: Option<u64>,
+}
+
+impl Retain {
+    /// The same for a spool.
+    #[must_use]
+    pub fn options(self) -> Options {
+        let segment_bytes = (self.bytes / SPANS).clamp(LEAST_SEGMENT, LARGEST_SEGMENT);
+        Options { segment_bytes, retain_bytes: self.bytes, retain_ms: self.ms }
+    }
 }
 
 impl Default for Options {
@@ -36,6 +57,18 @@ impl Default for Options {
         Options { segment_bytes: 4 << 20, retain_bytes: 64 << 20, retain_ms: None }
     }
 }
+
+/// Into how many segments what is kept is divided: deleting one forgets a sixteenth.
+const SPANS: u64 = 16;
+/// Not smaller, whatever the limit: a batch in a segment of its own would be mostly head.
+const LEAST_SEGMENT: u64 = 64 * 1024;
+/// Not larger: what a reader looks through for one line.
+const LARGEST_SEGMENT: u64 = 4 << 20;
+/// Frames in a segment, at most. A process that prints a line now and then makes a frame of
+/// each, which takes more bytes than the line; they are packed together at the end.
+const MOST_FRAMES: u32 = 2048;
+/// A closed segment whose frames are smaller on average is packed together.
+const SMALL_FRAME: u64 = 8 * 1024;
 
 struct Closed {
     first: u64,
@@ -48,6 +81,9 @@ struct Active {
     first: u64,
     len: u64,
     written: Timestamp,
+    /// When its first record was printed; `None` when it has none.
+    begun: Option<Timestamp>,
+    frames: u32,
 }
 
 /// The writing end of a spool. There must be only one for a directory at any time.
@@ -60,6 +96,9 @@ pub struct Writer {
     active: Option<Active>,
     next: u64,
     batch: Batch,
+    /// Held while the spool is written, so that [`sweep`] leaves it alone. Writers share it:
+    /// there is only one by agreement, and a second must not wait for a first that hangs.
+    _lock: Option<File>,
 }
 
 impl Writer {
@@ -73,15 +112,22 @@ impl Writer {
             .mode(0o700)
             .create(dir)
             .map_err(SpoolError::io("create", dir))?;
+        let lock = File::open(dir).ok().filter(|lock| lock.lock_shared().is_ok());
+        Writer::resumed(dir, Seal::new(owner, key), options, lock)
+    }
+
+    fn resumed(dir: &Path, seal: Seal, options: Options, lock: Option<File>) -> Result<Writer, SpoolError> {
         let mut writer = Writer {
             dir: dir.to_path_buf(),
-            seal: Seal::new(owner, key),
+            seal,
             options,
             closed: VecDeque::new(),
             active: None,
             next: 1,
             batch: Batch::default(),
+            _lock: lock,
         };
+        pack::clean(dir);
         let mut firsts = list(dir)?;
         let last = firsts.pop();
         for first in firsts {
@@ -101,14 +147,17 @@ impl Writer {
     fn resume(&mut self, first: u64) -> Result<(), SpoolError> {
         let path = path_of(&self.dir, first);
         let Some(segment) = Segment::open(&path, self.seal.owner)? else { return Ok(()) };
-        let (_, len, end) = segment.index()?;
+        let Checked { len, end, begun, frames } = segment.check()?;
         self.next = end.unwrap_or(first);
         let file = OpenOptions::new().append(true).open(&path).map_err(SpoolError::io("open", &path))?;
-        file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
         let meta = file.metadata().map_err(SpoolError::io("inspect", &path))?;
         let written = written(&meta);
+        // Only when need be: it changes the time of the last write, which retention goes by.
+        if meta.len() > len {
+            file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
+        }
         if segment.encrypted == self.seal.is_encrypted() {
-            self.active = Some(Active { file, first, len, written });
+            self.active = Some(Active { file, first, len, written, begun, frames });
         } else if end.is_some() {
             self.closed.push_back(Closed { first, len, written });
         }
@@ -154,8 +203,7 @@ impl Writer {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
             return Err(SpoolError::io("write a batch of more than 1 MiB to", &self.dir)(source));
         }
-        let full = self.active.as_ref().is_some_and(|active| active.len >= self.options.segment_bytes);
-        if full {
+        if self.active.as_ref().is_some_and(|active| self.is_full(active, batch.times().0)) {
             self.close();
         }
         let mut active = match self.active.take() {
@@ -168,6 +216,8 @@ impl Writer {
             Ok(()) => {
                 active.len += frame.len() as u64;
                 active.written = batch.times().1;
+                active.begun = active.begun.or(Some(batch.times().0));
+                active.frames += 1;
                 self.next += u64::from(batch.count());
                 self.active = Some(active);
                 Ok(())
@@ -205,10 +255,23 @@ impl Writer {
         Ok(())
     }
 
+    fn is_full(&self, active: &Active, now: Timestamp) -> bool {
+        let span = self.options.retain_ms.map_or(u64::MAX, |age| age / SPANS);
+        active.len >= self.options.segment_bytes
+            || active.frames >= MOST_FRAMES
+            || active.begun.is_some_and(|begun| now.since_ms(begun) > span)
+    }
+
     fn close(&mut self) {
-        if let Some(Active { first, len, written, .. }) = self.active.take() {
-            self.closed.push_back(Closed { first, len, written });
+        let Some(Active { first, mut len, written, frames, .. }) = self.active.take() else { return };
+        if frames > 1 && len / u64::from(frames) < SMALL_FRAME {
+            match pack::pack(&self.dir, first, &self.seal, written) {
+                Ok(packed) => len = packed.unwrap_or(len),
+                // It stays as it is, only larger than need be.
+                Err(error) => tracing::warn!(%error, "a segment is not packed together"),
+            }
         }
+        self.closed.push_back(Closed { first, len, written });
     }
 
     fn begin(&mut self) -> Result<Active, SpoolError> {
@@ -229,7 +292,8 @@ impl Writer {
             kept -= oldest.len;
             self.drop_oldest()?;
         }
-        Ok(Active { file, first: self.next, len: HEAD as u64, written: Timestamp(0) })
+        let (first, written) = (self.next, Timestamp(0));
+        Ok(Active { file, first, len: HEAD as u64, written, begun: None, frames: 0 })
     }
 
     fn drop_oldest(&mut self) -> Result<(), SpoolError> {
@@ -242,6 +306,49 @@ impl Writer {
             _ => Ok(()),
         }
     }
+}
+
+/// Deletes what is past its age or above its size in a spool that nobody writes just now; a
+/// writer does so by itself. Only the count of positions is left of a spool that is all past.
+/// Returns whether it holds records still, or `None` when somebody writes it.
+///
+/// # Errors
+/// When a file cannot be read, written or deleted.
+pub fn sweep(dir: &Path, owner: Uuid, options: Options, now: Timestamp) -> Result<Option<bool>, SpoolError> {
+    let lock = match File::open(dir) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Some(false)),
+        Err(error) => return Err(SpoolError::io("open", dir)(error)),
+    };
+    if lock.try_lock().is_err() {
+        return Ok(None);
+    }
+    let firsts = list(dir)?;
+    let Some(newest) = firsts.last() else { return Ok(Some(false)) };
+    let path = path_of(dir, *newest);
+    let meta = path.metadata().map_err(SpoolError::io("inspect", &path))?;
+    let is_stale = options.retain_ms.is_some_and(|age| now.since_ms(written(&meta)) > age);
+    if is_stale && meta.len() > HEAD as u64 {
+        let mut writer = Writer::resumed(dir, Seal::new(owner, None), options, Some(lock))?;
+        writer.close();
+        writer.active = Some(writer.begin()?);
+        writer.expire(now)?;
+        return Ok(Some(!writer.closed.is_empty()));
+    }
+    let oldest = options.retain_ms.map_or(Timestamp(0), |age| Timestamp(now.0.saturating_sub(age)));
+    expire(dir, oldest)?;
+    let mut kept = meta.len();
+    let closed = list(dir)?.into_iter().rev().skip(1);
+    let mut has_older = false;
+    for path in closed.map(|first| path_of(dir, first)) {
+        kept += path.metadata().map_or(0, |meta| meta.len());
+        if kept > options.retain_bytes {
+            std::fs::remove_file(&path).map_err(SpoolError::io("delete", &path))?;
+        } else {
+            has_older = true;
+        }
+    }
+    Ok(Some(has_older || meta.len() > HEAD as u64))
 }
 
 /// Deletes the segments of a spool that were last written before `oldest`, but for the

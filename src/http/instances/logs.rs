@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use regex::RegexBuilder;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::name::{InstanceKey, ServiceName};
+use tenantry_projections::output::level::Level;
 use tenantry_projections::world::World;
 
-use super::level::Level;
-use super::merge::{LineFilter, LogLine, page};
-use super::{Key, missing, tail};
+use super::merge::{LineFilter, Lines, LogLine, page};
+use super::{Key, missing, sse, tail};
 use crate::auth::principal::Principal;
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, Scope};
@@ -65,6 +65,11 @@ impl Wanted {
         Wanted { service, instance }
     }
 
+    /// Whether nothing is left out.
+    pub(super) fn takes_all(&self) -> bool {
+        self.service.is_none() && self.instance.is_none()
+    }
+
     fn one(key: &InstanceKey) -> Wanted {
         Wanted { service: None, instance: Some(key.to_string()) }
     }
@@ -79,7 +84,7 @@ impl Wanted {
     }
 
     /// The instances that are wanted and that somebody may see, there and gone.
-    fn find(
+    pub(super) fn find(
         &self,
         world: &World,
         principal: &Principal,
@@ -95,6 +100,24 @@ impl Wanted {
             .filter_map(|id| Some((id, world.instances.name(id)?.clone())))
             .filter(|(_, key)| self.takes(key))
             .collect())
+    }
+}
+
+/// What a stream takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamParams {
+    service: Option<ServiceName>,
+    instance: Option<String>,
+    level: Option<Level>,
+    grep: Option<String>,
+}
+
+impl StreamParams {
+    /// Which lines it describes.
+    pub(super) fn filter(self) -> Result<(Wanted, LineFilter), ApiError> {
+        let filter = line_filter(self.level, self.grep.as_deref())?;
+        Ok((Wanted::new(self.service, self.instance), filter))
     }
 }
 
@@ -121,6 +144,9 @@ fn compile(pattern: &str) -> Result<regex::Regex, ApiError> {
 struct All {
     logs: Vec<LogLine>,
     pagination: Pagination,
+    /// Only there, and true, when older lines were not looked at.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
 }
 
 #[derive(Serialize)]
@@ -128,12 +154,15 @@ struct One {
     instance: InstanceKey,
     logs: Vec<LogLine>,
     pagination: Pagination,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    incomplete: bool,
 }
 
 pub(super) async fn all(
     State(app): State<AppState>,
     scope: Result<Scope, ApiError>,
     listener: axum::Extension<Listener>,
+    headers: HeaderMap,
     Query(params): Query<Params>,
     upgrade: Result<Upgrade, Response>,
 ) -> Answer {
@@ -145,17 +174,18 @@ pub(super) async fn all(
     }
     let wanted = Wanted::new(params.service.clone(), params.instance.clone());
     if params.follow {
-        return follow(app, wanted, &params, upgrade);
+        return follow(app, wanted, &params, scope, &headers, upgrade);
     }
     let scope = scope?;
-    let (logs, pagination, _) = read(app, &scope, wanted, &params).await?;
-    Ok(answer(StatusCode::OK, &All { logs, pagination }))
+    let Read { logs, pagination, incomplete, .. } = read(app, &scope, wanted, &params).await?;
+    Ok(answer(StatusCode::OK, &All { logs, pagination, incomplete }))
 }
 
 pub(super) async fn one(
     State(app): State<AppState>,
     scope: Result<Scope, ApiError>,
     Key(key): Key,
+    headers: HeaderMap,
     Query(params): Query<Params>,
     upgrade: Result<Upgrade, Response>,
 ) -> Answer {
@@ -165,30 +195,34 @@ pub(super) async fn one(
     }
     let wanted = Wanted::one(&key);
     if params.follow {
-        return follow(app, wanted, &params, upgrade);
+        return follow(app, wanted, &params, scope, &headers, upgrade);
     }
     let scope = scope?;
-    let (logs, pagination, found) = read(app, &scope, wanted, &params).await?;
-    if found == 0 {
+    let Read { logs, pagination, incomplete, instances } = read(app, &scope, wanted, &params).await?;
+    if instances == 0 {
         return Err(missing(&key.to_string()).into());
     }
-    Ok(answer(StatusCode::OK, &One { instance: key, logs, pagination }))
+    Ok(answer(StatusCode::OK, &One { instance: key, logs, pagination, incomplete }))
 }
 
-/// The page that a query asks for, and how many instances it is about.
-async fn read(
-    app: AppState,
-    scope: &Scope,
-    wanted: Wanted,
-    params: &Params,
-) -> Result<(Vec<LogLine>, Pagination, usize), ApiError> {
+/// The page that a query asks for.
+struct Read {
+    logs: Vec<LogLine>,
+    pagination: Pagination,
+    incomplete: bool,
+    /// How many instances it is about.
+    instances: usize,
+}
+
+async fn read(app: AppState, scope: &Scope, wanted: Wanted, params: &Params) -> Result<Read, ApiError> {
     let window = Page::new(params.limit, params.offset, DEFAULT_LIMIT)?;
     let filter = line_filter(params.level, params.grep.as_deref())?;
     let (world, principal) = (Arc::clone(&scope.world), Arc::clone(&scope.principal));
     let read = tokio::task::spawn_blocking(move || -> Result<_, OutputError> {
         let instances = wanted.find(&world, &principal, &*app.outputs)?;
-        let (logs, total) = page(&*app.outputs, &instances, &filter, window)?;
-        Ok((logs, window.pagination(total), instances.len()))
+        let Lines { lines, total, complete } = page(&*app.outputs, &instances, &filter, window)?;
+        let pagination = window.pagination(total);
+        Ok(Read { logs: lines, pagination, incomplete: !complete, instances: instances.len() })
     });
     match read.await {
         Ok(Ok(found)) => Ok(found),
@@ -200,9 +234,22 @@ async fn read(
     }
 }
 
-fn follow(app: AppState, wanted: Wanted, params: &Params, upgrade: Result<Upgrade, Response>) -> Answer {
+/// Over a WebSocket, or as server-sent events for who asks for them.
+fn follow(
+    app: AppState,
+    wanted: Wanted,
+    params: &Params,
+    scope: Result<Scope, ApiError>,
+    headers: &HeaderMap,
+    upgrade: Result<Upgrade, Response>,
+) -> Answer {
+    if params.limit.is_some() || params.offset.is_some() {
+        let message = "limit and offset do not go with follow=true.";
+        return Err(ApiError::bad_request(message).coded("invalid_parameter").into());
+    }
     let filter = line_filter(params.level, params.grep.as_deref())?;
     match upgrade {
+        Err(_) if sse::is_wanted(headers) => Ok(sse::run(app, scope?, wanted, filter)),
         Ok(upgrade) => Ok(tail::run(upgrade, app, wanted, filter)),
         Err(refusal) => Ok(refusal),
     }

@@ -1,4 +1,5 @@
-//! Lines as they are printed, over a WebSocket: `WS /api/logs/stream`, and `follow=true`.
+//! Lines as they are printed: `/api/logs/stream` and `follow=true`, over a WebSocket, or as
+//! server-sent events for who accepts them.
 //!
 //! Sends log objects and nothing else. An instance that comes later is followed from its
 //! first line, so none is missed between its start and our notice of it.
@@ -7,22 +8,27 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde::Deserialize;
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::name::{InstanceKey, ServiceName};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tenantry_projections::output::level::Level;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_stream::StreamMap;
 
-use super::level::Level;
-use super::logs::{Wanted, line_filter};
-use super::merge::LineFilter;
-use crate::http::extract::{NoQuery, parse_json};
+use super::logs::{StreamParams, Wanted, line_filter};
+use super::merge::{LineFilter, LogLine};
+use super::sse;
+use crate::auth::principal::Principal;
+use crate::http::error::ApiError;
+use crate::http::extract::{Query, Scope, parse_json};
 use crate::http::observed::Line;
 use crate::http::router::Access;
 use crate::http::state::AppState;
+use crate::http::write::Answer;
 use crate::http::ws::{Close, Incoming, Session, Upgrade};
 
 /// How often new instances are looked for; nobody notices a later first line.
@@ -30,8 +36,19 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How long the last lines of an instance that is gone may take to arrive.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-pub(super) async fn stream(State(app): State<AppState>, _: NoQuery, upgrade: Upgrade) -> Response {
-    run(upgrade, app, Wanted::default(), LineFilter::default())
+pub(super) async fn stream(
+    State(app): State<AppState>,
+    scope: Result<Scope, ApiError>,
+    headers: HeaderMap,
+    Query(params): Query<StreamParams>,
+    upgrade: Result<Upgrade, Response>,
+) -> Answer {
+    let (wanted, filter) = params.filter()?;
+    match upgrade {
+        Err(_) if sse::is_wanted(&headers) => Ok(sse::run(app, scope?, wanted, filter)),
+        Ok(upgrade) => Ok(run(upgrade, app, wanted, filter)),
+        Err(refusal) => Ok(refusal),
+    }
 }
 
 /// Upgrades, and sends what is wanted until the client leaves.
@@ -58,11 +75,8 @@ enum Said {
 }
 
 async fn follow(mut session: Session, app: AppState, mut wanted: Wanted, mut filter: LineFilter) {
-    let mut followed = Followed::default();
-    followed.look(&app, &session, &wanted);
-    followed.begun = true;
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut followed = Followed::new(&app, &session.scope.principal, &wanted);
+    let mut look = Followed::looks();
     let close = loop {
         tokio::select! {
             incoming = session.next() => match incoming {
@@ -74,19 +88,16 @@ async fn follow(mut session: Session, app: AppState, mut wanted: Wanted, mut fil
                         };
                         (wanted, filter) = (Wanted::new(service, instance), new);
                         followed.begun = false;
-                        followed.look(&app, &session, &wanted);
+                        followed.look(&app, &session.scope.principal, &wanted);
                         followed.begun = true;
                     }
                     Ok(Said::Auth { .. }) => {}
                     Err(_) => break Close::Policy("the message is not understood"),
                 },
             },
-            _ = look.tick() => followed.look(&app, &session, &wanted),
-            Some((id, line)) = followed.lines.next(), if !followed.lines.is_empty() => {
-                let shown = followed.names.get(&id).and_then(|name| filter.show(name, line));
-                if let Some(shown) = shown
-                    && let Err(close) = session.send(&shown).await
-                {
+            _ = look.tick() => followed.look(&app, &session.scope.principal, &wanted),
+            shown = followed.next(&filter) => {
+                if let Some(shown) = shown && let Err(close) = session.send(&shown).await {
                     break close;
                 }
             }
@@ -97,7 +108,7 @@ async fn follow(mut session: Session, app: AppState, mut wanted: Wanted, mut fil
 
 /// The instances that are followed.
 #[derive(Default)]
-struct Followed {
+pub(super) struct Followed {
     lines: StreamMap<InstanceId, BoxStream<'static, Line>>,
     names: HashMap<InstanceId, InstanceKey>,
     gone: HashMap<InstanceId, Instant>,
@@ -107,8 +118,32 @@ struct Followed {
 }
 
 impl Followed {
+    /// Follows what there is, from now on.
+    pub(super) fn new(app: &AppState, principal: &Principal, wanted: &Wanted) -> Followed {
+        let mut followed = Followed::default();
+        followed.look(app, principal, wanted);
+        followed.begun = true;
+        followed
+    }
+
+    /// When to [`Followed::look`].
+    pub(super) fn looks() -> Interval {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look
+    }
+
+    /// The next line, or `None` when the filter does not want it.
+    pub(super) async fn next(&mut self, filter: &LineFilter) -> Option<LogLine> {
+        match self.lines.next().await {
+            Some((id, line)) => filter.show(self.names.get(&id)?, line),
+            // Nothing is followed yet.
+            None => std::future::pending().await,
+        }
+    }
+
     /// Follows what has come and lets go what has left.
-    fn look(&mut self, app: &AppState, session: &Session, wanted: &Wanted) {
+    pub(super) fn look(&mut self, app: &AppState, principal: &Principal, wanted: &Wanted) {
         let world = app.engine.world();
         self.gone.retain(|id, since| {
             let keep = since.elapsed() < LAST_WORDS;
@@ -125,7 +160,6 @@ impl Followed {
         self.seen = world.seq;
         for instance in world.instances.iter() {
             let Some(name) = instance.name.open() else { continue };
-            let principal = &session.scope.principal;
             let is_wanted = wanted.takes(name) && principal.reaches_instance(&world, instance.id);
             if is_wanted && !self.names.contains_key(&instance.id) {
                 self.names.insert(instance.id, name.clone());
