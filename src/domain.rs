@@ -15,6 +15,7 @@ pub mod policy;
 pub mod ports;
 pub mod react;
 pub mod rejection;
+pub mod rest;
 pub mod run;
 pub mod tenant;
 pub mod text;

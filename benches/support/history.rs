@@ -163,6 +163,7 @@ impl History {
             startup_timeout_ms: 30_000,
             stop_timeout_ms: 10_000,
             health_interval_ms: 5_000,
+            idle_timeout_ms: None,
         };
         let name = format!("{}:campaign-{n}", role.as_str()).parse().unwrap();
         let spawned = InstanceSpawned {

@@ -148,6 +148,9 @@ vocabulary! {
     "instance.restart_scheduled" 1 => InstanceRestartScheduled(instance::InstanceRestartScheduled);
     "instance.ended" 1 => InstanceEnded(instance::InstanceEnded);
     "instance.adopted" 1 => InstanceAdopted(instance::InstanceAdopted);
+    "instance.weight_changed" 1 => InstanceWeightChanged(instance::InstanceWeightChanged);
+    "instance.fell_asleep" 1 => InstanceFellAsleep(instance::InstanceFellAsleep);
+    "instance.woken" 1 => InstanceWoken(instance::InstanceWoken);
     "instance.removed" 1 => InstanceRemoved(instance::InstanceRemoved);
 
     "deployment.requested" 1 => DeploymentRequested(deployment::DeploymentRequested);

@@ -134,6 +134,9 @@ impl World {
             Event::InstanceRestartScheduled(event) => self.instance_restart_scheduled(recorded, event),
             Event::InstanceEnded(event) => self.instance_ended(recorded, event),
             Event::InstanceAdopted(_) => {}
+            Event::InstanceWeightChanged(event) => self.instance_weight_changed(recorded, event),
+            Event::InstanceFellAsleep(event) => self.instance_fell_asleep(recorded, event.instance_id),
+            Event::InstanceWoken(event) => self.instance_woken(recorded, event.instance_id),
             Event::InstanceRemoved(event) => self.instance_removed(event.instance_id),
 
             Event::DeploymentRequested(event) => self.deployment_requested(recorded, event),

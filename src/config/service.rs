@@ -41,7 +41,7 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
     section.finish();
     Some(Service {
-        template: template?,
+        template: ServiceTemplate { idle_timeout_ms, ..template? },
         idle_timeout_ms,
         isolation,
         memory_limit_mb,
@@ -73,6 +73,7 @@ pub(super) fn entry(key: &str, template: &Section<'_>, defaults: Defaults<'_>) -
                 startup_timeout_ms: defaults.startup_timeout_ms,
                 stop_timeout_ms: defaults.stop_timeout_ms,
                 health_interval_ms: defaults.health_interval_ms,
+                idle_timeout_ms: None,
             })
         }
     }
@@ -136,6 +137,7 @@ fn process(
         startup_timeout_ms,
         stop_timeout_ms,
         health_interval_ms,
+        idle_timeout_ms: None,
     })
 }
 

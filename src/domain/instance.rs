@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     InstanceRemovalRequested, InstanceRespecified, InstanceRestartRequested, InstanceSpawned,
-    InstanceStartRequested, InstanceStopRequested, Listen, RestartReason,
+    InstanceStartRequested, InstanceStopRequested, InstanceWeightChanged, Listen, RestartReason,
 };
 use tenantry_journal::id::{InstanceId, KeyId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Phase};
+use tenantry_projections::world::instances::{Desired, FULL_WEIGHT, Instance, Phase, Rest};
 
 use super::ctx::Ctx;
 use super::policy::Placeholders;
@@ -187,7 +187,23 @@ pub(super) fn remove(world: &World, key: &InstanceKey) -> Result<Vec<Event>, Rej
     Ok(vec![InstanceRemovalRequested { instance_id: instance.id }.into()])
 }
 
+pub(super) fn change_weight(world: &World, key: &InstanceKey, weight: u8) -> Result<Vec<Event>, Rejection> {
+    if weight > FULL_WEIGHT {
+        return Err(Rejection::invalid(
+            "invalid_weight",
+            format!("weight is {weight}, must be from 0 to {FULL_WEIGHT}"),
+        ));
+    }
+    let instance = existing(world, key)?;
+    if instance.weight == weight {
+        return Ok(Vec::new());
+    }
+    Ok(vec![InstanceWeightChanged { instance_id: instance.id, weight }.into()])
+}
+
 pub(super) fn stop_everything(world: &World) -> Vec<Event> {
-    let running = world.instances.iter().filter(|instance| instance.desired == Desired::Running);
+    let is_wanted =
+        |instance: &Instance| instance.desired == Desired::Running || instance.rest == Rest::Asleep;
+    let running = world.instances.iter().filter(|instance| is_wanted(instance));
     running.map(|instance| InstanceStopRequested { instance_id: instance.id }.into()).collect()
 }

@@ -61,6 +61,8 @@ pub struct ServiceTemplate {
     pub stop_timeout_ms: u64,
     /// Time between health checks, in milliseconds.
     pub health_interval_ms: u64,
+    /// After how many milliseconds without a request it is put to sleep.
+    pub idle_timeout_ms: Option<u64>,
 }
 
 /// What placeholders stand for.
@@ -146,6 +148,7 @@ impl ServiceTemplate {
             startup_timeout_ms: self.startup_timeout_ms,
             stop_timeout_ms: self.stop_timeout_ms,
             health_interval_ms: self.health_interval_ms,
+            idle_timeout_ms: self.idle_timeout_ms,
         }
     }
 }

@@ -5,15 +5,16 @@
 
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
-    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged,
+    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceFellAsleep, InstanceHealth,
+    InstanceHealthChanged,
     InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
+    InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason, SleepReason,
 };
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Phase, Run};
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Rest, Run};
 
 use super::ctx::Ctx;
 
@@ -73,10 +74,18 @@ pub(super) fn failed(
 /// What the policy says after a run that failed.
 fn after_failure(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
     let instance_id = instance.id;
+    if instance.rest == Rest::Waking {
+        return wake_failed(instance_id);
+    }
     if policy(instance) == RestartPolicy::Never {
         return InstanceEnded { instance_id, failed: true }.into();
     }
     schedule(instance, run, ended_at, ctx)
+}
+
+/// Who waited is told so, and the next request tries again: a back-off would let it hang.
+fn wake_failed(instance_id: InstanceId) -> Event {
+    InstanceFellAsleep { instance_id, reason: SleepReason::WakeFailed }.into()
 }
 
 fn schedule(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
@@ -138,6 +147,10 @@ pub(super) fn exited(
     let wanted = matches!(instance.restart, Some(RestartReason::Requested | RestartReason::Deployed))
         || (instance.phase == Phase::Stopping && !unhealthy);
     if wanted {
+        return events;
+    }
+    if instance.rest == Rest::Waking {
+        events.push(wake_failed(instance_id));
         return events;
     }
     let failed = status != ExitStatus::Code(0) || unhealthy;

@@ -93,6 +93,7 @@ impl Bench {
             startup_timeout_ms: 10_000,
             stop_timeout_ms: 2000,
             health_interval_ms: 10_000,
+            idle_timeout_ms: None,
         }
     }
 

@@ -182,6 +182,7 @@ fn service() -> ServiceTemplate {
         startup_timeout_ms: 5_000,
         stop_timeout_ms: 5_000,
         health_interval_ms: 1_000,
+        idle_timeout_ms: None,
     }
 }
 

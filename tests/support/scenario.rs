@@ -32,6 +32,7 @@ fn service(restart: RestartPolicy) -> ServiceTemplate {
         startup_timeout_ms: 30_000,
         stop_timeout_ms: 10_000,
         health_interval_ms: 10_000,
+        idle_timeout_ms: None,
     }
 }
 

@@ -59,6 +59,9 @@ pub struct ProcessSpec {
     pub stop_timeout_ms: u64,
     /// Time between health checks, in milliseconds.
     pub health_interval_ms: u64,
+    /// After how many milliseconds without a request it is put to sleep; never without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
 }
 
 /// Which of a tenant's two processes an instance is.
@@ -272,6 +275,41 @@ pub struct InstanceAdopted {
     pub run_id: RunId,
     /// Its process id.
     pub pid: u32,
+}
+
+/// Its share of its service's traffic is another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceWeightChanged {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// From 0 (none) to 100, in relation to the service's other instances.
+    pub weight: u8,
+}
+
+/// Why an instance was put to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SleepReason {
+    /// Nobody asked for it for its idle timeout.
+    Idle,
+    /// It was woken and did not come up; the next request tries again.
+    WakeFailed,
+}
+
+/// It shall not run until a request wakes it. Nobody stopped it on purpose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceFellAsleep {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Why.
+    pub reason: SleepReason,
+}
+
+/// A request came for it while it slept: it shall run. Clears the back-off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceWoken {
+    /// The instance.
+    pub instance_id: InstanceId,
 }
 
 /// It is gone.

@@ -55,6 +55,7 @@ fn fixed_events() -> Vec<Recorded> {
                     startup_timeout_ms: 10_000,
                     stop_timeout_ms: 5_000,
                     health_interval_ms: 1_000,
+                    idle_timeout_ms: None,
                 },
             ),
         }

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::{
     ExitStatus, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged, InstanceRespecified,
     InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, Listen, ProcessSpec, RestartReason, Role,
+    InstanceStarted, InstanceStarting, InstanceStopping, InstanceWeightChanged, Listen, ProcessSpec,
+    RestartReason, Role,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
-use tenantry_journal::name::InstanceKey;
+use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
@@ -49,6 +50,22 @@ pub enum Phase {
     /// No process, and the policy leaves it so though it failed.
     Failed,
 }
+
+/// Whether an instance is stopped only because nobody asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// It runs, or was stopped on purpose.
+    #[default]
+    Awake,
+    /// It is stopped, and the next request starts it.
+    Asleep,
+    /// A request started it, and it was not healthy since.
+    Waking,
+}
+
+/// The share of traffic that an instance begins with.
+pub const FULL_WEIGHT: u8 = 100;
 
 /// One life of the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -113,6 +130,10 @@ pub struct Instance {
     pub not_before: Option<Timestamp>,
     /// How the run before ended.
     pub last_exit: Option<LastExit>,
+    /// Its share of its service's traffic, from 0 to 100.
+    pub weight: u8,
+    /// Whether it sleeps.
+    pub rest: Rest,
 }
 
 impl Instance {
@@ -130,11 +151,37 @@ impl Instance {
         self.run.as_ref().is_some_and(|present| present.id == run)
     }
 
+    fn start(&mut self, rest: Rest) {
+        self.desired = Desired::Running;
+        self.rest = rest;
+        self.failures = 0;
+        self.not_before = None;
+        if matches!(self.phase, Phase::Backoff | Phase::Failed) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    fn stop(&mut self, rest: Rest) {
+        self.desired = Desired::Stopped;
+        self.rest = rest;
+        self.restart = None;
+        self.not_before = None;
+        if self.phase == Phase::Backoff {
+            self.phase = Phase::Idle;
+        }
+    }
+
     fn close_run(&mut self) {
         self.run = None;
         self.health = InstanceHealth::Unknown;
         self.phase = Phase::Idle;
     }
+}
+
+/// Before or at the first instance of a service: no name sorts before `0`.
+fn first_name(service: &ServiceName) -> InstanceKey {
+    let id: InstanceName = "0".parse().expect("a digit is a name");
+    InstanceKey { service: service.clone(), id }
 }
 
 /// All instances, in the order in which they came.
@@ -160,6 +207,15 @@ impl Instances {
     #[must_use]
     pub fn by_key(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
         self.by_key.get(key).and_then(|id| self.by_id.get(id))
+    }
+
+    /// The instances of a service, by name.
+    pub fn of_service(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Instance>> {
+        let (service, first) = (service.clone(), first_name(service));
+        self.by_key
+            .range(first..)
+            .take_while(move |(key, _)| key.service == service)
+            .filter_map(|(_, id)| self.by_id.get(id))
     }
 
     /// All instances, oldest first.
@@ -299,6 +355,8 @@ impl World {
             failures: 0,
             not_before: None,
             last_exit: None,
+            weight: FULL_WEIGHT,
+            rest: Rest::Awake,
         };
         self.instances.index(&instance);
         if let Some(before) = self.instances.by_id.insert(event.instance_id, Arc::new(instance)) {
@@ -336,24 +394,32 @@ impl World {
     pub(super) fn instance_start_requested(&mut self, recorded: &Recorded, id: InstanceId) {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
-            instance.desired = Desired::Running;
-            instance.failures = 0;
-            instance.not_before = None;
-            if matches!(instance.phase, Phase::Backoff | Phase::Failed) {
-                instance.phase = Phase::Idle;
-            }
+            instance.start(Rest::Awake);
         });
+    }
+
+    pub(super) fn instance_woken(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.start(Rest::Waking);
+        });
+    }
+
+    pub(super) fn instance_fell_asleep(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.stop(Rest::Asleep);
+        });
+    }
+
+    pub(super) fn instance_weight_changed(&mut self, recorded: &Recorded, event: &InstanceWeightChanged) {
+        self.change_instance(event.instance_id, recorded, |instance| instance.weight = event.weight);
     }
 
     pub(super) fn instance_stop_requested(&mut self, recorded: &Recorded, id: InstanceId) {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
-            instance.desired = Desired::Stopped;
-            instance.restart = None;
-            instance.not_before = None;
-            if instance.phase == Phase::Backoff {
-                instance.phase = Phase::Idle;
-            }
+            instance.stop(Rest::Awake);
         });
     }
 
@@ -365,6 +431,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Running;
+            instance.rest = Rest::Awake;
             if event.reason != RestartReason::Unhealthy {
                 instance.failures = 0;
                 instance.not_before = None;
@@ -380,6 +447,7 @@ impl World {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Removed;
+            instance.rest = Rest::Awake;
             instance.restart = None;
         });
     }
@@ -425,6 +493,9 @@ impl World {
         self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.health = event.health;
             if event.health == InstanceHealth::Healthy {
+                if instance.rest == Rest::Waking {
+                    instance.rest = Rest::Awake;
+                }
                 if instance.phase == Phase::Starting {
                     instance.phase = Phase::Running;
                     instance.cause = recorded.seq;

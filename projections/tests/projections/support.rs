@@ -94,6 +94,7 @@ pub(crate) fn spec(port: u16) -> ProcessSpec {
         startup_timeout_ms: 30_000,
         stop_timeout_ms: 10_000,
         health_interval_ms: 5_000,
+        idle_timeout_ms: None,
     }
 }
 
