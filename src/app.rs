@@ -5,6 +5,7 @@
 //! Instances are never touched by either.
 
 mod doors;
+mod listeners;
 mod offline;
 mod program;
 mod serve;
@@ -25,7 +26,6 @@ use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
 use tenantry_projections::as_of::TimeTravel;
 use tenantry_projections::snapshot::Snapshots;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -46,10 +46,14 @@ use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
 use crate::output::Spools;
 use crate::past::Past;
+use crate::proxy::Proxy;
+use crate::proxy::serve::{Front, serve};
+use crate::proxy::traffic::Traffic;
 use crate::reactor::{Outside, Reactor};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
+use listeners::Listeners;
 pub use program::Tenantry;
 
 /// Open requests and streams get this long to end when the program ends; the whole end must
@@ -69,10 +73,13 @@ pub struct App {
     pub manager: SocketAddr,
     /// Where document 2's listener is.
     pub instances: SocketAddr,
+    /// Where the proxy's own listener is, if it has one.
+    pub proxy: Option<SocketAddr>,
     /// The way to the writer.
     pub handle: Handle,
     policy: Arc<ArcSwap<Policy>>,
     settings: Arc<ArcSwap<HttpSettings>>,
+    traffic: Arc<Proxy>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
@@ -100,6 +107,7 @@ impl App {
     pub fn reconfigure(&self, config: &Config) {
         self.policy.store(Arc::new(config.policy()));
         self.settings.store(Arc::new(http_settings(config)));
+        self.traffic.set_domain(config.domain.clone());
     }
 
     /// Ends everything but the instances. Returns when nothing is left.
@@ -196,21 +204,36 @@ impl App {
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
             outputs: Arc::new(Spools::new(handle.clone(), Arc::clone(&supervisor), &config.data_dir)),
-            checks: Arc::new(doors::Seen(supervisor)),
+            checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             last_used: LastUsed::default(),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
-        let manager = listen(config.manager, Listener::Manager, &state, &shutdown, &mut tasks).await?;
-        let instances = listen(config.instances, Listener::Instances, &state, &shutdown, &mut tasks).await?;
+        let traffic = Proxy::new(handle.clone(), config.domain.clone(), Traffic::default());
+        tasks.spawn(Arc::clone(&traffic).run(shutdown.clone()));
+        let mut listeners = Listeners::open(&config.data_dir).await;
+        let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
+            let socket = listeners.bind(name, address)?;
+            let bound = socket.local_addr()?;
+            let api = api.map(|listener| router(state.clone(), listener));
+            let front = Front { api, proxy: Arc::clone(&traffic), settings: Arc::clone(&settings) };
+            tasks.spawn(serve(socket, front, shutdown.clone()));
+            Ok(bound)
+        };
+        let manager = listen("manager", config.manager, Some(Listener::Manager))?;
+        let instances = listen("instances", config.instances, Some(Listener::Instances))?;
+        let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
+        tasks.spawn(listeners.keep(supervisor, shutdown.clone()));
         let snapshots = (stop_snapshots, snapshotter);
         let app = App {
             manager,
             instances,
+            proxy,
             handle,
             policy,
             settings,
+            traffic,
             shutdown,
             tasks,
             snapshots,
@@ -219,29 +242,6 @@ impl App {
         };
         Ok((app, first))
     }
-}
-
-/// Binds one address and serves the API on it until `shutdown`.
-async fn listen(
-    address: SocketAddr,
-    listener: Listener,
-    state: &AppState,
-    shutdown: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<SocketAddr> {
-    let socket = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; choose another address"))?;
-    let bound = socket.local_addr()?;
-    let service = router(state.clone(), listener).into_make_service_with_connect_info::<SocketAddr>();
-    let ended = shutdown.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = axum::serve(socket, service).with_graceful_shutdown(ended).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "a listener failed");
-        }
-    });
-    Ok(bound)
 }
 
 /// Counts what is recorded until `shutdown`.

@@ -6,9 +6,9 @@
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceFellAsleep, InstanceHealth,
-    InstanceHealthChanged,
-    InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason, SleepReason,
+    InstanceHealthChanged, InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled,
+    InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
+    SleepReason,
 };
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::sealed::Sealed;

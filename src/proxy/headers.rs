@@ -55,10 +55,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 fn is_claim(name: &HeaderName) -> bool {
-    *name == FORWARDED
-        || *name == X_FORWARDED_FOR
-        || *name == X_FORWARDED_HOST
-        || *name == X_FORWARDED_PROTO
+    *name == FORWARDED || *name == X_FORWARDED_FOR || *name == X_FORWARDED_HOST || *name == X_FORWARDED_PROTO
 }
 
 /// Makes a client's head one for the instance.

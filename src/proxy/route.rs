@@ -115,8 +115,7 @@ fn by_weight<'a>(
     all: impl Iterator<Item = &'a Arc<Instance>>,
     able: impl Fn(&Instance) -> bool,
 ) -> Option<&'a Arc<Instance>> {
-    let able: Vec<&Arc<Instance>> =
-        all.filter(|instance| instance.weight > 0 && able(instance)).collect();
+    let able: Vec<&Arc<Instance>> = all.filter(|instance| instance.weight > 0 && able(instance)).collect();
     if let [only] = able.as_slice() {
         return Some(only);
     }

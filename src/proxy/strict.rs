@@ -147,8 +147,7 @@ impl Follower {
                 let (taken, ended) = line_end(line, bytes)?;
                 if ended {
                     let is_last = line.is_empty();
-                    self.place =
-                        if is_last { Place::Head(Vec::new()) } else { Place::Trailer(Vec::new()) };
+                    self.place = if is_last { Place::Head(Vec::new()) } else { Place::Trailer(Vec::new()) };
                 }
                 Ok(taken)
             }

@@ -85,8 +85,19 @@ impl Counter {
 pub(super) struct Open(Arc<Counter>);
 
 impl Open {
+    /// The same request, held by something else too.
+    pub(super) fn again(&self) -> Open {
+        self.0.open.fetch_add(1, Ordering::AcqRel);
+        Open(Arc::clone(&self.0))
+    }
+
     pub(super) fn note_error(&self) {
         self.0.note_error();
+    }
+
+    /// Requests that are open to the same instance, this one included.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.0.open.load(Ordering::Relaxed) & !SHUT
     }
 }
 

@@ -26,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const HEAD_LIMIT: usize = 64 * 1024;
 
 /// What a failed request left.
-pub(super) type SendError = http1::TrySendError<hyper::Request<RequestBody>>;
+pub(super) type SendError = hyper::client::conn::TrySendError<hyper::Request<RequestBody>>;
 /// The connection, as the HTTP library has it.
 pub(super) type Driver = Connection<TokioIo<Stream>, RequestBody>;
 
@@ -64,10 +64,12 @@ pub(super) async fn connect(listen: &Listen) -> io::Result<Stream> {
 }
 
 /// Begins to speak HTTP on a stream.
-pub(super) async fn handshake(
-    stream: Stream,
-) -> Result<(SendRequest<RequestBody>, Driver), hyper::Error> {
-    http1::Builder::new().max_buf_size(HEAD_LIMIT * 4).max_header_size(HEAD_LIMIT).handshake(TokioIo::new(stream)).await
+pub(super) async fn handshake(stream: Stream) -> Result<(SendRequest<RequestBody>, Driver), hyper::Error> {
+    http1::Builder::new()
+        .max_buf_size(HEAD_LIMIT * 4)
+        .max_header_size(HEAD_LIMIT)
+        .handshake(TokioIo::new(stream))
+        .await
 }
 
 impl Link {
