@@ -47,6 +47,7 @@ use crate::http::write::KeysInFlight;
 use crate::output::Spools;
 use crate::past::Past;
 use crate::proxy::Proxy;
+use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
 use crate::reactor::{Outside, Reactor};
@@ -181,8 +182,10 @@ impl App {
             metrics: Arc::clone(&metrics),
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
+        let runs = Runs::default();
         let outside =
-            Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone());
+            Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
+                .draining(runs.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -210,7 +213,7 @@ impl App {
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
-        let traffic = Proxy::new(handle.clone(), config.domain.clone(), Traffic::default());
+        let traffic = Proxy::new(handle.clone(), config.domain.clone(), Traffic::default(), runs);
         tasks.spawn(Arc::clone(&traffic).run(shutdown.clone()));
         let mut listeners = Listeners::open(&config.data_dir).await;
         let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {

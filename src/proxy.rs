@@ -11,9 +11,9 @@ mod guarded;
 mod headers;
 mod idle;
 mod page;
-mod pool;
 mod ready;
 mod route;
+pub mod runs;
 pub mod serve;
 mod strict;
 pub mod traffic;
@@ -26,8 +26,8 @@ use tenantry_journal::name::Domain;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Handle;
-use pool::Pool;
 use route::Route;
+use runs::Runs;
 use traffic::Traffic;
 
 /// The way from host names to instances.
@@ -36,15 +36,15 @@ pub struct Proxy {
     /// Below it every instance has a name.
     domain: ArcSwap<Option<Domain>>,
     traffic: Traffic,
-    pool: Arc<Pool>,
+    runs: Runs,
 }
 
 impl Proxy {
     /// Routes what the World of this engine holds.
     #[must_use]
-    pub fn new(handle: Handle, domain: Option<Domain>, traffic: Traffic) -> Arc<Proxy> {
+    pub fn new(handle: Handle, domain: Option<Domain>, traffic: Traffic, runs: Runs) -> Arc<Proxy> {
         let domain = ArcSwap::from_pointee(domain);
-        Arc::new(Proxy { handle, domain, traffic, pool: Arc::default() })
+        Arc::new(Proxy { handle, domain, traffic, runs })
     }
 
     /// Takes on another domain.

@@ -12,11 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use tenantry_journal::id::RunId;
 use tokio::time::Instant;
 
 use super::guarded::Answering;
-use super::pool::Pool;
+use super::runs::UnderWay;
 use super::traffic::Open;
 use super::upstream::Link;
 
@@ -94,15 +93,15 @@ pub(super) struct Answer {
     pub(super) incoming: Incoming,
     /// The connection it comes on; none when a task of its own drives that.
     pub(super) link: Option<Link>,
-    pub(super) run: RunId,
-    pub(super) pool: Arc<Pool>,
+    /// None when it changed the protocol: such a stream may last for ever.
+    pub(super) under_way: Option<UnderWay>,
     pub(super) open: Open,
 }
 
 impl Answer {
     fn give_back(&mut self) {
-        if let Some(link) = self.link.take() {
-            self.pool.keep(self.run, link);
+        if let (Some(link), Some(under_way)) = (self.link.take(), &self.under_way) {
+            under_way.keep(link);
         }
     }
 }

@@ -23,6 +23,7 @@ use super::headers::{self, Peer};
 use super::page::Refusal;
 use super::ready::{self, Target};
 use super::route::{Route, State, choose, state};
+use super::runs::UnderWay;
 use super::traffic::Open;
 use super::upstream::{self, Link};
 
@@ -31,15 +32,16 @@ use super::upstream::{self, Link};
 const HEAD: Duration = Duration::from_secs(60);
 /// How long it may take until it is known that a process that does not answer has ended.
 const KNOWN: Duration = Duration::from_secs(1);
-/// How often a request is sent at most: to a connection that was closed, to a run that ended,
-/// and to the one after it.
+/// How often it is tried at most to send a request: each time to another run.
 const ATTEMPTS: u32 = 6;
 /// More open requests to one instance than any process on one machine works at.
 const OPEN: u64 = 16_384;
 
 /// Why there is no answer of the instance's.
 enum Failure {
-    /// The connection was closed; whether the request may be sent again.
+    /// Nothing of the request was sent.
+    Unsent,
+    /// The connection was closed before the answer; whether the request may be sent again.
     Broken { again: bool },
     /// It is told to the client.
     Told(Refusal),
@@ -97,17 +99,21 @@ impl Proxy {
         let mut passing = prepare(request, host, peer, is_upgrade)?;
         let mut open = self.enter(first).await?;
         let mut chosen = first;
-        let mut attempts = 0;
+        let (mut attempts, mut was_broken) = (0, false);
         loop {
             attempts += 1;
             let target = match self.target(route, &mut chosen, &mut open, deadline).await {
                 Ok(target) => target,
                 Err(refusal) => return Err(note(&open, refusal)),
             };
+            let under_way = self.runs.enter(target.run);
+            if !self.is_up(chosen, target.run) {
+                continue;
+            }
             let sent = if is_upgrade {
                 self.send_upgrading(&target, &mut passing).await
             } else {
-                self.send(&target, &mut passing).await
+                self.send(&target, &under_way, &mut passing).await
             };
             match sent {
                 Ok((mut response, link)) => {
@@ -119,17 +125,23 @@ impl Proxy {
                             return Err(note(&open, Refusal::Unreachable));
                         };
                         let theirs = hyper::upgrade::on(&mut response);
-                        return Ok(self.join(response, upgraded, theirs, target.run, open));
+                        return Ok(self.join(response, upgraded, theirs, open));
                     }
                     headers::to_client(response.headers_mut());
                     let (parts, incoming) = response.into_parts();
-                    let pool = Arc::clone(&self.pool);
-                    let answer = Answer { incoming, link, run: target.run, pool, open };
+                    let answer = Answer { incoming, link, under_way: Some(under_way), open };
                     return Ok((Response::from_parts(parts, ()), answer));
                 }
                 Err(Failure::Told(refusal)) => return Err(note(&open, refusal)),
                 Err(Failure::Broken { again }) => {
-                    if !again || attempts >= ATTEMPTS || !self.moved_on(chosen, target.run).await {
+                    // One that ended a run is not let loose on each run after it.
+                    let is_first = !std::mem::replace(&mut was_broken, true);
+                    if !(again && is_first && self.moved_on(chosen, target.run).await) {
+                        return Err(note(&open, Refusal::Unreachable));
+                    }
+                }
+                Err(Failure::Unsent) => {
+                    if attempts >= ATTEMPTS || !self.moved_on(chosen, target.run).await {
                         return Err(note(&open, Refusal::Unreachable));
                     }
                 }
@@ -168,6 +180,13 @@ impl Proxy {
         ready::up(&self.handle, instance, deadline).await
     }
 
+    /// Whether a run is the one that answers, as the World is now.
+    fn is_up(&self, instance: InstanceId, run: RunId) -> bool {
+        let world = self.handle.world();
+        let present = world.instances.get(instance).map(|instance| state(instance));
+        matches!(present, Some(State::Up(present, _)) if present == run)
+    }
+
     /// Whether another run may answer soon: the one that did not is over, or about to be.
     async fn moved_on(&self, instance: InstanceId, run: RunId) -> bool {
         let moved = self.handle.until(Instant::now() + KNOWN, |world| {
@@ -181,21 +200,20 @@ impl Proxy {
     async fn send(
         &self,
         target: &Target,
+        under_way: &UnderWay,
         passing: &mut Passing,
     ) -> Result<(Response<Incoming>, Option<Link>), Failure> {
         loop {
-            let kept = self.kept(target.run).await;
+            let kept = kept(under_way).await;
             let is_kept = kept.is_some();
             let mut link = match kept {
                 Some(link) => link,
                 None => {
                     let stream = upstream::connect(&target.listen).await.map_err(|error| {
                         tracing::debug!(%error, "an instance could not be connected to");
-                        // Nothing was sent.
-                        Failure::Broken { again: true }
+                        Failure::Unsent
                     })?;
-                    let (sender, driver) =
-                        upstream::handshake(stream).await.map_err(|_| Failure::Broken { again: true })?;
+                    let (sender, driver) = upstream::handshake(stream).await.map_err(|_| Failure::Unsent)?;
                     Link::new(sender, driver)
                 }
             };
@@ -204,25 +222,16 @@ impl Proxy {
             match sent {
                 Ok(response) => return Ok((response, Some(link))),
                 Err(error) => {
-                    let again = passing.take_back(error)?;
+                    let failure = passing.take_back(error);
                     // The instance closed it while nobody looked: that says nothing about it.
-                    if !(again && is_kept) {
-                        return Err(Failure::Broken { again });
+                    let is_stale =
+                        is_kept && matches!(failure, Failure::Unsent | Failure::Broken { again: true });
+                    if !is_stale {
+                        return Err(failure);
                     }
                 }
             }
         }
-    }
-
-    /// A connection of the pool that still lives.
-    async fn kept(&self, run: RunId) -> Option<Link> {
-        while let Some(mut link) = self.pool.take(run) {
-            let is_ready = std::future::poll_fn(|cx| std::task::Poll::Ready(link.is_ready(cx))).await;
-            if is_ready {
-                return Some(link);
-            }
-        }
-        None
     }
 
     /// Sends a request to change the protocol, on a connection of its own.
@@ -231,9 +240,8 @@ impl Proxy {
         target: &Target,
         passing: &mut Passing,
     ) -> Result<(Response<Incoming>, Option<Link>), Failure> {
-        let again = Failure::Broken { again: true };
-        let Ok(stream) = upstream::connect(&target.listen).await else { return Err(again) };
-        let Ok((mut sender, driver)) = upstream::handshake(stream).await else { return Err(again) };
+        let Ok(stream) = upstream::connect(&target.listen).await else { return Err(Failure::Unsent) };
+        let Ok((mut sender, driver)) = upstream::handshake(stream).await else { return Err(Failure::Unsent) };
         tokio::spawn(async move {
             if let Err(error) = driver.with_upgrades().await {
                 tracing::debug!(%error, "a connection to an instance broke");
@@ -243,7 +251,7 @@ impl Proxy {
         let sent = passing.within(sender.try_send_request(request)).await?;
         match sent {
             Ok(response) => Ok((response, None)),
-            Err(error) => Err(Failure::Broken { again: passing.take_back(error)? }),
+            Err(error) => Err(passing.take_back(error)),
         }
     }
 
@@ -253,7 +261,6 @@ impl Proxy {
         mut response: Response<Incoming>,
         ours: hyper::upgrade::OnUpgrade,
         theirs: hyper::upgrade::OnUpgrade,
-        run: RunId,
         open: Open,
     ) -> (Response<()>, Answer) {
         headers::to_client_upgrading(response.headers_mut());
@@ -268,9 +275,20 @@ impl Proxy {
                 tracing::debug!(%error, "a stream broke");
             }
         });
-        let answer = Answer { incoming, link: None, run, pool: Arc::clone(&self.pool), open };
+        let answer = Answer { incoming, link: None, under_way: None, open };
         (Response::from_parts(parts, ()), answer)
     }
+}
+
+/// A connection that waited and still lives.
+async fn kept(under_way: &UnderWay) -> Option<Link> {
+    while let Some(mut link) = under_way.kept() {
+        let is_ready = std::future::poll_fn(|cx| std::task::Poll::Ready(link.is_ready(cx))).await;
+        if is_ready {
+            return Some(link);
+        }
+    }
+    None
 }
 
 fn note(open: &Open, refusal: Refusal) -> Refusal {
@@ -334,18 +352,18 @@ impl Passing {
         Some(Request::from_parts(self.parts.clone(), body))
     }
 
-    /// Takes note of a request that got no answer. Returns whether it may be sent again.
-    fn take_back(&mut self, mut error: upstream::SendError) -> Result<bool, Failure> {
+    /// Takes note of a request that got no answer.
+    fn take_back(&mut self, mut error: upstream::SendError) -> Failure {
         tracing::debug!(error = %error.error(), "a request got no answer");
         if let Some(unsent) = error.take_message() {
             self.body = Some(unsent.into_body());
-            return Ok(true);
+            return Failure::Unsent;
         }
         // The client broke off in its request: the instance has done nothing wrong.
         if error.error().is_user() {
-            return Err(Failure::Told(Refusal::Slow));
+            return Failure::Told(Refusal::Slow);
         }
-        Ok(self.is_repeatable)
+        Failure::Broken { again: self.is_repeatable }
     }
 
     /// Waits for the head of the answer, from the moment on at which the request was sent.

@@ -77,6 +77,6 @@ fn tidy(proxy: &Proxy) {
     let world = proxy.handle.world();
     let runs: std::collections::HashSet<_> =
         world.instances.iter().filter_map(|instance| instance.run.as_ref().map(|run| run.id)).collect();
-    proxy.pool.tidy(|run| runs.contains(&run));
+    proxy.runs.tidy(|run| runs.contains(&run));
     proxy.traffic.keep_only(|instance| world.instances.get(instance).is_some());
 }

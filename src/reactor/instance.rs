@@ -23,6 +23,10 @@ use crate::keeper::protocol::{Refusal, SpawnRequest, SpoolKey};
 /// uninterruptible call dies when that returns.
 const AFTER_KILL: Duration = Duration::from_secs(10);
 
+/// How long requests that are under way may take to end before their process is told to: as
+/// long as a person waits for a restart without wondering.
+const DRAIN: Duration = Duration::from_secs(5);
+
 pub(super) async fn begin_run(
     outside: &Outside,
     instance_id: InstanceId,
@@ -147,6 +151,17 @@ pub(super) async fn end_run(
     let spec = outcome.world.instances.get(instance_id).and_then(|instance| instance.spec.open());
     // Without its specification it is ended at once: nobody can say how long it may take.
     let timeout_ms = spec.map_or(0, |spec| spec.stop_timeout_ms);
+    // The World has it stopping, so no request comes any more.
+    let is_ill = outcome
+        .world
+        .instances
+        .get(instance_id)
+        .is_some_and(|instance| instance.health == InstanceHealth::Unhealthy);
+    // One that is ill answers nobody who waits.
+    let drain = if is_ill { Duration::ZERO } else { Duration::from_millis(timeout_ms / 2).min(DRAIN) };
+    if !outside.runs.drained(run_id, drain).await {
+        tracing::info!(run.id = %run_id, "a run is ended with requests under way");
+    }
     let keeper = outside.supervisor.keeper().await;
     match keeper.stop(run_id, timeout_ms).await {
         Ok(()) => {}
