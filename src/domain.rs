@@ -17,5 +17,6 @@ pub mod react;
 pub mod rejection;
 pub mod rest;
 pub mod run;
+pub mod successor;
 pub mod tenant;
 pub mod text;

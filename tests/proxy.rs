@@ -25,7 +25,7 @@ use client::{Reply, ask};
 /// Every instance has a name below it.
 const DOMAIN: &str = "apps.test";
 
-/// A home with the services `web` (a unix socket), `tcp`, `lazy` (sleeps soon) and `slow`.
+/// A home with the services `web` (a unix socket), `tcp`, `lazy` (sleeps soon), and two that roll.
 fn home() -> Arc<Home> {
     let backend = fixture("backend.py").display().to_string();
     Home::with(&format!(
@@ -49,6 +49,21 @@ args = ["{backend}"]
 socket = "{{data_dir}}/run/{{name}}-{{id}}.sock"
 health = "/health"
 idle_timeout = 1
+stop_timeout = 2
+
+[service.roll]
+command = "python3"
+args = ["{backend}"]
+socket = "{{data_dir}}/run/{{name}}-{{id}}.sock"
+health = "/health"
+restart_mode = "rolling"
+stop_timeout = 2
+
+[service.rolltcp]
+command = "python3"
+args = ["{backend}"]
+health = "/health"
+restart_mode = "rolling"
 stop_timeout = 2
 "#
     ))

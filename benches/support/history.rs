@@ -164,6 +164,7 @@ impl History {
             stop_timeout_ms: 10_000,
             health_interval_ms: 5_000,
             idle_timeout_ms: None,
+            restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
         };
         let name = format!("{}:campaign-{n}", role.as_str()).parse().unwrap();
         let spawned = InstanceSpawned {

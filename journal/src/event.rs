@@ -140,6 +140,7 @@ vocabulary! {
     "instance.restart_requested" 1 => InstanceRestartRequested(instance::InstanceRestartRequested);
     "instance.removal_requested" 1 => InstanceRemovalRequested(instance::InstanceRemovalRequested);
     "instance.starting" 1 => InstanceStarting(instance::InstanceStarting);
+    "instance.successor_starting" 1 => InstanceSuccessorStarting(instance::InstanceSuccessorStarting);
     "instance.started" 1 => InstanceStarted(instance::InstanceStarted);
     "instance.start_failed" 1 => InstanceStartFailed(instance::InstanceStartFailed);
     "instance.health_changed" 1 => InstanceHealthChanged(instance::InstanceHealthChanged);

@@ -126,6 +126,7 @@ impl World {
                 self.instance_removal_requested(recorded, event.instance_id);
             }
             Event::InstanceStarting(event) => self.instance_starting(recorded, event),
+            Event::InstanceSuccessorStarting(event) => self.instance_successor_starting(recorded, event),
             Event::InstanceStarted(event) => self.instance_started(recorded, event),
             Event::InstanceStartFailed(event) => self.instance_start_failed(recorded, event),
             Event::InstanceHealthChanged(event) => self.instance_health_changed(recorded, event),

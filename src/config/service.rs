@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tenantry_journal::event::instance::RestartPolicy;
+use tenantry_journal::event::instance::{RestartMode, RestartPolicy};
 
 use super::Service;
 use super::reader::{Found, Section, TableOrWords};
@@ -34,6 +34,9 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
         .map(|found| found.value.to_owned());
     let idle_timeout_ms =
         section.seconds_as_ms("idle_timeout", 0..=DAY * 365).map(|found| found.value).filter(|ms| *ms > 0);
+    let restart_mode = section
+        .choice("restart_mode", &[("replace", RestartMode::Replace), ("rolling", RestartMode::Rolling)])
+        .map_or(RestartMode::Replace, |found| found.value);
     let megabytes = 1..=1 << 30;
     let memory_limit_mb = section.whole("memory_limit_mb", megabytes.clone()).map(|found| found.value);
     let cpu_shares = section.whole("cpu_shares", 1..=10_000).map(|found| found.value);
@@ -41,7 +44,7 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
     section.finish();
     Some(Service {
-        template: ServiceTemplate { idle_timeout_ms, ..template? },
+        template: ServiceTemplate { idle_timeout_ms, restart_mode, ..template? },
         idle_timeout_ms,
         isolation,
         memory_limit_mb,
@@ -74,6 +77,7 @@ pub(super) fn entry(key: &str, template: &Section<'_>, defaults: Defaults<'_>) -
                 stop_timeout_ms: defaults.stop_timeout_ms,
                 health_interval_ms: defaults.health_interval_ms,
                 idle_timeout_ms: None,
+                restart_mode: RestartMode::Replace,
             })
         }
     }
@@ -138,6 +142,7 @@ fn process(
         stop_timeout_ms,
         health_interval_ms,
         idle_timeout_ms: None,
+        restart_mode: RestartMode::Replace,
     })
 }
 

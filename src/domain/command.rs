@@ -234,6 +234,13 @@ pub enum Command {
         /// Which.
         instance_id: InstanceId,
     },
+    /// A run of an instance is about to begin beside the present one.
+    BeginSuccessor {
+        /// Which.
+        instance_id: InstanceId,
+        /// Ports that are not free whatever the World says.
+        listening: Listening,
+    },
     /// The run has a process.
     RunStarted {
         /// Which instance.

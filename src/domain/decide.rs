@@ -8,7 +8,7 @@ use tenantry_projections::world::World;
 use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
-use super::{access, deployment, instance, rest, run, tenant};
+use super::{access, deployment, instance, rest, run, successor, tenant};
 
 /// Decides a command: the events that it causes, in their order. None means that there was
 /// nothing to do.
@@ -51,6 +51,9 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::StopEverything => Ok(instance::stop_everything(world)),
 
         Command::BeginRun { instance_id } => Ok(run::begin(world, *instance_id, ctx)),
+        Command::BeginSuccessor { instance_id, listening } => {
+            Ok(successor::begin(world, *instance_id, listening, ctx))
+        }
         Command::RunStarted { instance_id, run_id, pid, start_ticks } => {
             Ok(run::started(world, *instance_id, *run_id, *pid, *start_ticks))
         }
@@ -173,6 +176,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::InstanceRestartRequested(event) => of_instance(&event.instance_id),
         Event::InstanceRemovalRequested(event) => of_instance(&event.instance_id),
         Event::InstanceStarting(event) => of_instance(&event.instance_id),
+        Event::InstanceSuccessorStarting(event) => of_instance(&event.instance_id),
         Event::InstanceStarted(event) => of_instance(&event.instance_id),
         Event::InstanceStartFailed(event) => of_instance(&event.instance_id),
         Event::InstanceHealthChanged(event) => of_instance(&event.instance_id),

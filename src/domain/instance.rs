@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     InstanceRemovalRequested, InstanceRespecified, InstanceRestartRequested, InstanceSpawned,
-    InstanceStartRequested, InstanceStopRequested, InstanceWeightChanged, Listen, RestartReason,
+    InstanceStartRequested, InstanceStopRequested, InstanceWeightChanged, Listen, ProcessSpec, RestartReason,
 };
 use tenantry_journal::id::{InstanceId, KeyId};
 use tenantry_journal::name::InstanceKey;
@@ -14,7 +14,7 @@ use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, FULL_WEIGHT, Instance, Phase, Rest};
 
 use super::ctx::Ctx;
-use super::policy::Placeholders;
+use super::policy::{Placeholders, ServiceTemplate};
 use super::rejection::Rejection;
 use super::{ports, text};
 
@@ -85,28 +85,15 @@ pub(super) fn spawn(
     for (name, value) in env {
         text::environment(name, value.reveal())?;
     }
-    let data_dir = ctx.policy.data_dir.display().to_string();
-    let mut placeholders = Placeholders {
-        name: key.service.as_str(),
-        id: key.id.as_str(),
-        data_dir: &data_dir,
-        port: String::new(),
-        socket: String::new(),
-        directory: "",
-        release: String::new(),
-    };
     let listen = if let Some(socket) = &template.socket {
-        let path = placeholders.fill(socket);
+        let data_dir = ctx.policy.data_dir.display().to_string();
+        let path = placeholders(key, &data_dir, None).fill(socket);
         check_socket(world, &path, before.map(|instance| instance.id))?;
-        placeholders.socket.clone_from(&path);
         Listen::Socket(path)
     } else {
-        let port = choose_port(world, before.map(|instance| &**instance), listening, ctx)?;
-        placeholders.port = port.to_string();
-        Listen::Port(port)
+        Listen::Port(choose_port(world, before.map(|instance| &**instance), listening, ctx)?)
     };
-    let workdir = ctx.policy.data_dir.join("instances").join(key.service.as_str()).join(key.id.as_str());
-    let spec = template.fill(listen, &placeholders, &workdir, env.clone());
+    let spec = filled(template, key, listen, env.clone(), ctx);
     let spec = Sealed::new(KeyId::CONTROL_PLANE, spec);
     let mut events: Vec<Event> = Vec::with_capacity(2);
     let instance_id = match before {
@@ -123,6 +110,35 @@ pub(super) fn spawn(
     };
     events.push(InstanceStartRequested { instance_id }.into());
     Ok(events)
+}
+
+fn placeholders<'a>(key: &'a InstanceKey, data_dir: &'a str, listen: Option<&Listen>) -> Placeholders<'a> {
+    let (port, socket) = match listen {
+        Some(Listen::Port(port)) => (port.to_string(), String::new()),
+        Some(Listen::Socket(path)) => (String::new(), path.clone()),
+        None => (String::new(), String::new()),
+    };
+    let (name, id) = (key.service.as_str(), key.id.as_str());
+    Placeholders { name, id, data_dir, port, socket, directory: "", release: String::new() }
+}
+
+/// What an instance of a service runs when it listens there.
+pub(super) fn filled(
+    template: &ServiceTemplate,
+    key: &InstanceKey,
+    listen: Listen,
+    env: BTreeMap<String, Secret>,
+    ctx: &Ctx,
+) -> ProcessSpec {
+    let data_dir = ctx.policy.data_dir.display().to_string();
+    let workdir = ctx.policy.data_dir.join("instances").join(key.service.as_str()).join(key.id.as_str());
+    let placeholders = placeholders(key, &data_dir, Some(&listen));
+    template.fill(listen, &placeholders, &workdir, env)
+}
+
+/// Whether an instance can listen there.
+pub(super) fn socket_is_usable(world: &World, path: &str, own: Option<InstanceId>) -> bool {
+    check_socket(world, path, own).is_ok()
 }
 
 fn check_socket(world: &World, path: &str, own: Option<InstanceId>) -> Result<(), Rejection> {

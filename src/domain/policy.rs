@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tenantry_journal::event::instance::{Listen, ProcessSpec, RestartPolicy};
+use tenantry_journal::event::instance::{Listen, ProcessSpec, RestartMode, RestartPolicy};
 use tenantry_journal::name::ServiceName;
 use tenantry_journal::sealed::Secret;
 
@@ -63,6 +63,8 @@ pub struct ServiceTemplate {
     pub health_interval_ms: u64,
     /// After how many milliseconds without a request it is put to sleep.
     pub idle_timeout_ms: Option<u64>,
+    /// How it is replaced by a new run.
+    pub restart_mode: RestartMode,
 }
 
 /// What placeholders stand for.
@@ -149,6 +151,7 @@ impl ServiceTemplate {
             stop_timeout_ms: self.stop_timeout_ms,
             health_interval_ms: self.health_interval_ms,
             idle_timeout_ms: self.idle_timeout_ms,
+            restart_mode: self.restart_mode,
         }
     }
 }

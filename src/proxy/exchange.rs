@@ -128,7 +128,9 @@ impl Proxy {
                         return Ok(self.join(response, upgraded, theirs, open));
                     }
                     headers::to_client(response.headers_mut());
-                    let (parts, incoming) = response.into_parts();
+                    let (mut parts, incoming) = response.into_parts();
+                    // An instance that speaks 1.0 speaks it to us alone.
+                    parts.version = Version::HTTP_11;
                     let answer = Answer { incoming, link, under_way: Some(under_way), open };
                     return Ok((Response::from_parts(parts, ()), answer));
                 }
@@ -264,7 +266,9 @@ impl Proxy {
         open: Open,
     ) -> (Response<()>, Answer) {
         headers::to_client_upgrading(response.headers_mut());
-        let (parts, incoming) = response.into_parts();
+        let (mut parts, incoming) = response.into_parts();
+        // An instance that speaks 1.0 speaks it to us alone.
+        parts.version = Version::HTTP_11;
         let counter = open.again();
         tokio::spawn(async move {
             let _open = counter;

@@ -15,12 +15,20 @@ use tokio::time::{Instant, Sleep};
 
 use super::strict::{Follower, Phase};
 
-/// How long a connection may wait for its next request; nginx's default.
-const IDLE: Duration = Duration::from_secs(75);
-/// How long a head may take from its first byte to its last.
-const HEAD: Duration = Duration::from_secs(15);
-/// How long a body may stand still; nginx's default.
-const BODY: Duration = Duration::from_secs(60);
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How long a connection may wait for its next request.
+    idle: Duration,
+    /// How long a head may take from its first byte to its last.
+    head: Duration,
+    /// How long a body may stand still.
+    body: Duration,
+}
+
+/// nginx's defaults, but for a head, which it lets take 60 s.
+pub(super) const LIMITS: Limits =
+    Limits { idle: Duration::from_secs(75), head: Duration::from_secs(15), body: Duration::from_secs(60) };
 
 /// What the connection and the requests on it tell each other.
 #[derive(Debug, Default)]
@@ -58,14 +66,15 @@ pub(super) struct Guarded<S> {
     stream: S,
     follower: Follower,
     told: Arc<Told>,
+    limits: Limits,
     /// When the present head began, or the present wait.
     since: Option<(Phase, Instant)>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(stream: S, told: Arc<Told>) -> Guarded<S> {
-        Guarded { stream, follower: Follower::default(), told, since: None, timer: None }
+    pub(super) fn new(stream: S, told: Arc<Told>, limits: Limits) -> Guarded<S> {
+        Guarded { stream, follower: Follower::default(), told, limits, since: None, timer: None }
     }
 
     /// When the wait that goes on now has lasted too long.
@@ -74,9 +83,9 @@ impl<S> Guarded<S> {
         let limit = match phase {
             Phase::Beyond => return None,
             Phase::Idle | Phase::Head if self.told.answering.load(Ordering::Relaxed) > 0 => return None,
-            Phase::Idle => IDLE,
-            Phase::Head => HEAD,
-            Phase::Body => BODY,
+            Phase::Idle => self.limits.idle,
+            Phase::Head => self.limits.head,
+            Phase::Body => self.limits.body,
         };
         let begun = match self.since {
             Some((same, begun)) if same == phase => begun,
@@ -161,15 +170,22 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    const SHORT: Limits = Limits {
+        idle: Duration::from_millis(60),
+        head: Duration::from_millis(100),
+        body: Duration::from_millis(60),
+    };
+
+    #[tokio::test]
     async fn a_head_that_drips_is_cut_and_an_answer_is_not() {
         let (mut client, server) = tokio::io::duplex(64);
         let told = Arc::new(Told::default());
-        let mut guarded = Guarded::new(server, Arc::clone(&told));
+        let mut guarded = Guarded::new(server, Arc::clone(&told), SHORT);
         let began = Instant::now();
         let dripping = tokio::spawn(async move {
+            let mut every = tokio::time::interval(Duration::from_millis(10));
             while client.write_all(b"G").await.is_ok() {
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                every.tick().await;
             }
         });
         let mut byte = [0];
@@ -179,14 +195,14 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert!((HEAD..HEAD * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!(began.elapsed() >= SHORT.head, "{:?}", began.elapsed());
         drop(guarded);
         dripping.await.unwrap();
 
         let (mut client, server) = tokio::io::duplex(64);
-        let mut guarded = Guarded::new(server, Arc::clone(&told));
+        let mut guarded = Guarded::new(server, Arc::clone(&told), SHORT);
         let answering = told.answering();
-        let long = tokio::time::timeout(IDLE * 10, guarded.read_exact(&mut byte)).await;
+        let long = tokio::time::timeout(SHORT.idle * 5, guarded.read_exact(&mut byte)).await;
         assert!(long.is_err(), "{long:?}");
         drop(answering);
         client.write_all(b"x").await.unwrap();

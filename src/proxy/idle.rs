@@ -40,7 +40,8 @@ fn idle_since(proxy: &Proxy, instance: &Instance, began: Timestamp) -> Option<(T
     let timeout = instance.spec.open()?.idle_timeout_ms?;
     let is_up = instance.desired == Desired::Running
         && instance.phase == Phase::Running
-        && instance.restart.is_none();
+        && instance.restart.is_none()
+        && instance.beside.is_none();
     if !is_up {
         return None;
     }

@@ -75,7 +75,7 @@ pub(super) fn state(instance: &Instance) -> State {
         (Desired::Removed, _) => State::Down,
         (Desired::Stopped, _) if instance.rest == Rest::Asleep => State::Asleep,
         (Desired::Stopped, _) | (Desired::Running, Phase::Failed) => State::Down,
-        (Desired::Running, Phase::Running) if instance.restart.is_none() => {
+        (Desired::Running, Phase::Running) if instance.restart.is_none() || instance.is_rolling() => {
             match (instance.run.as_ref(), instance.spec.open()) {
                 (Some(run), Some(spec)) => State::Up(run.id, spec.listen.clone()),
                 _ => State::Down,

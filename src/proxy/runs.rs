@@ -115,14 +115,14 @@ impl Drop for UnderWay {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_run_is_drained_when_its_last_request_has_ended() {
         let runs = Runs::default();
         let run = RunId(uuid::Uuid::now_v7());
         assert!(runs.drained(run, Duration::from_secs(1)).await);
         let (first, second) = (runs.enter(run), runs.enter(run));
         drop(first);
-        assert!(!runs.drained(run, Duration::from_secs(1)).await);
+        assert!(!runs.drained(run, Duration::from_millis(10)).await);
         let (waiting, limit) = (runs.clone(), Duration::from_secs(10));
         let drained = tokio::spawn(async move { waiting.drained(run, limit).await });
         tokio::task::yield_now().await;

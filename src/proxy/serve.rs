@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 
 use super::Proxy;
 use super::body::ResponseBody;
-use super::guarded::{Guarded, Told};
+use super::guarded::{Guarded, LIMITS, Told};
 use super::headers::Peer;
 use super::page::Refusal;
 use super::strict::HEAD_LIMIT;
@@ -93,7 +93,7 @@ async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, shutd
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
     let told = Arc::new(Told::default());
-    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&told)));
+    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&told), LIMITS));
     let peer = Peer::new(address.ip());
     let client = Arc::new(Client { front, told, address, peer });
     let service = service_fn(move |request| {

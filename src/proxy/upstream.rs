@@ -22,6 +22,10 @@ use super::body::RequestBody;
 
 /// How long connecting may take: a process on this machine that accepts takes microseconds.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How soon a full queue is tried again: a process that accepts at all empties it in no time.
+const QUEUE_FIRST: Duration = Duration::from_millis(1);
+/// The longest wait between two attempts.
+const QUEUE_LAST: Duration = Duration::from_millis(20);
 /// How long the head of an answer may be, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 
@@ -57,10 +61,23 @@ pub(super) async fn connect(listen: &Listen) -> io::Result<Stream> {
                 stream.set_nodelay(true)?;
                 Ok(Stream::Tcp(stream))
             }
-            Listen::Socket(path) => UnixStream::connect(path).await.map(Stream::Unix),
+            Listen::Socket(path) => connect_unix(path).await.map(Stream::Unix),
         }
     };
     tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// A unix socket whose queue is full refuses at once where TCP would wait (connect(2)).
+async fn connect_unix(path: &str) -> io::Result<UnixStream> {
+    let mut wait = QUEUE_FIRST;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(QUEUE_LAST);
+    }
 }
 
 /// Begins to speak HTTP on a stream.

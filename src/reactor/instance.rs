@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, ProcessSpec};
 use tenantry_journal::id::{InstanceId, RunId, Seq};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Phase};
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Side};
 use tokio::time::Instant;
 
 use super::gate;
 use super::outside::{Outside, TaskError};
 use crate::domain::command::Command;
-use crate::drivers::tool;
+use crate::domain::successor;
+use crate::drivers::{listening, tool};
 use crate::keeper::client::{KeeperError, SpawnError};
 use crate::keeper::protocol::{Refusal, SpawnRequest, SpoolKey};
 
@@ -35,9 +37,23 @@ pub(super) async fn begin_run(
     outside.submit(Command::BeginRun { instance_id }, cause).await.map(drop)
 }
 
+pub(super) async fn begin_successor(
+    outside: &Outside,
+    instance_id: InstanceId,
+    cause: Seq,
+) -> Result<(), TaskError> {
+    let found = tokio::task::spawn_blocking(listening::ports).await;
+    let found = found.map_err(|error| TaskError::Stuck(error.to_string()))?;
+    let command = Command::BeginSuccessor { instance_id, listening: Arc::new(found) };
+    outside.submit(command, cause).await.map(drop)
+}
+
 /// Whether this run is still to be brought up.
 fn is_wanted(world: &World, id: InstanceId, run: RunId) -> bool {
     world.instances.get(id).is_some_and(|instance| {
+        if let Some(side) = instance.side_of(run) {
+            return side == Side::Rising && instance.desired == Desired::Running;
+        }
         instance.run.as_ref().is_some_and(|present| present.id == run)
             && instance.phase == Phase::Starting
             && instance.desired == Desired::Running
@@ -63,14 +79,16 @@ pub(super) async fn ensure_run(
 async fn bring_up(outside: &Outside, id: InstanceId, run: RunId, cause: Seq) -> Result<(), TaskError> {
     let world = outside.handle.world();
     let Some(instance) = world.instances.get(id) else { return Ok(()) };
-    let Some(spec) = instance.spec.open() else {
+    let beside = instance.beside.as_ref().filter(|beside| beside.run.id == run);
+    let sealed = beside.map_or(&instance.spec, |beside| &beside.spec);
+    let Some(spec) = sealed.open() else {
         let reason = "what it runs was erased".to_owned();
         return outside
             .submit(Command::RunFailed { instance_id: id, run_id: run, reason }, cause)
             .await
             .map(drop);
     };
-    let known = instance.run.as_ref().and_then(|run| run.process);
+    let known = instance.find_run(run).and_then(|run| run.process);
     let pid = match known {
         Some(process) => process.pid,
         None => match spawn(outside, instance, spec, run, cause).await? {
@@ -174,8 +192,8 @@ pub(super) async fn end_run(
         Err(error) => return Err(error.into()),
     }
     let over = |world: &World| {
-        let present = world.instances.get(instance_id).and_then(|instance| instance.run.as_ref());
-        present.is_none_or(|run| run.id != run_id).then_some(())
+        let present = world.instances.get(instance_id).and_then(|instance| instance.find_run(run_id));
+        present.is_none().then_some(())
     };
     let deadline = Instant::now() + Duration::from_millis(timeout_ms) + AFTER_KILL;
     match outside.handle.until(deadline, over).await {
@@ -187,12 +205,15 @@ pub(super) async fn end_run(
 pub(super) async fn forget(outside: &Outside, instance_id: InstanceId, cause: Seq) -> Result<(), TaskError> {
     let world = outside.handle.world();
     let spec = world.instances.get(instance_id).and_then(|instance| instance.spec.open());
-    if let Some(path) = spec.and_then(socket)
-        && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
-        && let Err(error) = std::fs::remove_file(path)
-    {
-        // A later instance of that name makes way for itself.
-        tracing::warn!(path = %path.display(), %error, "a socket is left behind");
+    if let Some(Listen::Socket(path)) = spec.map(|spec| &spec.listen) {
+        for path in [path.clone(), successor::other_socket(path)] {
+            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket())
+                && let Err(error) = std::fs::remove_file(&path)
+            {
+                // A later instance of that name makes way for itself.
+                tracing::warn!(path, %error, "a socket is left behind");
+            }
+        }
     }
     outside.submit(Command::InstanceGone { instance_id }, cause).await?;
     outside.supervisor.live().forget(instance_id);

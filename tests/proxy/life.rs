@@ -114,3 +114,66 @@ async fn requests_wait_for_the_new_run_while_an_instance_is_restarted_or_has_cra
         assert!(tokio::time::Instant::now() < end);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_under_load_loses_no_request_and_never_lacks_a_run() {
+    let app = start().await;
+    for (service, id) in [("roll", "a"), ("rolltcp", "b")] {
+        spawn(&app, service, id).await;
+        let host = format!("{id}.{service}.apps.test");
+        let before = get(&app, &host, "/").await.ok();
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for _ in 0..8 {
+            let (address, host, is_over) =
+                (address(&app.instances).to_owned(), host.clone(), is_over.clone());
+            clients.spawn(async move {
+                let mut client = Connection::open(&address).await;
+                let (mut pids, mut slowest) = (std::collections::BTreeSet::new(), Duration::ZERO);
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    let began = tokio::time::Instant::now();
+                    // Not safe to repeat, so one that is lost stays lost.
+                    client
+                        .send(&format!("POST / HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"))
+                        .await;
+                    pids.insert(client.reply().await.unwrap().ok());
+                    slowest = slowest.max(began.elapsed());
+                }
+                (pids, slowest)
+            });
+        }
+        for _ in 0..2 {
+            let restart = app.instances_request("POST", &format!("/api/instances/{service}/{id}/restart"));
+            let present = get(&app, &host, "/").await.ok();
+            app.send(restart).await.expect(200);
+            let end = tokio::time::Instant::now() + super::support::app::PATIENCE;
+            while get(&app, &host, "/").await.ok() == present {
+                assert!(tokio::time::Instant::now() < end, "it is never replaced");
+            }
+            becomes(&app, &format!("{service}/{id}"), "running").await;
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for (pids, _) in clients.join_all().await {
+            assert!(pids.contains(&before) && pids.len() >= 2, "{pids:?}");
+        }
+        let shown = instance(&app, &format!("{service}/{id}")).await;
+        assert_eq!((&shown["restart_count"], &shown["health"]), (&json!(0), &json!("healthy")), "{shown}");
+    }
+    assert_eq!(kinds(&app, "instance.successor_starting").await.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_that_does_not_come_up_leaves_the_present_run_serving() {
+    let app = start().await;
+    spawn(&app, "roll", "a").await;
+    let before = get(&app, "a.roll.apps.test", "/").await.ok();
+    std::fs::write(app.data_dir().join("instances/roll/a/fail"), "").unwrap();
+    app.send(app.instances_request("POST", "/api/instances/roll/a/restart")).await.expect(200);
+    let end = tokio::time::Instant::now() + super::support::app::PATIENCE;
+    while kinds(&app, "instance.exited").await.is_empty() {
+        assert!(tokio::time::Instant::now() < end);
+        assert_eq!(get(&app, "a.roll.apps.test", "/").await.ok(), before);
+    }
+    assert_eq!(get(&app, "a.roll.apps.test", "/").await.ok(), before);
+    assert_eq!(instance(&app, "roll/a").await["status"], "running");
+}

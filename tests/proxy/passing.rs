@@ -42,6 +42,13 @@ async fn a_request_reaches_its_instance_and_says_truly_who_asks() {
             (Some("1"), None, None)
         );
     }
+    // Python's own server speaks HTTP/1.0; nobody but us has to know.
+    spawn(&app, "api", "old").await;
+    let mut client = Connection::open(address(&app.instances)).await;
+    for _ in 0..2 {
+        client.send("GET / HTTP/1.1\r\nHost: old.api.apps.test\r\n\r\n").await;
+        assert!(client.reply().await.unwrap().ok().starts_with("ok "));
+    }
     let hop = get(&app, "a.web.apps.test", "/hop").await;
     assert_eq!(hop.headers.get("x-public").map(String::as_str), Some("1"));
     assert!(!hop.headers.contains_key("x-private") && !hop.headers.contains_key("keep-alive"), "{hop:?}");
@@ -86,9 +93,13 @@ async fn bodies_stream_both_ways_and_one_that_breaks_off_never_looks_whole() {
     assert!(early.contains("data: 0") && !early.contains("data: 4"), "{early} {:?}", began.elapsed());
 
     for path in ["/cut", "/cut-chunks"] {
-        let cut = get(&app, "a.web.apps.test", path).await;
-        assert_eq!((cut.status, cut.is_whole), (200, false), "{cut:?}");
-        assert_eq!(cut.body, b"0123456789");
+        let mut client = Connection::open(address(&app.instances)).await;
+        client.send(&format!("GET {path} HTTP/1.1\r\nHost: a.web.apps.test\r\n\r\n")).await;
+        // What came just before the end may be lost with it.
+        if let Some(cut) = client.reply().await {
+            assert_eq!((cut.status, cut.is_whole), (200, false), "{cut:?}");
+        }
+        assert!(client.is_closed().await);
     }
     // A client that has sent all it will send still gets its answer.
     let mut half = Connection::open(address(&app.instances)).await;

@@ -94,6 +94,7 @@ impl Bench {
             stop_timeout_ms: 2000,
             health_interval_ms: 10_000,
             idle_timeout_ms: None,
+            restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
         }
     }
 

@@ -183,6 +183,7 @@ fn service() -> ServiceTemplate {
         stop_timeout_ms: 5_000,
         health_interval_ms: 1_000,
         idle_timeout_ms: None,
+        restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
     }
 }
 

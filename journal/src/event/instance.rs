@@ -36,6 +36,23 @@ pub enum RestartPolicy {
     Never,
 }
 
+/// How a process is replaced by a new run of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartMode {
+    /// It ends, then the new run begins.
+    #[default]
+    Replace,
+    /// The new run begins beside it, and it ends when that is healthy.
+    Rolling,
+}
+
+impl RestartMode {
+    fn is_default(&self) -> bool {
+        *self == RestartMode::Replace
+    }
+}
+
 /// Everything needed to run a process, with every placeholder filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -62,6 +79,9 @@ pub struct ProcessSpec {
     /// After how many milliseconds without a request it is put to sleep; never without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
+    /// How it is replaced by a new run.
+    #[serde(default, skip_serializing_if = "RestartMode::is_default")]
+    pub restart_mode: RestartMode,
 }
 
 /// Which of a tenant's two processes an instance is.
@@ -158,6 +178,17 @@ pub struct InstanceStarting {
     pub instance_id: InstanceId,
     /// The run's name, given before there is a process.
     pub run_id: RunId,
+}
+
+/// A run is about to begin beside the present one, which serves until this one is healthy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSuccessorStarting {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The run's name, given before there is a process.
+    pub run_id: RunId,
+    /// What it runs, and where.
+    pub spec: Sealed<ProcessSpec>,
 }
 
 /// The run has a process.

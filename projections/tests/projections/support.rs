@@ -95,6 +95,7 @@ pub(crate) fn spec(port: u16) -> ProcessSpec {
         stop_timeout_ms: 10_000,
         health_interval_ms: 5_000,
         idle_timeout_ms: None,
+        restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
     }
 }
 
