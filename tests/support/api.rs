@@ -471,6 +471,9 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
     };
     match effect {
         Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id }).await,
+        Effect::BeginSuccessor(instance_id) => {
+            submit(Command::BeginSuccessor { instance_id, listening: Arc::default() }).await;
+        }
         Effect::EnsureRun(instance_id, run_id) => {
             submit(Command::RunStarted { instance_id, run_id, pid: 100, start_ticks: 1 }).await;
             submit(if puppet.failing.load(Ordering::Relaxed) {
