@@ -5,6 +5,7 @@
 //! Instances are never touched by either.
 
 mod doors;
+mod listeners;
 mod offline;
 mod program;
 mod serve;
@@ -25,7 +26,6 @@ use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
 use tenantry_projections::as_of::TimeTravel;
 use tenantry_projections::snapshot::Snapshots;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -42,17 +42,22 @@ use crate::domain::command::{Command, Submission};
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::events::rendered::Rendered;
-use crate::http::observed::{NoRequests, Requests};
+use crate::http::observed::RequestCounts;
 use crate::http::router::{Listener, router};
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
 use crate::past::Past;
+use crate::proxy::Proxy;
+use crate::proxy::runs::Runs;
+use crate::proxy::serve::{Front, serve};
+use crate::proxy::traffic::Traffic;
 use crate::reactor::{Outside, Reactor};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
+use listeners::Listeners;
 pub use program::Tenantry;
 
 /// Open requests and streams get this long to end when the program ends; the whole end must
@@ -78,6 +83,8 @@ pub struct App {
     pub manager: SocketAddr,
     /// Where document 2's listener is.
     pub instances: SocketAddr,
+    /// Where the proxy's own listener is, if it has one.
+    pub proxy: Option<SocketAddr>,
     /// The way to the writer.
     pub handle: Handle,
     configured: Arc<Configured>,
@@ -179,7 +186,8 @@ impl App {
             let keyring = Arc::clone(&keyring);
             Arc::new(move |id| keyring.derive_under(id, SPOOL_KEY).map(|key| *key))
         };
-        let requests: Arc<dyn Requests> = Arc::new(NoRequests);
+        let counts = Traffic::default();
+        let counted = counts.clone();
         let supervisor = Supervisor::new(supervisor::Setup {
             handle: handle.clone(),
             policy: Arc::clone(&policy),
@@ -187,11 +195,16 @@ impl App {
             exe: executable,
             keys: Arc::clone(&keys),
             metrics: Arc::clone(&metrics),
-            requests: Arc::new(move |instance| requests.counts(instance)),
+            requests: Arc::new(move |instance| {
+                let counts = counted.of(instance);
+                RequestCounts { total: counts.requests, errors: counts.errors }
+            }),
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
+        let runs = Runs::default();
         let outside =
-            Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone());
+            Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
+                .draining(runs.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -207,11 +220,15 @@ impl App {
         let last_used = Arc::new(LastUsed::open(&config.data_dir));
         let keep = Arc::clone(&last_used).keep(config.data_dir.clone(), handle.clone(), shutdown.clone());
         tasks.spawn(keep);
+        let traffic = Proxy::new(handle.clone(), config.domain.clone(), counts, runs);
+        tasks.spawn(Arc::clone(&traffic).run(shutdown.clone()));
         let configured = {
             let (policy, settings) = (Arc::clone(&policy), Arc::clone(&settings));
+            let traffic = Arc::clone(&traffic);
             let follow = move |config: &Config| {
                 policy.store(Arc::new(config.policy()));
                 settings.store(Arc::new(http_settings(config)));
+                traffic.set_domain(config.domain.clone());
             };
             Arc::new(Configured::new(config.clone(), source, *keyring.derive(CONFIG_KEY), follow))
         };
@@ -230,7 +247,10 @@ impl App {
             shutdown: shutdown.clone(),
             outputs: output,
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
-            measures: Arc::new(doors::Measured { supervisor, machine: Cgroups::find(String::new()) }),
+            measures: Arc::new(doors::Measured {
+                supervisor: Arc::clone(&supervisor),
+                machine: Cgroups::find(String::new()),
+            }),
             last_used,
             rate_limit: RateLimit::default(),
             config: Arc::clone(&configured),
@@ -238,12 +258,24 @@ impl App {
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
-        let manager = listen(config.manager, Listener::Manager, &state, &shutdown, &mut tasks).await?;
-        let instances = listen(config.instances, Listener::Instances, &state, &shutdown, &mut tasks).await?;
+        let mut listeners = Listeners::open(&config.data_dir).await;
+        let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
+            let socket = listeners.bind(name, address)?;
+            let bound = socket.local_addr()?;
+            let api = api.map(|listener| router(state.clone(), listener));
+            let front = Front { api, proxy: Arc::clone(&traffic), settings: Arc::clone(&settings) };
+            tasks.spawn(serve(socket, front, shutdown.clone()));
+            Ok(bound)
+        };
+        let manager = listen("manager", config.manager, Some(Listener::Manager))?;
+        let instances = listen("instances", config.instances, Some(Listener::Instances))?;
+        let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
+        tasks.spawn(listeners.keep(supervisor, shutdown.clone()));
         let snapshots = (stop_snapshots, snapshotter);
         let app = App {
             manager,
             instances,
+            proxy,
             handle,
             configured,
             shutdown,
@@ -255,29 +287,6 @@ impl App {
         };
         Ok((app, first))
     }
-}
-
-/// Binds one address and serves the API on it until `shutdown`.
-async fn listen(
-    address: SocketAddr,
-    listener: Listener,
-    state: &AppState,
-    shutdown: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> anyhow::Result<SocketAddr> {
-    let socket = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}; choose another address"))?;
-    let bound = socket.local_addr()?;
-    let service = router(state.clone(), listener).into_make_service_with_connect_info::<SocketAddr>();
-    let ended = shutdown.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = axum::serve(socket, service).with_graceful_shutdown(ended).await;
-        if let Err(error) = served {
-            tracing::error!(%error, "a listener failed");
-        }
-    });
-    Ok(bound)
 }
 
 /// Counts what is recorded until `shutdown`.

@@ -132,6 +132,9 @@ struct Serve {
     /// Address of the instances' API [default: 127.0.0.1:8000]; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", env = "TENANTRY_INSTANCES")]
     instances: Option<String>,
+    /// Address of a listener for the traffic of instances alone [default: none]; the other two serve it as well.
+    #[arg(long, value_name = "ADDR", env = "TENANTRY_PROXY")]
+    proxy: Option<String>,
     /// How the log on standard error is written [default: text].
     #[arg(long, value_enum, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT")]
     log_format: Option<LogFormat>,
@@ -318,6 +321,7 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
         data_dir: flags.data_dir,
         manager: flags.manager,
         instances: flags.instances,
+        proxy: flags.proxy,
         log_format: flags.log_format,
         ..Overrides::from_process()?
     };

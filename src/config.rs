@@ -137,6 +137,8 @@ pub struct Config {
     pub manager: SocketAddr,
     /// Listener with the defaults of document 2.
     pub instances: SocketAddr,
+    /// Listener of the proxy alone; the other two serve its names as well.
+    pub proxy: Option<SocketAddr>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged, such as `info,tenantry=debug`.
@@ -184,6 +186,8 @@ pub struct Overrides {
     pub manager: Option<String>,
     /// `--instances`
     pub instances: Option<String>,
+    /// `--proxy`
+    pub proxy: Option<String>,
     /// `--log-format`
     pub log_format: Option<LogFormat>,
     /// The environment; only `TENANTRY_...` is looked at.

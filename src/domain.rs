@@ -16,6 +16,8 @@ pub mod ports;
 pub mod react;
 pub mod reconfigure;
 pub mod rejection;
+pub mod rest;
 pub mod run;
+pub mod successor;
 pub mod tenant;
 pub mod text;

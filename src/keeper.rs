@@ -5,6 +5,9 @@
 //! replaced: the processes go on, and when it is back it asks what is so. It knows no
 //! HTTP, no journal and no policy: it does what it is told, and tells what it sees.
 //!
+//! It also holds the control plane's listening sockets while that is away, so that nobody
+//! is refused meanwhile.
+//!
 //! When the keeper itself is killed, the processes go on too (they hold both ends of
 //! their own pipes), and the next keeper takes them over by pid, start time and boot.
 //! What a killed keeper had read and not written, some 20 ms of output, is lost; so is what
@@ -18,14 +21,17 @@ mod account;
 pub(crate) mod cgroup;
 mod child;
 pub mod client;
+mod descriptors;
 mod files;
 mod isolate;
 pub mod launch;
+pub mod lease;
 mod output;
 mod process;
 pub mod protocol;
 mod run;
 mod server;
+mod sockets;
 mod spooler;
 
 use std::io;

@@ -16,6 +16,7 @@ pub mod http;
 pub mod keeper;
 pub mod output;
 pub mod past;
+pub mod proxy;
 pub mod reactor;
 pub mod supervisor;
 pub mod telemetry;

@@ -47,6 +47,7 @@ impl Subject {
     fn of(effect: Effect) -> Subject {
         match effect {
             Effect::BeginRun(id)
+            | Effect::BeginSuccessor(id)
             | Effect::EnsureRun(id, _)
             | Effect::EndRun(id, _)
             | Effect::ForgetInstance(id) => Subject::Instance(id),
@@ -154,6 +155,7 @@ async fn perform(outside: &Outside, due: Due) -> Result<(), TaskError> {
     let cause = due.cause;
     match due.effect {
         Effect::BeginRun(id) => instance::begin_run(outside, id, cause).await,
+        Effect::BeginSuccessor(id) => instance::begin_successor(outside, id, cause).await,
         Effect::EnsureRun(id, run) => instance::ensure_run(outside, id, run, cause).await,
         Effect::EndRun(id, run) => instance::end_run(outside, id, run, cause).await,
         Effect::ForgetInstance(id) => instance::forget(outside, id, cause).await,

@@ -14,8 +14,9 @@ use tenantry::domain::effect::Effect;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
-use tenantry_journal::id::TenantId;
+use tenantry_journal::id::{RunId, TenantId};
 use tenantry_projections::world::World;
+use tenantry_projections::world::instances::{Desired, Instance, Rest, Side};
 
 /// What may happen next; the numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -32,6 +33,13 @@ enum Move {
     Perform(u8, bool),
     Exit(u8, i32),
     Sicken(u8),
+    /// Puts one to sleep, as after its idle timeout.
+    Sleep(u8),
+    /// A request comes for one.
+    Wake(u8),
+    Weigh(u8),
+    /// Replaces one by a new run.
+    Roll(u8),
     Wait(u32),
 }
 
@@ -48,6 +56,10 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         20 => (any::<u8>(), prop::bool::weighted(0.85)).prop_map(|(n, well)| Move::Perform(n, well)),
         2 => (any::<u8>(), 0..3_i32).prop_map(|(n, code)| Move::Exit(n, code)),
         1 => any::<u8>().prop_map(Move::Sicken),
+        2 => any::<u8>().prop_map(Move::Sleep),
+        2 => any::<u8>().prop_map(Move::Wake),
+        1 => any::<u8>().prop_map(Move::Weigh),
+        3 => any::<u8>().prop_map(Move::Roll),
         1 => (0..120_000_u32).prop_map(Move::Wait),
     ];
     prop::collection::vec(one, 1..200)
@@ -69,10 +81,19 @@ fn report(well: bool) -> StepReport {
     }
 }
 
+/// The present run, and the one beside it.
+fn runs_of(instance: &Instance) -> impl Iterator<Item = RunId> {
+    let beside = instance.beside.as_ref().map(|beside| &beside.run);
+    instance.run.iter().chain(beside).map(|run| run.id)
+}
+
 /// What the reactor would submit for an effect, in order.
 fn perform(s: &mut Scenario, effect: Effect, well: bool) {
     let commands = match effect {
         Effect::BeginRun(instance_id) => vec![Command::BeginRun { instance_id }],
+        Effect::BeginSuccessor(instance_id) => {
+            vec![Command::BeginSuccessor { instance_id, listening: s.listening.clone() }]
+        }
         Effect::EnsureRun(instance_id, run_id) if well => vec![
             Command::RunStarted { instance_id, run_id, pid: 2, start_ticks: 3 },
             Command::HealthObserved {
@@ -133,7 +154,7 @@ fn make(s: &mut Scenario, step: &Move) {
         Move::Restart(n) => tenant(s, n).map(|tenant_id| Command::RestartTenant { tenant_id }),
         Move::Spawn(n) => Some(s.spawn(&format!(
             "{}:i{}",
-            pick(n, &["api", "never", "on-failure"]).unwrap_or("api"),
+            pick(n, &["api", "never", "on-failure", "rolling", "rolling"]).unwrap_or("api"),
             n % 9
         ))),
         Move::Remove(n) => {
@@ -148,13 +169,13 @@ fn make(s: &mut Scenario, step: &Move) {
         }
         Move::Exit(n, code) => {
             let runs: Vec<_> =
-                s.world.instances.iter().filter_map(|i| i.run.as_ref().map(|run| (i.id, run.id))).collect();
+                s.world.instances.iter().flat_map(|i| runs_of(i).map(|run| (i.id, run))).collect();
             let (status, at) = (ExitStatus::Code(code), s.now);
             pick(n, &runs).map(|(instance_id, run_id)| Command::RunExited { instance_id, run_id, status, at })
         }
         Move::Sicken(n) => {
             let runs: Vec<_> =
-                s.world.instances.iter().filter_map(|i| i.run.as_ref().map(|run| (i.id, run.id))).collect();
+                s.world.instances.iter().flat_map(|i| runs_of(i).map(|run| (i.id, run))).collect();
             let (health, detail) = (InstanceHealth::Unhealthy, "HTTP 500".to_owned());
             pick(n, &runs).map(|(instance_id, run_id)| Command::HealthObserved {
                 instance_id,
@@ -162,6 +183,23 @@ fn make(s: &mut Scenario, step: &Move) {
                 health,
                 detail,
             })
+        }
+        Move::Sleep(n) => {
+            let runs: Vec<_> =
+                s.world.instances.iter().filter_map(|i| i.run.as_ref().map(|run| (i.id, run.id))).collect();
+            pick(n, &runs).map(|(instance_id, run_id)| Command::PutToSleep { instance_id, run_id })
+        }
+        Move::Wake(n) => {
+            let ids: Vec<_> = s.world.instances.iter().map(|instance| instance.id).collect();
+            pick(n, &ids).map(|instance_id| Command::Wake { instance_id })
+        }
+        Move::Roll(n) => {
+            let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
+            pick(n, &keys).map(|key| Command::RestartInstance { key })
+        }
+        Move::Weigh(n) => {
+            let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
+            pick(n, &keys).map(|key| Command::ChangeWeight { key, weight: n })
         }
         Move::Wait(ms) => {
             s.now = s.now.plus_ms(u64::from(ms));
@@ -192,6 +230,20 @@ fn check(world: &World) {
         assert_eq!(world.ports.holder(ports.backend), Some(tenant.id));
         let running = world.deployments.of(tenant.id).filter(|deployment| !deployment.is_over()).count();
         assert!(running <= 1, "two deployments of one tenant at once");
+    }
+    for instance in world.instances.iter() {
+        // Only what shall not run sleeps, and only what shall run wakes.
+        match instance.rest {
+            Rest::Asleep => assert_eq!(instance.desired, Desired::Stopped),
+            Rest::Waking => assert_eq!(instance.desired, Desired::Running),
+            Rest::Awake => {}
+        }
+        assert!(instance.weight <= 100);
+        let runs: BTreeSet<_> = runs_of(instance).collect();
+        assert_eq!(runs.len(), runs_of(instance).count(), "one run is two");
+        if instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
+            assert!(instance.run.is_some(), "a successor of nothing");
+        }
     }
     let names: BTreeSet<_> = world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
     assert_eq!(names.len(), world.instances.len(), "two instances of one name");

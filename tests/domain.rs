@@ -601,3 +601,39 @@ fn a_tenants_processes_follow_the_template_unless_a_deployment_is_under_way() {
     let other = reconfigured(|policy| policy.template.backend.as_mut().unwrap().args.clear());
     s.when(other).then(&["config.changed"]);
 }
+
+#[test]
+fn what_sleeps_is_woken_once_and_what_was_stopped_is_not() {
+    let mut s = Scenario::new();
+    s.when(s.spawn("api:a")).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let (instance_id, run_id) = s.run("api:a");
+    s.when(Command::Wake { instance_id }).then(&[]);
+    s.when(Command::PutToSleep { instance_id, run_id }).then(&["instance.fell_asleep"]);
+    // A request comes before the process has ended: the next run begins after it.
+    s.when(Command::Wake { instance_id }).then(&["instance.woken"]);
+    s.when(Command::Wake { instance_id }).then(&[]);
+    s.when(Command::BeginStop { instance_id, run_id }).then(&["instance.stopping"]);
+    s.exit("api:a", ExitStatus::Signal(15), &["instance.exited"]);
+    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    let (_, run_id) = s.run("api:a");
+    // It does not come up: back to sleep without a back-off, and the next request tries again.
+    let reason = "no such file".to_owned();
+    s.when(Command::RunFailed { instance_id, run_id, reason })
+        .then(&["instance.start_failed", "instance.fell_asleep"]);
+    assert_eq!(s.instance("api:a").restart_count, 0);
+    s.when(Command::StopEverything).then(&["instance.stop_requested"]);
+    s.when(Command::Wake { instance_id }).then(&[]);
+}
+
+#[test]
+fn a_weight_is_a_percentage_and_changes_once() {
+    let mut s = Scenario::new();
+    s.when(s.spawn("api:a")).then(&["instance.spawned", "instance.start_requested"]);
+    let weigh = |weight| Command::ChangeWeight { key: "api:a".parse().unwrap(), weight };
+    s.when(weigh(100)).then(&[]);
+    s.when(weigh(0)).then(&["instance.weight_changed"]);
+    s.when(weigh(0)).then(&[]);
+    s.when(weigh(101)).rejected(Reason::Invalid, "invalid_weight");
+    assert_eq!(s.instance("api:a").weight, 0);
+}

@@ -41,7 +41,11 @@ async fn open(address: SocketAddr, path: &str, token: Option<&str>) -> Socket {
 /// Reads until the close code.
 async fn close_code(socket: &mut Socket) -> u16 {
     loop {
-        if let Message::Close(frame) = timeout(PATIENCE, socket.next()).await.expect("a close").unwrap().unwrap() { return frame.map_or(1005, |frame| frame.code.into()) }
+        if let Message::Close(frame) =
+            timeout(PATIENCE, socket.next()).await.expect("a close").unwrap().unwrap()
+        {
+            return frame.map_or(1005, |frame| frame.code.into());
+        }
     }
 }
 

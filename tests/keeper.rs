@@ -1,6 +1,9 @@
 //! The keeper with real processes: what it must withstand.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says where")]
 
+#[path = "keeper/sockets.rs"]
+mod sockets;
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -223,7 +223,7 @@ async fn sighup_takes_a_good_configuration_and_refuses_a_bad_one() {
     support::app::signal(app.pid, "HUP");
     app.log_says("configuration read again").await;
     app.send(spawn("late")).await.expect(201);
-    std::fs::write(home.config_file(), "[settings]\nnonsense = 1\n").unwrap();
+    std::fs::write(home.config_file(), "[settings]\nhealth_check_interval = \"often\"\n").unwrap();
     support::app::signal(app.pid, "HUP");
     app.log_says("the old one kept").await;
     let again = app.instances_request("POST", "/api/instances").json(&json!({"service": "late", "id": "b"}));

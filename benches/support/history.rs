@@ -165,6 +165,8 @@ impl History {
             health_interval_ms: 5_000,
             given: None,
             limits: Limits::default(),
+            idle_timeout_ms: None,
+            restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
         };
         let name = format!("{}:campaign-{n}", role.as_str()).parse().unwrap();
         let spawned = InstanceSpawned {

@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -23,53 +23,41 @@ pub(crate) struct Server {
     pub(crate) client: reqwest::Client,
     child: Child,
     dir: tempfile::TempDir,
+    env: Vec<(String, String)>,
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
     /// Starts one with these lines in its configuration, and logs in.
     pub(crate) async fn start(config: &str) -> Server {
+        Server::start_with(config, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub(crate) async fn start_with(config: &str, env: &[(&str, &str)]) -> Server {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let file = dir.path().join("tenantry.toml");
         // The load is ours alone, so the limits of requests are out of the way.
         let limits = "[settings]\nrate_limit_per_minute = 4000000000\nrate_limit_per_hour = 4000000000\n";
         fs::write(&file, format!("{limits}{config}")).unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let mut child = program()
-            .current_dir(dir.path())
-            .arg("serve")
-            .arg("--config")
-            .arg(&file)
-            .arg("--data-dir")
-            .arg(dir.path().join("data"))
-            .args(["--manager", "127.0.0.1:0", "--instances", "127.0.0.1:0"])
-            .env("TENANTRY_ADMIN_PASSWORD", PASSWORD)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let (mut manager, mut instances) = (String::new(), String::new());
-        let mut line = String::new();
-        while line.trim() != "ready" {
-            line.clear();
-            if stdout.read_line(&mut line).unwrap() == 0 {
-                panic!("{}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
-            }
-            if let Some(address) = line.strip_prefix("manager: http://") {
-                manager = address.trim().to_owned();
-            }
-            if let Some(address) = line.strip_prefix("instances: http://") {
-                instances = address.trim().to_owned();
-            }
-        }
+        let env: Vec<(String, String)> =
+            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let Launched { manager, instances, child, stdout } = launch(dir.path(), &env);
         let client = reqwest::Client::new();
         let mut server =
-            Server { manager, instances, token: String::new(), client, child, dir, _stdout: stdout };
+            Server { manager, instances, token: String::new(), client, child, dir, env, _stdout: stdout };
         let login = json!({"username": "admin", "password": PASSWORD});
         let answer = server.post("/api/auth/login", &login).await;
         server.token = answer.get("access_token").and_then(Value::as_str).unwrap().to_owned();
         server
+    }
+
+    /// Kills it and starts the next one on the same data, as a service manager would.
+    pub(crate) fn replace(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let Launched { manager, instances, child, stdout } = launch(self.dir.path(), &self.env);
+        (self.manager, self.instances, self.child, self._stdout) = (manager, instances, child, stdout);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -130,6 +118,48 @@ impl Server {
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
+}
+
+struct Launched {
+    manager: String,
+    instances: String,
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// Starts the program and waits until it is ready.
+fn launch(dir: &Path, env: &[(String, String)]) -> Launched {
+    let log = fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    let mut child = program()
+        .current_dir(dir)
+        .arg("serve")
+        .arg("--config")
+        .arg(dir.join("tenantry.toml"))
+        .arg("--data-dir")
+        .arg(dir.join("data"))
+        .args(["--manager", "127.0.0.1:0", "--instances", "127.0.0.1:0"])
+        .env("TENANTRY_ADMIN_PASSWORD", PASSWORD)
+        .envs(env.iter().cloned())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let (mut manager, mut instances) = (String::new(), String::new());
+    let mut line = String::new();
+    while line.trim() != "ready" {
+        line.clear();
+        if stdout.read_line(&mut line).unwrap() == 0 {
+            panic!("{}", fs::read_to_string(dir.join("log")).unwrap_or_default());
+        }
+        if let Some(address) = line.strip_prefix("manager: http://") {
+            manager = address.trim().to_owned();
+        }
+        if let Some(address) = line.strip_prefix("instances: http://") {
+            instances = address.trim().to_owned();
+        }
+    }
+    Launched { manager, instances, child, stdout }
 }
 
 impl Drop for Server {

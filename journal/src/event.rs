@@ -140,6 +140,7 @@ vocabulary! {
     "instance.restart_requested" 1 => InstanceRestartRequested(instance::InstanceRestartRequested);
     "instance.removal_requested" 1 => InstanceRemovalRequested(instance::InstanceRemovalRequested);
     "instance.starting" 1 => InstanceStarting(instance::InstanceStarting);
+    "instance.successor_starting" 1 => InstanceSuccessorStarting(instance::InstanceSuccessorStarting);
     "instance.started" 1 => InstanceStarted(instance::InstanceStarted);
     "instance.start_failed" 1 => InstanceStartFailed(instance::InstanceStartFailed);
     "instance.health_changed" 1 => InstanceHealthChanged(instance::InstanceHealthChanged);
@@ -148,6 +149,9 @@ vocabulary! {
     "instance.restart_scheduled" 1 => InstanceRestartScheduled(instance::InstanceRestartScheduled);
     "instance.ended" 1 => InstanceEnded(instance::InstanceEnded);
     "instance.adopted" 1 => InstanceAdopted(instance::InstanceAdopted);
+    "instance.weight_changed" 1 => InstanceWeightChanged(instance::InstanceWeightChanged);
+    "instance.fell_asleep" 1 => InstanceFellAsleep(instance::InstanceFellAsleep);
+    "instance.woken" 1 => InstanceWoken(instance::InstanceWoken);
     "instance.removed" 1 => InstanceRemoved(instance::InstanceRemoved);
 
     "deployment.requested" 1 => DeploymentRequested(deployment::DeploymentRequested);

@@ -127,6 +127,7 @@ impl World {
                 self.instance_removal_requested(recorded, event.instance_id);
             }
             Event::InstanceStarting(event) => self.instance_starting(recorded, event),
+            Event::InstanceSuccessorStarting(event) => self.instance_successor_starting(recorded, event),
             Event::InstanceStarted(event) => self.instance_started(recorded, event),
             Event::InstanceStartFailed(event) => self.instance_start_failed(recorded, event),
             Event::InstanceHealthChanged(event) => self.instance_health_changed(recorded, event),
@@ -135,6 +136,9 @@ impl World {
             Event::InstanceRestartScheduled(event) => self.instance_restart_scheduled(recorded, event),
             Event::InstanceEnded(event) => self.instance_ended(recorded, event),
             Event::InstanceAdopted(_) => {}
+            Event::InstanceWeightChanged(event) => self.instance_weight_changed(recorded, event),
+            Event::InstanceFellAsleep(event) => self.instance_fell_asleep(recorded, event.instance_id),
+            Event::InstanceWoken(event) => self.instance_woken(recorded, event.instance_id),
             Event::InstanceRemoved(event) => self.instance_removed(event.instance_id),
 
             Event::DeploymentRequested(event) => self.deployment_requested(recorded, event),

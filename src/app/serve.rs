@@ -73,6 +73,9 @@ fn say_ready(app: &App, first: Option<&FirstAdmin>) -> std::io::Result<()> {
     }
     writeln!(out, "manager: http://{}", app.manager)?;
     writeln!(out, "instances: http://{}", app.instances)?;
+    if let Some(proxy) = app.proxy {
+        writeln!(out, "proxy: http://{proxy}")?;
+    }
     writeln!(out, "ready")?;
     out.flush()
 }

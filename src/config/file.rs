@@ -45,6 +45,7 @@ struct Settings {
     data_dir: PathBuf,
     manager: SocketAddr,
     instances: SocketAddr,
+    proxy: Option<SocketAddr>,
     log_format: LogFormat,
     log_filter: Option<String>,
     domain: Option<tenantry_journal::name::Domain>,
@@ -98,6 +99,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         data_dir: settings.data_dir,
         manager: settings.manager,
         instances: settings.instances,
+        proxy: settings.proxy,
         log_format: settings.log_format,
         log_filter: settings.log_filter,
         domain: settings.domain,
@@ -134,21 +136,26 @@ fn syntax(text: &str, error: &toml::de::Error) -> ConfigErrors {
 fn settings(section: Section<'_>, overrides: &Overrides) -> Settings {
     let data_dir = section.text("data_dir").map(|found| PathBuf::from(found.value));
     let data_dir = overrides.data_dir.clone().or(data_dir).unwrap_or_else(|| "data".into());
-    let address = |key, flag: &Option<String>, default| {
+    let address = |key, flag: &Option<String>| {
         let found = section.text(key);
         let flag = flag.as_ref().map(|flag| Found { value: flag.clone(), place: Place::None });
-        let Some(found) = flag.or(found) else { return default };
+        let found = flag.or(found)?;
         match parse_address(&found.value) {
-            Ok(address) => address,
+            Ok(address) => Some(address),
             Err(error) => {
                 let message = format!("'{key}' is '{}': {error}", found.value.escape_default());
                 section.notes.bad(&found.place, message);
-                default
+                None
             }
         }
     };
-    let manager = address("manager", &overrides.manager, MANAGER);
-    let instances = address("instances", &overrides.instances, INSTANCES);
+    let manager = address("manager", &overrides.manager).unwrap_or(MANAGER);
+    let instances = address("instances", &overrides.instances).unwrap_or(INSTANCES);
+    let proxy = address("proxy", &overrides.proxy);
+    if let Some(proxy) = proxy.filter(|proxy| proxy.port() != 0 && [manager, instances].contains(proxy)) {
+        let message = format!("'proxy' is {proxy}, the address of another listener");
+        section.notes.bad(&section.place, message);
+    }
     if manager == instances && manager.port() != 0 {
         let message = format!("'manager' and 'instances' are both {manager}; each listener needs an address");
         section.notes.bad(&section.place, message);
@@ -183,6 +190,7 @@ fn settings(section: Section<'_>, overrides: &Overrides) -> Settings {
         data_dir: normal(&overrides.working_dir.join(data_dir)),
         manager,
         instances,
+        proxy,
         log_format: overrides.log_format.or(format.map(|found| found.value)).unwrap_or_default(),
         log_filter: section.text("log").map(|found| found.value),
         domain: section.parsed("domain").map(|found| found.value),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use tenantry_journal::event::instance::{Isolation, Limits, RestartPolicy};
+use tenantry_journal::event::instance::{Isolation, Limits, RestartMode, RestartPolicy};
 
 use super::Service;
 use super::reader::{Found, Place, Section, TableOrWords};
@@ -45,13 +45,16 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
     let template = process(&format!("Service '{name}'"), &section, socket, defaults);
     let idle_timeout_ms =
         section.seconds_as_ms("idle_timeout", 0..=DAY * 365).map(|found| found.value).filter(|ms| *ms > 0);
+    let restart_mode = section
+        .choice("restart_mode", &[("replace", RestartMode::Replace), ("rolling", RestartMode::Rolling)])
+        .map_or(RestartMode::Replace, |found| found.value);
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
     let isolation = section.text("isolation").map(|found| found.value);
     section.finish();
     let template = template?;
     let Limits { memory_limit_mb, cpu_shares, storage_quota_mb, .. } = template.limits;
     Some(Service {
-        template,
+        template: ServiceTemplate { idle_timeout_ms, restart_mode, ..template },
         idle_timeout_ms,
         isolation,
         memory_limit_mb,
@@ -105,6 +108,8 @@ pub(super) fn entry(key: &str, template: &Section<'_>, defaults: Defaults<'_>) -
                 stop_timeout_ms: defaults.stop_timeout_ms,
                 health_interval_ms: defaults.health_interval_ms,
                 limits: Limits::default(),
+                idle_timeout_ms: None,
+                restart_mode: RestartMode::Replace,
             })
         }
     }
@@ -170,6 +175,8 @@ fn process(
         stop_timeout_ms,
         health_interval_ms,
         limits,
+        idle_timeout_ms: None,
+        restart_mode: RestartMode::Replace,
     })
 }
 

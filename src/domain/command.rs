@@ -150,6 +150,13 @@ pub enum Command {
     },
     /// Take note of another configuration, and have the instances that it concerns run by it.
     Reconfigure(Box<Reconfigure>),
+    /// Give an instance another share of its service's traffic.
+    ChangeWeight {
+        /// Which.
+        key: InstanceKey,
+        /// From 0 to 100.
+        weight: u8,
+    },
     /// Stop every instance on purpose (`tenantry stop --all` on a running server).
     StopEverything,
     /// Let a person log in.
@@ -214,10 +221,29 @@ pub enum Command {
     },
     /// The keeper is gone.
     NoteKeeperLost,
+    /// Nobody asks for an instance any more.
+    PutToSleep {
+        /// Which.
+        instance_id: InstanceId,
+        /// The run that was idle.
+        run_id: RunId,
+    },
+    /// A request came for an instance that sleeps.
+    Wake {
+        /// Which.
+        instance_id: InstanceId,
+    },
     /// A run of an instance is about to begin.
     BeginRun {
         /// Which.
         instance_id: InstanceId,
+    },
+    /// A run of an instance is about to begin beside the present one.
+    BeginSuccessor {
+        /// Which.
+        instance_id: InstanceId,
+        /// Ports that are not free whatever the World says.
+        listening: Listening,
     },
     /// The run has a process.
     RunStarted {

@@ -8,7 +8,7 @@ use tenantry_projections::world::World;
 use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
-use super::{access, deployment, instance, reconfigure, run, tenant};
+use super::{access, deployment, instance, reconfigure, rest, run, successor, tenant};
 
 /// Decides a command: the events that it causes, in their order. None means that there was
 /// nothing to do.
@@ -46,9 +46,15 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::RestartInstance { key } => instance::restart(world, key),
         Command::RemoveInstance { key } => instance::remove(world, key),
         Command::Reconfigure(wanted) => reconfigure::reconfigure(world, wanted),
+        Command::ChangeWeight { key, weight } => instance::change_weight(world, key, *weight),
+        Command::PutToSleep { instance_id, run_id } => Ok(rest::put_to_sleep(world, *instance_id, *run_id)),
+        Command::Wake { instance_id } => Ok(rest::wake(world, *instance_id)),
         Command::StopEverything => Ok(instance::stop_everything(world)),
 
         Command::BeginRun { instance_id } => Ok(run::begin(world, *instance_id, ctx)),
+        Command::BeginSuccessor { instance_id, listening } => {
+            Ok(successor::begin(world, *instance_id, listening, ctx))
+        }
         Command::RunStarted { instance_id, run_id, pid, start_ticks } => {
             Ok(run::started(world, *instance_id, *run_id, *pid, *start_ticks))
         }
@@ -172,6 +178,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::InstanceRestartRequested(event) => of_instance(&event.instance_id),
         Event::InstanceRemovalRequested(event) => of_instance(&event.instance_id),
         Event::InstanceStarting(event) => of_instance(&event.instance_id),
+        Event::InstanceSuccessorStarting(event) => of_instance(&event.instance_id),
         Event::InstanceStarted(event) => of_instance(&event.instance_id),
         Event::InstanceStartFailed(event) => of_instance(&event.instance_id),
         Event::InstanceHealthChanged(event) => of_instance(&event.instance_id),
@@ -180,6 +187,9 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::InstanceRestartScheduled(event) => of_instance(&event.instance_id),
         Event::InstanceEnded(event) => of_instance(&event.instance_id),
         Event::InstanceAdopted(event) => of_instance(&event.instance_id),
+        Event::InstanceWeightChanged(event) => of_instance(&event.instance_id),
+        Event::InstanceFellAsleep(event) => of_instance(&event.instance_id),
+        Event::InstanceWoken(event) => of_instance(&event.instance_id),
         Event::InstanceRemoved(event) => of_instance(&event.instance_id),
     }
 }

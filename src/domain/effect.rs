@@ -10,6 +10,8 @@ use tenantry_journal::time::Timestamp;
 pub enum Effect {
     /// Begin a new run of an instance, not before a moment.
     BeginRun(InstanceId),
+    /// Begin a new run beside the present one.
+    BeginSuccessor(InstanceId),
     /// See to it that a named run has a process and becomes healthy.
     EnsureRun(InstanceId, RunId),
     /// See to it that a run ends.

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     InstanceRemovalRequested, InstanceRespecified, InstanceRestartRequested, InstanceSpawned,
-    InstanceStartRequested, InstanceStopRequested, Listen, ProcessSpec, RestartReason,
+    InstanceStartRequested, InstanceStopRequested, InstanceWeightChanged, Listen, ProcessSpec, RestartReason,
 };
 use tenantry_journal::id::{InstanceId, KeyId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Phase};
+use tenantry_projections::world::instances::{Desired, FULL_WEIGHT, Instance, Phase, Rest};
 
 use super::ctx::Ctx;
 use super::policy::{Placeholders, Policy, ServiceTemplate};
@@ -108,6 +108,16 @@ pub(super) fn spawn(
     Ok(events)
 }
 
+fn placeholders<'a>(key: &'a InstanceKey, data_dir: &'a str, listen: Option<&Listen>) -> Placeholders<'a> {
+    let (port, socket) = match listen {
+        Some(Listen::Port(port)) => (port.to_string(), String::new()),
+        Some(Listen::Socket(path)) => (String::new(), path.clone()),
+        None => (String::new(), String::new()),
+    };
+    let (name, id) = (key.service.as_str(), key.id.as_str());
+    Placeholders { name, id, data_dir, port, socket, directory: "", release: String::new() }
+}
+
 /// What an instance of a service runs. `port` is asked for when the service has no socket.
 ///
 /// # Errors
@@ -119,28 +129,33 @@ pub(super) fn spec(
     env: BTreeMap<String, Secret>,
     port: impl FnOnce() -> Result<u16, Rejection>,
 ) -> Result<ProcessSpec, Rejection> {
-    let data_dir = policy.data_dir.display().to_string();
-    let mut placeholders = Placeholders {
-        name: key.service.as_str(),
-        id: key.id.as_str(),
-        data_dir: &data_dir,
-        port: String::new(),
-        socket: String::new(),
-        directory: "",
-        release: String::new(),
-    };
     let listen = if let Some(socket) = &template.socket {
-        let path = placeholders.fill(socket);
-        placeholders.socket.clone_from(&path);
-        Listen::Socket(path)
+        let data_dir = policy.data_dir.display().to_string();
+        Listen::Socket(placeholders(key, &data_dir, None).fill(socket))
     } else {
-        let port = port()?;
-        placeholders.port = port.to_string();
-        Listen::Port(port)
+        Listen::Port(port()?)
     };
+    Ok(filled(policy, template, key, listen, env))
+}
+
+/// What an instance of a service runs when it listens there. `env` came with the request.
+pub(super) fn filled(
+    policy: &Policy,
+    template: &ServiceTemplate,
+    key: &InstanceKey,
+    listen: Listen,
+    env: BTreeMap<String, Secret>,
+) -> ProcessSpec {
+    let data_dir = policy.data_dir.display().to_string();
     let workdir = policy.data_dir.join("instances").join(key.service.as_str()).join(key.id.as_str());
+    let placeholders = placeholders(key, &data_dir, Some(&listen));
     let given = Some(env.keys().cloned().collect());
-    Ok(ProcessSpec { given, ..template.fill(listen, &placeholders, &workdir, env) })
+    ProcessSpec { given, ..template.fill(listen, &placeholders, &workdir, env) }
+}
+
+/// Whether an instance can listen there.
+pub(super) fn socket_is_usable(world: &World, path: &str, own: Option<InstanceId>) -> bool {
+    check_socket(world, path, own).is_ok()
 }
 
 pub(super) fn check_socket(world: &World, path: &str, own: Option<InstanceId>) -> Result<(), Rejection> {
@@ -205,7 +220,23 @@ pub(super) fn remove(world: &World, key: &InstanceKey) -> Result<Vec<Event>, Rej
     Ok(vec![InstanceRemovalRequested { instance_id: instance.id }.into()])
 }
 
+pub(super) fn change_weight(world: &World, key: &InstanceKey, weight: u8) -> Result<Vec<Event>, Rejection> {
+    if weight > FULL_WEIGHT {
+        return Err(Rejection::invalid(
+            "invalid_weight",
+            format!("weight is {weight}, must be from 0 to {FULL_WEIGHT}"),
+        ));
+    }
+    let instance = existing(world, key)?;
+    if instance.weight == weight {
+        return Ok(Vec::new());
+    }
+    Ok(vec![InstanceWeightChanged { instance_id: instance.id, weight }.into()])
+}
+
 pub(super) fn stop_everything(world: &World) -> Vec<Event> {
-    let running = world.instances.iter().filter(|instance| instance.desired == Desired::Running);
+    let is_wanted =
+        |instance: &Instance| instance.desired == Desired::Running || instance.rest == Rest::Asleep;
+    let running = world.instances.iter().filter(|instance| is_wanted(instance));
     running.map(|instance| InstanceStopRequested { instance_id: instance.id }.into()).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartMode, RestartPolicy};
 use tenantry_journal::name::{InstanceKey, ServiceName};
 use tenantry_journal::sealed::Secret;
 use tenantry_journal::spool::Retain;
@@ -64,6 +64,10 @@ pub struct ServiceTemplate {
     pub health_interval_ms: u64,
     /// What it may use, and as whom it runs.
     pub limits: Limits,
+    /// After how many milliseconds without a request it is put to sleep.
+    pub idle_timeout_ms: Option<u64>,
+    /// How it is replaced by a new run.
+    pub restart_mode: RestartMode,
 }
 
 /// What placeholders stand for.
@@ -151,6 +155,8 @@ impl ServiceTemplate {
             health_interval_ms: self.health_interval_ms,
             given: None,
             limits: self.limits.clone(),
+            idle_timeout_ms: self.idle_timeout_ms,
+            restart_mode: self.restart_mode,
         }
     }
 }

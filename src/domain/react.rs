@@ -6,7 +6,7 @@
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::InstanceHealth;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
-use tenantry_projections::world::instances::{Desired, Phase};
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Side};
 use tenantry_projections::world::{Attention, World};
 
 use super::effect::{Due, Effect};
@@ -27,6 +27,9 @@ pub fn react(world: &World) -> Vec<Due> {
 
 fn instance(world: &World, id: InstanceId) -> Option<Due> {
     let instance = world.instances.get(id)?;
+    if let Some(effect) = beside(instance) {
+        return Some(Due { effect, not_before: None, cause: instance.cause });
+    }
     let run = instance.run.as_ref().map(|run| run.id);
     let replace = instance.restart.is_some() || instance.health == InstanceHealth::Unhealthy;
     let effect = match (instance.desired, instance.phase) {
@@ -40,6 +43,19 @@ fn instance(world: &World, id: InstanceId) -> Option<Due> {
     };
     let not_before = if effect == Effect::BeginRun(id) { instance.not_before } else { None };
     Some(Due { effect, not_before, cause: instance.cause })
+}
+
+/// What a second run makes necessary; it comes before anything else.
+fn beside(instance: &Instance) -> Option<Effect> {
+    let id = instance.id;
+    match &instance.beside {
+        None if instance.awaits_successor() => Some(Effect::BeginSuccessor(id)),
+        None => None,
+        Some(beside) if beside.side == Side::Rising && instance.desired == Desired::Running => {
+            Some(Effect::EnsureRun(id, beside.run.id))
+        }
+        Some(beside) => Some(Effect::EndRun(id, beside.run.id)),
+    }
 }
 
 fn deployment(world: &World, id: DeploymentId) -> Option<Due> {

@@ -97,6 +97,8 @@ fn is_same_process(left: &ProcessSpec, right: &ProcessSpec) -> bool {
         startup_timeout_ms: left.startup_timeout_ms,
         stop_timeout_ms: left.stop_timeout_ms,
         health_interval_ms: left.health_interval_ms,
+        idle_timeout_ms: left.idle_timeout_ms,
+        restart_mode: left.restart_mode,
         given: left.given.clone(),
         ..right.clone()
     };

@@ -5,22 +5,22 @@
 
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
-    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged,
-    InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
+    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceFellAsleep, InstanceHealth,
+    InstanceHealthChanged, InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled,
+    InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
+    SleepReason,
 };
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Phase, Run};
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Rest, Run, Side};
 
 use super::ctx::Ctx;
 
 fn present(world: &World, id: InstanceId, run: RunId) -> Option<(&Instance, &Run)> {
     let instance = world.instances.get(id)?;
-    let present = instance.run.as_ref().filter(|present| present.id == run)?;
-    Some((instance, present))
+    Some((instance, instance.find_run(run)?))
 }
 
 fn policy(instance: &Instance) -> RestartPolicy {
@@ -64,6 +64,10 @@ pub(super) fn failed(
     let Some((instance, run)) = present(world, instance_id, run_id) else { return Vec::new() };
     let reason = Sealed::new(instance.name.key(), reason.to_owned());
     let mut events = vec![InstanceStartFailed { instance_id, run_id, reason }.into()];
+    if instance.side_of(run_id).is_some() {
+        events.extend(after_giving_up(instance, run_id));
+        return events;
+    }
     if instance.desired == Desired::Running {
         events.push(after_failure(instance, run, ctx.now, ctx));
     }
@@ -73,10 +77,31 @@ pub(super) fn failed(
 /// What the policy says after a run that failed.
 fn after_failure(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
     let instance_id = instance.id;
+    if instance.rest == Rest::Waking {
+        return wake_failed(instance_id);
+    }
     if policy(instance) == RestartPolicy::Never {
         return InstanceEnded { instance_id, failed: true }.into();
     }
     schedule(instance, run, ended_at, ctx)
+}
+
+/// The present run serves on when its successor did not come up. If it was ill meanwhile it is
+/// replaced now: nobody else would say so again.
+fn after_giving_up(instance: &Instance, run_id: RunId) -> Option<Event> {
+    let instance_id = instance.id;
+    let was_rising = instance.find_run(run_id).is_some_and(|run| run.healthy_at.is_none());
+    let replace = was_rising
+        && instance.desired == Desired::Running
+        && instance.phase == Phase::Running
+        && instance.health == InstanceHealth::Unhealthy
+        && policy(instance) != RestartPolicy::Never;
+    replace.then(|| InstanceRestartRequested { instance_id, reason: RestartReason::Unhealthy }.into())
+}
+
+/// Who waited is told so, and the next request tries again: a back-off would let it hang.
+fn wake_failed(instance_id: InstanceId) -> Event {
+    InstanceFellAsleep { instance_id, reason: SleepReason::WakeFailed }.into()
 }
 
 fn schedule(instance: &Instance, run: &Run, ended_at: Timestamp, ctx: &Ctx) -> Event {
@@ -96,12 +121,17 @@ pub(super) fn health_observed(
     detail: &str,
 ) -> Vec<Event> {
     let Some((instance, _)) = present(world, instance_id, run_id) else { return Vec::new() };
-    if instance.health == health || instance.phase == Phase::Stopping {
+    let is_known = match instance.side_of(run_id) {
+        Some(side) => side != Side::Rising || health == InstanceHealth::Unknown,
+        None => instance.health == health || instance.phase == Phase::Stopping,
+    };
+    if is_known {
         return Vec::new();
     }
     let detail = detail.to_owned();
     let mut events = vec![InstanceHealthChanged { instance_id, run_id, health, detail }.into()];
     let replace = health == InstanceHealth::Unhealthy
+        && instance.side_of(run_id).is_none()
         && instance.phase == Phase::Running
         && instance.desired == Desired::Running
         && instance.restart.is_none()
@@ -114,10 +144,14 @@ pub(super) fn health_observed(
 
 pub(super) fn begin_stop(world: &World, instance_id: InstanceId, run_id: RunId) -> Vec<Event> {
     match present(world, instance_id, run_id) {
-        Some((instance, _)) if instance.phase != Phase::Stopping => {
-            vec![InstanceStopping { instance_id, run_id }.into()]
+        Some((instance, _)) => {
+            let is_told = match instance.side_of(run_id) {
+                Some(side) => side == Side::Stopping,
+                None => instance.phase == Phase::Stopping,
+            };
+            if is_told { Vec::new() } else { vec![InstanceStopping { instance_id, run_id }.into()] }
         }
-        Some(_) | None => Vec::new(),
+        None => Vec::new(),
     }
 }
 
@@ -131,13 +165,23 @@ pub(super) fn exited(
 ) -> Vec<Event> {
     let Some((instance, run)) = present(world, instance_id, run_id) else { return Vec::new() };
     let mut events = vec![InstanceExited { instance_id, run_id, status, exited_at: at }.into()];
-    if instance.desired != Desired::Running {
+    let is_beside = instance.side_of(run_id).is_some();
+    let has_successor = instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising);
+    if is_beside {
+        events.extend(after_giving_up(instance, run_id));
+        return events;
+    }
+    if instance.desired != Desired::Running || has_successor {
         return events;
     }
     let unhealthy = instance.health == InstanceHealth::Unhealthy;
     let wanted = matches!(instance.restart, Some(RestartReason::Requested | RestartReason::Deployed))
         || (instance.phase == Phase::Stopping && !unhealthy);
     if wanted {
+        return events;
+    }
+    if instance.rest == Rest::Waking {
+        events.push(wake_failed(instance_id));
         return events;
     }
     let failed = status != ExitStatus::Code(0) || unhealthy;
@@ -162,9 +206,8 @@ pub(super) fn adopted(world: &World, instance_id: InstanceId, run_id: RunId, pid
 }
 
 pub(super) fn gone(world: &World, instance_id: InstanceId) -> Vec<Event> {
-    let gone = world
-        .instances
-        .get(instance_id)
-        .is_some_and(|instance| instance.desired == Desired::Removed && instance.run.is_none());
+    let gone = world.instances.get(instance_id).is_some_and(|instance| {
+        instance.desired == Desired::Removed && instance.run.is_none() && instance.beside.is_none()
+    });
     if gone { vec![InstanceRemoved { instance_id }.into()] } else { Vec::new() }
 }

@@ -19,6 +19,7 @@ mod tail;
 mod tests;
 mod tokens;
 mod view;
+mod weight;
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub fn routes() -> Routes {
         .get("/api/instances/{service}/{id}", Access::VIEWER, get::get)
         .delete("/api/instances/{service}/{id}", Access::OPERATOR, remove::remove)
         .post("/api/instances/{service}/{id}/restart", Access::OPERATOR, restart::restart)
+        .put("/api/instances/{service}/{id}/weight", Access::OPERATOR, weight::weight)
         .get("/api/logs", Access::SOCKET, logs::all)
         .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
         .get("/api/logs/stream", Access::SOCKET, tail::stream)

@@ -77,22 +77,6 @@ pub trait Checks: Send + Sync + 'static {
     fn last_check(&self, instance: InstanceId) -> Option<Timestamp>;
 }
 
-/// What the proxy has passed on.
-pub trait Requests: Send + Sync + 'static {
-    /// How many requests an instance got since this program started.
-    fn counts(&self, instance: InstanceId) -> RequestCounts;
-}
-
-/// No proxy: nobody got any.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoRequests;
-
-impl Requests for NoRequests {
-    fn counts(&self, _: InstanceId) -> RequestCounts {
-        RequestCounts::default()
-    }
-}
-
 /// What is measured of an instance.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {

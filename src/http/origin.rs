@@ -50,14 +50,14 @@ fn host(request: &Request) -> Option<&str> {
 }
 
 /// The host without its port.
-fn name_of(authority: &str) -> &str {
+pub(crate) fn name_of(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split_once(']').map_or("", |(name, _)| name);
     }
     authority.rsplit_once(':').map_or(authority, |(name, _)| name)
 }
 
-fn is_own(name: &str, own: &[String]) -> bool {
+pub(crate) fn is_own(name: &str, own: &[String]) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::files::Files;
-use super::protocol::{Answer, Ask, Call, Message, Refusal, SpoolKey, VERSION, encode, read};
+use super::protocol::{Answer, Ask, Call, Message, OLDEST, Refusal, SpoolKey, VERSION, encode, read};
 pub use super::protocol::{RunReport, RunState, SpawnRequest, Spawned};
 
 /// How long a keeper may take from its start to its first answer.
@@ -171,7 +171,17 @@ impl Keeper {
         let grown = Arc::new(Grown::default());
         tokio::spawn(converse(stream, asked, tell, Arc::clone(&grown)));
         let keeper = Keeper { calls, knows_limits: false };
-        match keeper.ask(Ask::Hello { version: VERSION }).await? {
+        let hello = match keeper.ask(Ask::Hello { version: VERSION }).await {
+            // One that was started by an earlier version, and keeps what runs.
+            Err(KeeperError::Refused(Refusal::Version { keeper: older, .. }))
+                if (OLDEST..VERSION).contains(&older) =>
+            {
+                tracing::info!(keeper.version = older, "the keeper is of an earlier version");
+                keeper.ask(Ask::Hello { version: older }).await?
+            }
+            other => other?,
+        };
+        match hello {
             Answer::Hello { keeper: info, limits, .. } => {
                 let keeper = Keeper { knows_limits: limits, ..keeper };
                 Ok(Connected { keeper, info, events, outputs: Outputs(grown), fresh: false })

@@ -19,7 +19,10 @@ use tenantry_journal::time::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Raised when an older side could not understand a newer one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+
+/// The oldest version that both sides still speak: it knows no sockets.
+pub const OLDEST: u32 = 1;
 
 /// No frame is longer: room for a list of ten thousand runs or the largest environment
 /// that Linux hands to a process (2 MiB).
@@ -131,6 +134,15 @@ pub struct RunReport {
     pub dropped_bytes: u64,
 }
 
+/// Which of the control plane's listening sockets one is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketName {
+    /// Which listener: `manager`, `instances` or `proxy`.
+    pub listener: String,
+    /// The address that was asked for; its port may be 0.
+    pub address: String,
+}
+
 /// A numbered request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
@@ -172,6 +184,16 @@ pub enum Ask {
         /// The key of its spool.
         key: SpoolKey,
     },
+    /// Give me copies of the listening sockets that you hold. They come with the reply. From
+    /// here on this connection is the lease.
+    TakeSockets,
+    /// Hold the listening sockets that come with this, and no others. The same.
+    HoldSockets {
+        /// What each is, in the order in which they come.
+        sockets: Vec<SocketName>,
+    },
+    /// Close the listening sockets that you hold.
+    ReleaseSockets,
     /// End; the reply comes when it is done.
     Shutdown {
         /// Stop every run first, each with its own timeout; otherwise they live on.
@@ -228,6 +250,8 @@ pub enum Answer {
     Spawned(Spawned),
     /// To `List`.
     Runs(Vec<RunReport>),
+    /// To `TakeSockets`; as many descriptors come with it.
+    Sockets(Vec<SocketName>),
     /// To everything else.
     Done,
 }
@@ -252,6 +276,14 @@ pub enum Refusal {
         keeper: u32,
         /// The client's.
         client: u32,
+    },
+    /// Names and sockets do not go together.
+    #[error("{named} sockets were named and {came} came")]
+    Sockets {
+        /// Names.
+        named: usize,
+        /// Sockets.
+        came: usize,
     },
     /// The keeper is ending and starts nothing more.
     #[error("the keeper is shutting down")]

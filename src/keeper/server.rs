@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,12 +19,16 @@ use tokio::time::Instant;
 
 use super::cgroup::Cgroups;
 use super::child;
+use super::descriptors::{self, Receiver};
 use super::files::Files;
 use super::launch;
 use super::output::{Outputs, Until};
 use super::process::{Snapshot, Stat};
-use super::protocol::{Answer, Ask, Call, Message, Refusal, SpawnRequest, Spawned, VERSION, encode, read};
+use super::protocol::{
+    Answer, Ask, Call, Message, OLDEST, Refusal, SpawnRequest, Spawned, VERSION, encode, read,
+};
 use super::run::{self, Run};
+use super::sockets::Sockets;
 use super::spooler::{Grown, Spooler};
 
 /// Messages that may wait for a client. One that does not read is cut off: all that it
@@ -42,6 +46,7 @@ pub(super) struct Server {
     pub(super) files: Files,
     pub(super) outputs: Rc<Outputs>,
     pub(super) boot_id: String,
+    pub(super) sockets: Sockets,
     own: Spawned,
     /// The limit of open files that processes get; our own is higher.
     pub(super) limit: Rlimit,
@@ -57,8 +62,20 @@ pub(super) struct Server {
     end: Notify,
 }
 
+/// A frame, and the descriptors that go with it.
+struct Outgoing {
+    frame: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl From<Vec<u8>> for Outgoing {
+    fn from(frame: Vec<u8>) -> Outgoing {
+        Outgoing { frame, descriptors: Vec::new() }
+    }
+}
+
 struct Client {
-    messages: mpsc::Sender<Vec<u8>>,
+    messages: mpsc::Sender<Outgoing>,
     leave: Notify,
     /// Growth that found the queue full.
     late: RefCell<HashMap<InstanceId, u64>>,
@@ -77,6 +94,7 @@ impl Server {
         let server = Rc::new(Server {
             outputs: Outputs::new(files.clone(), spooler),
             boot_id: super::process::boot_id()?,
+            sockets: Sockets::default(),
             own: Spawned { pid, start_ticks },
             limit,
             cgroups: Cgroups::find(files.name()),
@@ -169,12 +187,19 @@ impl Server {
 
     async fn attend(self: Rc<Self>, stream: UnixStream) {
         let id = self.next_client.replace(self.next_client.get() + 1);
-        let (messages, mut outbox) = mpsc::channel::<Vec<u8>>(CLIENT_QUEUE);
+        let (messages, mut outbox) = mpsc::channel::<Outgoing>(CLIENT_QUEUE);
         let client = Rc::new(Client { messages, leave: Notify::new(), late: RefCell::default() });
-        let (mut from, mut to) = stream.into_split();
+        let (from, mut to) = stream.into_split();
+        let mut from = Receiver::new(from);
         let writing = tokio::task::spawn_local(async move {
-            while let Some(message) = outbox.recv().await {
-                if to.write_all(&message).await.is_err() {
+            while let Some(Outgoing { frame, descriptors }) = outbox.recv().await {
+                let written = if descriptors.is_empty() {
+                    to.write_all(&frame).await
+                } else {
+                    let borrowed: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+                    descriptors::send(to.as_ref(), &frame, &borrowed).await
+                };
+                if written.is_err() {
                     break;
                 }
             }
@@ -189,21 +214,29 @@ impl Server {
                             let answer = server.spawn(*request).await.map(Answer::Spawned);
                             if let Ok(frame) = encode(&Message::Reply { id: call, answer }) {
                                 // When the client is gone, the run is in the next one's list.
-                                let _ = messages.send(frame).await;
+                                let _ = messages.send(Outgoing { frame, descriptors: Vec::new() }).await;
                             }
                         });
                         continue;
                     }
                     ask => ask,
                 };
-                if matches!(&ask, Ask::Hello { version } if *version == VERSION && !self.is_ending.get()) {
+                if matches!(&ask, Ask::Hello { version } if is_spoken(*version) && !self.is_ending.get()) {
                     // From here on it hears of everything; what was before it can list.
                     self.clients.borrow_mut().insert(id, Rc::clone(&client));
                 }
                 let is_shutdown = matches!(ask, Ask::Shutdown { .. });
-                let answer = self.answer(ask).await;
+                let came = from.take();
+                let (answer, descriptors) = match ask {
+                    Ask::HoldSockets { sockets } => (self.sockets.hold(id, sockets, came), Vec::new()),
+                    Ask::TakeSockets => {
+                        let (answer, copies) = self.sockets.take(id);
+                        (Ok(answer), copies)
+                    }
+                    other => (self.answer(other).await, Vec::new()),
+                };
                 if let Ok(frame) = encode(&Message::Reply { id: call, answer })
-                    && client.messages.send(frame).await.is_err()
+                    && client.messages.send(Outgoing { frame, descriptors }).await.is_err()
                 {
                     return false;
                 }
@@ -221,6 +254,7 @@ impl Server {
             }
         };
         self.clients.borrow_mut().remove(&id);
+        self.note_left(id);
         drop(client);
         if is_shutdown {
             // The reply to the shutdown must still go out.
@@ -236,8 +270,8 @@ impl Server {
         match ask {
             // Who comes now wants the next keeper.
             Ask::Hello { .. } if self.is_ending.get() => Err(Refusal::ShuttingDown),
-            Ask::Hello { version: VERSION } => {
-                Ok(Answer::Hello { version: VERSION, keeper: self.own, limits: true })
+            Ask::Hello { version } if is_spoken(version) => {
+                Ok(Answer::Hello { version, keeper: self.own, limits: true })
             }
             Ask::Hello { version } => Err(Refusal::Version { keeper: VERSION, client: version }),
             Ask::Spawn(request) => self.spawn(*request).await.map(Answer::Spawned),
@@ -258,6 +292,8 @@ impl Server {
                 }
                 Ok(Answer::Done)
             }
+            // The two that come or go with descriptors were answered before.
+            Ask::ReleaseSockets | Ask::TakeSockets | Ask::HoldSockets { .. } => Ok(self.sockets.release()),
             Ask::Shutdown { stop_all } => {
                 self.is_ending.set(true);
                 if stop_all {
@@ -333,7 +369,7 @@ impl Server {
         tracing::info!(run.id = %run_id, ?status, "a run is over");
         if let Ok(frame) = encode(&Message::Exited { run_id, instance_id, status, at }) {
             for client in self.clients.borrow().values() {
-                if client.messages.try_send(frame.clone()).is_err() {
+                if client.messages.try_send(frame.clone().into()).is_err() {
                     client.leave.notify_one();
                 }
             }
@@ -352,7 +388,7 @@ impl Server {
                 late.retain(|instance, position| {
                     let message = Message::Output { instance_id: *instance, position: *position };
                     let frame = encode(&message).unwrap_or_default();
-                    client.messages.try_send(frame).is_err()
+                    client.messages.try_send(frame.into()).is_err()
                 });
             }
             tokio::time::sleep(OUTPUT_INTERVAL).await;
@@ -409,10 +445,18 @@ impl Server {
         }
     }
 
+    /// Says that there may be nothing left to keep.
+    pub(super) fn note_change(&self) {
+        self.changed.notify_one();
+    }
+
     async fn end_when_idle(self: Rc<Self>) {
         loop {
-            let is_idle =
-                || self.clients.borrow().is_empty() && self.runs.borrow().values().all(|run| run.is_over());
+            let is_idle = || {
+                self.clients.borrow().is_empty()
+                    && !self.sockets.is_holding()
+                    && self.runs.borrow().values().all(|run| run.is_over())
+            };
             let changed = self.changed.notified();
             if !is_idle() {
                 changed.await;
@@ -422,6 +466,10 @@ impl Server {
             }
         }
     }
+}
+
+fn is_spoken(version: u32) -> bool {
+    (OLDEST..=VERSION).contains(&version)
 }
 
 fn reap(pid: Pid) -> rustix::io::Result<()> {

@@ -38,7 +38,7 @@ pub(super) async fn pass(
     cause: Seq,
 ) -> Result<(), TaskError> {
     let target = target(spec);
-    let age = age(outside, instance_id);
+    let age = age(outside, instance_id, run_id);
     let allowed = Duration::from_millis(spec.startup_timeout_ms);
     // Counted from the start of the process, also when we were away meanwhile.
     let came = Instant::now();
@@ -88,9 +88,9 @@ async fn look(target: &Target, spec: &ProcessSpec, deadline: Instant) -> ProbeRe
 }
 
 /// How long ago the process was started.
-fn age(outside: &Outside, id: InstanceId) -> Duration {
+fn age(outside: &Outside, id: InstanceId, run: RunId) -> Duration {
     let world = outside.handle.world();
-    let run = world.instances.get(id).and_then(|instance| instance.run.as_ref());
+    let run = world.instances.get(id).and_then(|instance| instance.find_run(run));
     let started = run.and_then(|run| run.started_at);
     started.map_or(Duration::ZERO, |at| Duration::from_millis(crate::clock::now().since_ms(at)))
 }

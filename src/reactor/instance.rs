@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_journal::event::deployment::StepKind;
@@ -11,19 +12,24 @@ use tenantry_journal::id::{InstanceId, RunId, Seq};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::StepStatus;
-use tenantry_projections::world::instances::{Desired, Instance, Phase};
+use tenantry_projections::world::instances::{Desired, Instance, Phase, Side};
 use tokio::time::Instant;
 
 use super::gate;
 use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
-use crate::drivers::tool;
+use crate::domain::successor;
+use crate::drivers::{listening, tool};
 use crate::keeper::client::{KeeperError, SpawnError};
 use crate::keeper::protocol::{Refusal, SpawnRequest, SpoolKey};
 
 /// How long the keeper may take from KILL to telling of the end: a process in an
 /// uninterruptible call dies when that returns.
 const AFTER_KILL: Duration = Duration::from_secs(10);
+
+/// How long requests that are under way may take to end before their process is told to: as
+/// long as a person waits for a restart without wondering.
+const DRAIN: Duration = Duration::from_secs(5);
 
 pub(super) async fn begin_run(
     outside: &Outside,
@@ -33,9 +39,23 @@ pub(super) async fn begin_run(
     outside.submit(Command::BeginRun { instance_id }, cause).await.map(drop)
 }
 
+pub(super) async fn begin_successor(
+    outside: &Outside,
+    instance_id: InstanceId,
+    cause: Seq,
+) -> Result<(), TaskError> {
+    let found = tokio::task::spawn_blocking(listening::ports).await;
+    let found = found.map_err(|error| TaskError::Stuck(error.to_string()))?;
+    let command = Command::BeginSuccessor { instance_id, listening: Arc::new(found) };
+    outside.submit(command, cause).await.map(drop)
+}
+
 /// Whether this run is still to be brought up.
 fn is_wanted(world: &World, id: InstanceId, run: RunId) -> bool {
     world.instances.get(id).is_some_and(|instance| {
+        if let Some(side) = instance.side_of(run) {
+            return side == Side::Rising && instance.desired == Desired::Running;
+        }
         instance.run.as_ref().is_some_and(|present| present.id == run)
             && instance.phase == Phase::Starting
             && instance.desired == Desired::Running
@@ -61,14 +81,16 @@ pub(super) async fn ensure_run(
 async fn bring_up(outside: &Outside, id: InstanceId, run: RunId, cause: Seq) -> Result<(), TaskError> {
     let world = outside.handle.world();
     let Some(instance) = world.instances.get(id) else { return Ok(()) };
-    let Some(spec) = instance.spec.open() else {
+    let beside = instance.beside.as_ref().filter(|beside| beside.run.id == run);
+    let sealed = beside.map_or(&instance.spec, |beside| &beside.spec);
+    let Some(spec) = sealed.open() else {
         let reason = "what it runs was erased".to_owned();
         return outside
             .submit(Command::RunFailed { instance_id: id, run_id: run, reason }, cause)
             .await
             .map(drop);
     };
-    let known = instance.run.as_ref().and_then(|run| run.process);
+    let known = instance.find_run(run).and_then(|run| run.process);
     let pid = match known {
         Some(process) => process.pid,
         None => match spawn(outside, instance, spec, run, cause).await? {
@@ -190,6 +212,17 @@ pub(super) async fn end_run(
     let spec = outcome.world.instances.get(instance_id).and_then(|instance| instance.spec.open());
     // Without its specification it is ended at once: nobody can say how long it may take.
     let timeout_ms = spec.map_or(0, |spec| spec.stop_timeout_ms);
+    // The World has it stopping, so no request comes any more.
+    let is_ill = outcome
+        .world
+        .instances
+        .get(instance_id)
+        .is_some_and(|instance| instance.health == InstanceHealth::Unhealthy);
+    // One that is ill answers nobody who waits.
+    let drain = if is_ill { Duration::ZERO } else { Duration::from_millis(timeout_ms / 2).min(DRAIN) };
+    if !outside.runs.drained(run_id, drain).await {
+        tracing::info!(run.id = %run_id, "a run is ended with requests under way");
+    }
     let keeper = outside.supervisor.keeper().await;
     match keeper.stop(run_id, timeout_ms).await {
         Ok(()) => {}
@@ -202,8 +235,8 @@ pub(super) async fn end_run(
         Err(error) => return Err(error.into()),
     }
     let over = |world: &World| {
-        let present = world.instances.get(instance_id).and_then(|instance| instance.run.as_ref());
-        present.is_none_or(|run| run.id != run_id).then_some(())
+        let present = world.instances.get(instance_id).and_then(|instance| instance.find_run(run_id));
+        present.is_none().then_some(())
     };
     let deadline = Instant::now() + Duration::from_millis(timeout_ms) + AFTER_KILL;
     match outside.handle.until(deadline, over).await {
@@ -215,12 +248,15 @@ pub(super) async fn end_run(
 pub(super) async fn forget(outside: &Outside, instance_id: InstanceId, cause: Seq) -> Result<(), TaskError> {
     let world = outside.handle.world();
     let spec = world.instances.get(instance_id).and_then(|instance| instance.spec.open());
-    if let Some(path) = spec.and_then(socket)
-        && std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
-        && let Err(error) = std::fs::remove_file(path)
-    {
-        // A later instance of that name makes way for itself.
-        tracing::warn!(path = %path.display(), %error, "a socket is left behind");
+    if let Some(Listen::Socket(path)) = spec.map(|spec| &spec.listen) {
+        for path in [path.clone(), successor::other_socket(path)] {
+            if std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.file_type().is_socket())
+                && let Err(error) = std::fs::remove_file(&path)
+            {
+                // A later instance of that name makes way for itself.
+                tracing::warn!(path, %error, "a socket is left behind");
+            }
+        }
     }
     outside.submit(Command::InstanceGone { instance_id }, cause).await?;
     outside.supervisor.live().forget(instance_id);

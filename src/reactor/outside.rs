@@ -15,6 +15,7 @@ use crate::drivers::deploy_log::DeployLogs;
 use crate::drivers::files::{Cancel, Files};
 use crate::engine::{Handle, Outcome, SubmitError};
 use crate::keeper::client::KeeperError;
+use crate::proxy::runs::Runs;
 use crate::supervisor::Supervisor;
 
 /// How many deployments copy files or prepare databases at once: these load disk, network
@@ -35,6 +36,8 @@ pub struct Outside {
     pub supervisor: Arc<Supervisor>,
     /// Deployments' logs.
     pub logs: DeployLogs,
+    /// Requests that are under way to runs.
+    pub runs: Runs,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -63,7 +66,13 @@ impl Outside {
         logs: DeployLogs,
     ) -> Outside {
         let (heavy, looks) = (Semaphore::new(HEAVY_STEPS), Semaphore::new(LOOKS));
-        Outside { handle, policy, supervisor, logs, heavy, looks }
+        Outside { handle, policy, supervisor, logs, runs: Runs::default(), heavy, looks }
+    }
+
+    /// Lets the requests of a run come to their end before it is ended.
+    #[must_use]
+    pub fn draining(self, runs: Runs) -> Outside {
+        Outside { runs, ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {

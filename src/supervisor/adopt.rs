@@ -102,7 +102,7 @@ async fn note_beginning(supervisor: &Supervisor, report: &RunReport) {
 fn steps(before: &World, after: &World, reports: Vec<RunReport>, met: Met) -> Vec<Step> {
     let is_present = |report: &RunReport| {
         let instance = after.instances.get(report.instance_id);
-        instance.and_then(|instance| instance.run.as_ref()).is_some_and(|run| run.id == report.run_id)
+        instance.is_some_and(|instance| instance.find_run(report.run_id).is_some())
     };
     let mut steps = Vec::new();
     let listed: HashMap<RunId, ()> = reports.iter().map(|report| (report.run_id, ())).collect();
@@ -123,8 +123,8 @@ fn steps(before: &World, after: &World, reports: Vec<RunReport>, met: Met) -> Ve
     for instance in before.instances.iter() {
         // A run that was named and has no process yet is begun by the reactor, which the
         // keeper answers by its name.
-        let Some(run) = instance.run.as_ref().filter(|run| run.process.is_some()) else { continue };
-        if !listed.contains_key(&run.id) {
+        let both = instance.run.iter().chain(instance.beside.as_ref().map(|beside| &beside.run));
+        for run in both.filter(|run| run.process.is_some() && !listed.contains_key(&run.id)) {
             steps.push(Step::Vanished(instance.id, run.id));
         }
     }

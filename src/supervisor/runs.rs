@@ -44,8 +44,8 @@ pub(super) async fn record(handle: Handle, keeper: Keeper, end: End) {
 
 fn is_beginning(world: &World, end: End) -> bool {
     world.instances.get(end.instance_id).is_some_and(|instance| {
-        instance.phase == Phase::Starting
-            && instance.run.as_ref().is_some_and(|run| run.id == end.run_id && run.process.is_none())
+        let is_beginning = instance.phase == Phase::Starting || instance.side_of(end.run_id).is_some();
+        is_beginning && instance.find_run(end.run_id).is_some_and(|run| run.process.is_none())
     })
 }
 

@@ -54,6 +54,8 @@ pub enum Status {
     Stopping,
     /// It does not run, as it shall.
     Stopped,
+    /// It does not run until a request wakes it.
+    Sleeping,
     /// It ended and waits for its next start.
     Restarting,
     /// It ended and is left so.
@@ -62,11 +64,12 @@ pub enum Status {
 
 impl Status {
     /// Every state, in the order in which they are shown.
-    pub const ALL: [Status; 6] = [
+    pub const ALL: [Status; 7] = [
         Status::Starting,
         Status::Running,
         Status::Stopping,
         Status::Stopped,
+        Status::Sleeping,
         Status::Restarting,
         Status::Failed,
     ];
@@ -74,7 +77,7 @@ impl Status {
     /// What an instance's phase and wish add up to.
     #[must_use]
     pub fn of(instance: &Instance) -> Status {
-        use tenantry_projections::world::instances::Desired;
+        use tenantry_projections::world::instances::{Desired, Rest};
         match (instance.phase, instance.desired) {
             (Phase::Starting, _) if instance.restart.is_some() => Status::Restarting,
             (Phase::Running | Phase::Stopping, Desired::Running) if instance.restart.is_some() => {
@@ -85,6 +88,7 @@ impl Status {
             (Phase::Running, Desired::Running) => Status::Running,
             (Phase::Backoff, _) => Status::Restarting,
             (Phase::Failed, _) => Status::Failed,
+            (Phase::Idle, Desired::Stopped) if instance.rest == Rest::Asleep => Status::Sleeping,
             (Phase::Idle, Desired::Stopped | Desired::Removed) => Status::Stopped,
         }
     }
@@ -97,6 +101,7 @@ impl Status {
             Status::Running => "running",
             Status::Stopping => "stopping",
             Status::Stopped => "stopped",
+            Status::Sleeping => "sleeping",
             Status::Restarting => "restarting",
             Status::Failed => "failed",
         }

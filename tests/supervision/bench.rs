@@ -97,6 +97,8 @@ impl Bench {
             stop_timeout_ms: 2000,
             health_interval_ms: 10_000,
             limits: Limits::default(),
+            idle_timeout_ms: None,
+            restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
         }
     }
 

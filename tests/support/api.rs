@@ -211,6 +211,8 @@ fn service() -> ServiceTemplate {
         stop_timeout_ms: 5_000,
         health_interval_ms: 1_000,
         limits: Limits::default(),
+        idle_timeout_ms: None,
+        restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
     }
 }
 
@@ -525,6 +527,9 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
     };
     match effect {
         Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id }).await,
+        Effect::BeginSuccessor(instance_id) => {
+            submit(Command::BeginSuccessor { instance_id, listening: Arc::default() }).await;
+        }
         Effect::EnsureRun(instance_id, run_id) => {
             submit(Command::RunStarted { instance_id, run_id, pid: 100, start_ticks: 1 }).await;
             submit(if puppet.failing.load(Ordering::Relaxed) {

@@ -35,7 +35,14 @@ fn service(restart: RestartPolicy) -> ServiceTemplate {
         stop_timeout_ms: 10_000,
         health_interval_ms: 10_000,
         limits: Limits::default(),
+        idle_timeout_ms: None,
+        restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
     }
+}
+
+fn rolling() -> ServiceTemplate {
+    let restart_mode = tenantry_journal::event::instance::RestartMode::Rolling;
+    ServiceTemplate { restart_mode, ..service(RestartPolicy::Always) }
 }
 
 /// The policy of every scenario: three services, one for each restart policy, and `api`.
@@ -51,7 +58,11 @@ pub(crate) fn policy() -> Policy {
         deploy_root: PathBuf::from("/data/tenants"),
         ports: PortRange { first: 32300, last: 32399, step: 10 },
         instance_ports: (28000, 28999),
-        services: services.into_iter().map(|(name, p)| (name.parse().unwrap(), service(p))).collect(),
+        services: services
+            .into_iter()
+            .map(|(name, p)| (name.parse().unwrap(), service(p)))
+            .chain([("rolling".parse().unwrap(), rolling())])
+            .collect(),
         template: DeployTemplate {
             frontend: Some(service(RestartPolicy::Always)),
             backend: Some(service(RestartPolicy::Always)),

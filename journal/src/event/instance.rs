@@ -87,6 +87,23 @@ impl Limits {
     }
 }
 
+/// How a process is replaced by a new run of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartMode {
+    /// It ends, then the new run begins.
+    #[default]
+    Replace,
+    /// The new run begins beside it, and it ends when that is healthy.
+    Rolling,
+}
+
+impl RestartMode {
+    fn is_default(&self) -> bool {
+        *self == RestartMode::Replace
+    }
+}
+
 /// Everything needed to run a process, with every placeholder filled in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProcessSpec {
@@ -117,6 +134,12 @@ pub struct ProcessSpec {
     /// What it may use, and as whom it runs. Missing in events of earlier programs.
     #[serde(default, skip_serializing_if = "Limits::is_none")]
     pub limits: Limits,
+    /// After how many milliseconds without a request it is put to sleep; never without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
+    /// How it is replaced by a new run.
+    #[serde(default, skip_serializing_if = "RestartMode::is_default")]
+    pub restart_mode: RestartMode,
 }
 
 /// Which of a tenant's two processes an instance is.
@@ -213,6 +236,17 @@ pub struct InstanceStarting {
     pub instance_id: InstanceId,
     /// The run's name, given before there is a process.
     pub run_id: RunId,
+}
+
+/// A run is about to begin beside the present one, which serves until this one is healthy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSuccessorStarting {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The run's name, given before there is a process.
+    pub run_id: RunId,
+    /// What it runs, and where.
+    pub spec: Sealed<ProcessSpec>,
 }
 
 /// The run has a process.
@@ -344,6 +378,41 @@ pub struct InstanceAdopted {
     pub run_id: RunId,
     /// Its process id.
     pub pid: u32,
+}
+
+/// Its share of its service's traffic is another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceWeightChanged {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// From 0 (none) to 100, in relation to the service's other instances.
+    pub weight: u8,
+}
+
+/// Why an instance was put to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SleepReason {
+    /// Nobody asked for it for its idle timeout.
+    Idle,
+    /// It was woken and did not come up; the next request tries again.
+    WakeFailed,
+}
+
+/// It shall not run until a request wakes it. Nobody stopped it on purpose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceFellAsleep {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// Why.
+    pub reason: SleepReason,
+}
+
+/// A request came for it while it slept: it shall run. Clears the back-off.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceWoken {
+    /// The instance.
+    pub instance_id: InstanceId,
 }
 
 /// It is gone.

@@ -57,6 +57,8 @@ fn fixed_events() -> Vec<Recorded> {
                     health_interval_ms: 1_000,
                     given: None,
                     limits: Limits::default(),
+                    idle_timeout_ms: None,
+                    restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
                 },
             ),
         }

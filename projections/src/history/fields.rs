@@ -123,6 +123,7 @@ fn instance(fields: &mut Fields, role: &str, instance: &Instance) {
     fields.add(format!("{role}.phase"), instance.phase);
     fields.add(format!("{role}.health"), instance.health);
     fields.add(format!("{role}.restart_count"), instance.restart_count);
+    fields.add(format!("{role}.weight"), instance.weight);
     let run = instance.run.as_ref();
     fields.add(format!("{role}.run_id"), run.map(|run| run.id));
     fields.add(format!("{role}.pid"), run.and_then(|run| run.process).map(|process| process.pid));

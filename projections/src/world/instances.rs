@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::{
     ExitStatus, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged, InstanceRespecified,
     InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, Listen, ProcessSpec, RestartReason, Role,
+    InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorStarting, InstanceWeightChanged,
+    Listen, ProcessSpec, RestartMode, RestartReason, Role,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
-use tenantry_journal::name::InstanceKey;
+use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
@@ -50,6 +51,22 @@ pub enum Phase {
     Failed,
 }
 
+/// Whether an instance is stopped only because nobody asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// It runs, or was stopped on purpose.
+    #[default]
+    Awake,
+    /// It is stopped, and the next request starts it.
+    Asleep,
+    /// A request started it, and it was not healthy since.
+    Waking,
+}
+
+/// The share of traffic that an instance begins with.
+pub const FULL_WEIGHT: u8 = 100;
+
 /// One life of the process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -63,6 +80,29 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When the run was healthy first.
     pub healthy_at: Option<Timestamp>,
+}
+
+/// Which of two runs the one beside is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// It shall take the present run's place when it is healthy.
+    Rising,
+    /// It was the present run, and is to end.
+    Retiring,
+    /// It was told to end.
+    Stopping,
+}
+
+/// A second run, while one takes over from the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The run.
+    pub run: Run,
+    /// What it runs, and where.
+    pub spec: Sealed<ProcessSpec>,
+    /// Which of the two it is.
+    pub side: Side,
 }
 
 /// How the run before ended.
@@ -113,12 +153,21 @@ pub struct Instance {
     pub not_before: Option<Timestamp>,
     /// How the run before ended.
     pub last_exit: Option<LastExit>,
+    /// Its share of its service's traffic, from 0 to 100.
+    pub weight: u8,
+    /// Whether it sleeps.
+    pub rest: Rest,
+    /// A second run, while one takes over from the other.
+    pub beside: Option<Beside>,
 }
 
 impl Instance {
     /// Whether the world outside has to be changed to match what is wished.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
+        if self.beside.is_some() {
+            return true;
+        }
         match (self.desired, self.phase) {
             (Desired::Running, Phase::Running) => self.restart.is_some(),
             (Desired::Running, Phase::Failed) | (Desired::Stopped, Phase::Idle | Phase::Failed) => false,
@@ -126,8 +175,67 @@ impl Instance {
         }
     }
 
+    /// The run of this name: the present one, or the one beside it.
+    #[must_use]
+    pub fn find_run(&self, run: RunId) -> Option<&Run> {
+        let beside = self.beside.as_ref().map(|beside| &beside.run);
+        self.run.iter().chain(beside).find(|found| found.id == run)
+    }
+
+    /// Which side a run is that is beside the present one.
+    #[must_use]
+    pub fn side_of(&self, run: RunId) -> Option<Side> {
+        self.beside.as_ref().filter(|beside| beside.run.id == run).map(|beside| beside.side)
+    }
+
+    /// Whether it serves until a successor is healthy, instead of ending first.
+    #[must_use]
+    pub fn is_rolling(&self) -> bool {
+        self.tenant.is_none()
+            && self.desired == Desired::Running
+            && self.phase == Phase::Running
+            && matches!(self.restart, Some(RestartReason::Requested | RestartReason::Deployed))
+            && self.spec.open().is_some_and(|spec| spec.restart_mode == RestartMode::Rolling)
+    }
+
+    /// Whether a run is to begin beside the present one.
+    #[must_use]
+    pub fn awaits_successor(&self) -> bool {
+        self.is_rolling() && self.beside.is_none()
+    }
+
     fn is_run(&self, run: RunId) -> bool {
         self.run.as_ref().is_some_and(|present| present.id == run)
+    }
+
+    /// The one beside takes the present run's place, and the other way round.
+    fn shift(&mut self) {
+        let Some(Beside { run, spec, .. }) = self.beside.take() else { return };
+        let before = std::mem::replace(&mut self.spec, spec);
+        if let Some(retired) = self.run.replace(run) {
+            self.beside = Some(Beside { run: retired, spec: before, side: Side::Retiring });
+        }
+        self.restart = None;
+    }
+
+    fn start(&mut self, rest: Rest) {
+        self.desired = Desired::Running;
+        self.rest = rest;
+        self.failures = 0;
+        self.not_before = None;
+        if matches!(self.phase, Phase::Backoff | Phase::Failed) {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    fn stop(&mut self, rest: Rest) {
+        self.desired = Desired::Stopped;
+        self.rest = rest;
+        self.restart = None;
+        self.not_before = None;
+        if self.phase == Phase::Backoff {
+            self.phase = Phase::Idle;
+        }
     }
 
     fn close_run(&mut self) {
@@ -135,6 +243,22 @@ impl Instance {
         self.health = InstanceHealth::Unknown;
         self.phase = Phase::Idle;
     }
+}
+
+/// The TCP ports of its runs.
+fn held_ports(instance: &Instance) -> impl Iterator<Item = u16> {
+    let beside = instance.beside.as_ref().map(|beside| &beside.spec);
+    let specs = std::iter::once(&instance.spec).chain(beside);
+    specs.filter_map(|spec| match spec.open()?.listen {
+        Listen::Port(port) => Some(port),
+        Listen::Socket(_) => None,
+    })
+}
+
+/// Before or at the first instance of a service: no name sorts before `0`.
+fn first_name(service: &ServiceName) -> InstanceKey {
+    let id: InstanceName = "0".parse().expect("a digit is a name");
+    InstanceKey { service: service.clone(), id }
 }
 
 /// All instances, in the order in which they came.
@@ -161,6 +285,15 @@ impl Instances {
     #[must_use]
     pub fn by_key(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
         self.by_key.get(key).and_then(|id| self.by_id.get(id))
+    }
+
+    /// The instances of a service, by name.
+    pub fn of_service(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Instance>> {
+        let (service, first) = (service.clone(), first_name(service));
+        self.by_key
+            .range(first..)
+            .take_while(move |(key, _)| key.service == service)
+            .filter_map(|(_, id)| self.by_id.get(id))
     }
 
     /// All instances, oldest first.
@@ -202,8 +335,8 @@ impl Instances {
         if let Some(key) = instance.name.open() {
             self.by_key.insert(key.clone(), instance.id);
         }
-        if let Some(Listen::Port(port)) = instance.spec.open().map(|spec| &spec.listen) {
-            self.by_port.insert(*port, instance.id);
+        for port in held_ports(instance) {
+            self.by_port.insert(port, instance.id);
         }
     }
 
@@ -215,10 +348,10 @@ impl Instances {
     }
 
     fn unindex_port(&mut self, instance: &Instance) {
-        if let Some(Listen::Port(port)) = instance.spec.open().map(|spec| &spec.listen)
-            && self.by_port(*port) == Some(instance.id)
-        {
-            self.by_port.remove(port);
+        for port in held_ports(instance) {
+            if self.by_port(port) == Some(instance.id) {
+                self.by_port.remove(&port);
+            }
         }
     }
 
@@ -278,6 +411,52 @@ impl World {
         self.change_instance_if(id, recorded, |instance| instance.is_run(run), change);
     }
 
+    /// Changes an instance so that its ports may be others.
+    fn change_places(&mut self, id: InstanceId, recorded: &Recorded, change: impl FnOnce(&mut Instance)) {
+        let Some(before) = self.instances.get(id).cloned() else { return };
+        self.instances.unindex_port(&before);
+        self.change_instance(id, recorded, change);
+        if let Some(after) = self.instances.get(id).cloned() {
+            self.instances.index(&after);
+        }
+    }
+
+    /// What is observed of a run beside the present one. Returns whether it is one.
+    fn observe_beside(
+        &mut self,
+        id: InstanceId,
+        run: RunId,
+        recorded: &Recorded,
+        change: impl FnOnce(&mut Instance),
+    ) -> bool {
+        let is_beside = self.instances.get(id).is_some_and(|instance| instance.side_of(run).is_some());
+        if is_beside {
+            self.change_places(id, recorded, |instance| {
+                instance.cause = recorded.seq;
+                change(instance);
+            });
+        }
+        is_beside
+    }
+
+    pub(super) fn instance_successor_starting(
+        &mut self,
+        recorded: &Recorded,
+        event: &InstanceSuccessorStarting,
+    ) {
+        self.change_places(event.instance_id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            let run = Run {
+                id: event.run_id,
+                named_at: recorded.at,
+                process: None,
+                started_at: None,
+                healthy_at: None,
+            };
+            instance.beside = Some(Beside { run, spec: event.spec.clone(), side: Side::Rising });
+        });
+    }
+
     pub(super) fn instance_spawned(&mut self, recorded: &Recorded, event: &InstanceSpawned) {
         let instance = Instance {
             id: event.instance_id,
@@ -297,6 +476,9 @@ impl World {
             failures: 0,
             not_before: None,
             last_exit: None,
+            weight: FULL_WEIGHT,
+            rest: Rest::Awake,
+            beside: None,
         };
         self.instances.index(&instance);
         if let Some(before) = self.instances.by_id.insert(event.instance_id, Arc::new(instance)) {
@@ -334,24 +516,32 @@ impl World {
     pub(super) fn instance_start_requested(&mut self, recorded: &Recorded, id: InstanceId) {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
-            instance.desired = Desired::Running;
-            instance.failures = 0;
-            instance.not_before = None;
-            if matches!(instance.phase, Phase::Backoff | Phase::Failed) {
-                instance.phase = Phase::Idle;
-            }
+            instance.start(Rest::Awake);
         });
+    }
+
+    pub(super) fn instance_woken(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.start(Rest::Waking);
+        });
+    }
+
+    pub(super) fn instance_fell_asleep(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.stop(Rest::Asleep);
+        });
+    }
+
+    pub(super) fn instance_weight_changed(&mut self, recorded: &Recorded, event: &InstanceWeightChanged) {
+        self.change_instance(event.instance_id, recorded, |instance| instance.weight = event.weight);
     }
 
     pub(super) fn instance_stop_requested(&mut self, recorded: &Recorded, id: InstanceId) {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
-            instance.desired = Desired::Stopped;
-            instance.restart = None;
-            instance.not_before = None;
-            if instance.phase == Phase::Backoff {
-                instance.phase = Phase::Idle;
-            }
+            instance.stop(Rest::Awake);
         });
     }
 
@@ -363,6 +553,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Running;
+            instance.rest = Rest::Awake;
             if event.reason != RestartReason::Unhealthy {
                 instance.failures = 0;
                 instance.not_before = None;
@@ -378,6 +569,7 @@ impl World {
         self.change_instance(id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.desired = Desired::Removed;
+            instance.rest = Rest::Awake;
             instance.restart = None;
         });
     }
@@ -400,6 +592,16 @@ impl World {
     }
 
     pub(super) fn instance_started(&mut self, recorded: &Recorded, event: &InstanceStarted) {
+        let mark = ProcessMark { pid: event.pid, start_ticks: event.start_ticks };
+        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+            if let Some(beside) = &mut instance.beside {
+                beside.run.process = Some(mark);
+                beside.run.started_at = Some(recorded.at);
+            }
+        });
+        if is_beside {
+            return;
+        }
         self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.cause = recorded.seq;
             if let Some(run) = &mut instance.run {
@@ -410,6 +612,9 @@ impl World {
     }
 
     pub(super) fn instance_start_failed(&mut self, recorded: &Recorded, event: &InstanceStartFailed) {
+        if self.beside_is_over(recorded, event.instance_id, event.run_id) {
+            return;
+        }
         self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.close_run();
@@ -419,10 +624,40 @@ impl World {
         });
     }
 
+    /// The end of a run beside the present one. Returns whether it was one.
+    fn beside_is_over(&mut self, recorded: &Recorded, id: InstanceId, run: RunId) -> bool {
+        self.observe_beside(id, run, recorded, |instance| {
+            // One that did not come up leaves the present run serving.
+            let ended = instance.beside.take();
+            if ended.is_some_and(|beside| beside.side == Side::Rising || beside.run.healthy_at.is_none()) {
+                instance.restart = None;
+            }
+        })
+    }
+
     pub(super) fn instance_health_changed(&mut self, recorded: &Recorded, event: &InstanceHealthChanged) {
+        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+            let Some(beside) = &mut instance.beside else { return };
+            match (beside.side, event.health) {
+                (Side::Rising, InstanceHealth::Healthy) if instance.desired == Desired::Running => {
+                    beside.run.healthy_at.get_or_insert(recorded.at);
+                    instance.health = InstanceHealth::Healthy;
+                    instance.shift();
+                }
+                // It is given up.
+                (Side::Rising, InstanceHealth::Unhealthy) => beside.side = Side::Retiring,
+                _ => {}
+            }
+        });
+        if is_beside {
+            return;
+        }
         self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.health = event.health;
             if event.health == InstanceHealth::Healthy {
+                if instance.rest == Rest::Waking {
+                    instance.rest = Rest::Awake;
+                }
                 if instance.phase == Phase::Starting {
                     instance.phase = Phase::Running;
                     instance.cause = recorded.seq;
@@ -437,14 +672,35 @@ impl World {
     }
 
     pub(super) fn instance_stopping(&mut self, recorded: &Recorded, event: &InstanceStopping) {
-        self.observe(event.instance_id, event.run_id, recorded, |instance| instance.phase = Phase::Stopping);
+        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+            if let Some(beside) = &mut instance.beside {
+                beside.side = Side::Stopping;
+            }
+        });
+        if !is_beside {
+            self.observe(event.instance_id, event.run_id, recorded, |instance| {
+                instance.phase = Phase::Stopping;
+            });
+        }
     }
 
     pub(super) fn instance_exited(&mut self, recorded: &Recorded, event: &InstanceExited) {
-        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+        if self.beside_is_over(recorded, event.instance_id, event.run_id) {
+            return;
+        }
+        let is_present = self.instances.get(event.instance_id).is_some_and(|one| one.is_run(event.run_id));
+        if !is_present {
+            return;
+        }
+        self.change_places(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.close_run();
             instance.restart = None;
+            if instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
+                // The one that rises is all there is now.
+                instance.shift();
+                instance.phase = Phase::Starting;
+            }
             instance.last_exit =
                 Some(LastExit { status: Some(event.status), at: event.exited_at, reason: None });
         });

@@ -149,6 +149,15 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         }
         "instance.ended" => InstanceEnded { instance_id, failed: c == 0 }.into(),
         "instance.adopted" => InstanceAdopted { instance_id, run_id, pid: 0 }.into(),
+        "instance.successor_starting" => {
+            InstanceSuccessorStarting { instance_id, run_id, spec: process(port) }.into()
+        }
+        "instance.weight_changed" => InstanceWeightChanged { instance_id, weight: c % 101 }.into(),
+        "instance.fell_asleep" => {
+            let reason = pick([SleepReason::Idle, SleepReason::WakeFailed], c);
+            InstanceFellAsleep { instance_id, reason }.into()
+        }
+        "instance.woken" => InstanceWoken { instance_id }.into(),
         "instance.removed" => InstanceRemoved { instance_id }.into(),
         "deployment.requested" => {
             let planned = |kind| PlannedStep { kind, skip: (c == 0).then(|| "off".to_owned()) };

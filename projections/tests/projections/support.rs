@@ -96,6 +96,8 @@ pub(crate) fn spec(port: u16) -> ProcessSpec {
         health_interval_ms: 5_000,
         given: None,
         limits: Limits::default(),
+        idle_timeout_ms: None,
+        restart_mode: tenantry_journal::event::instance::RestartMode::Replace,
     }
 }
 

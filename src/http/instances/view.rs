@@ -20,6 +20,7 @@ pub(super) struct InstanceView<'a> {
     uptime_ms: Option<u64>,
     health: InstanceHealth,
     restart_count: u32,
+    weight: u8,
 }
 
 /// An instance by itself.
@@ -107,6 +108,7 @@ impl<'a> InstanceView<'a> {
             uptime_ms: now.map(|now| uptime_ms(instance, now)),
             health: instance.health,
             restart_count: instance.restart_count,
+            weight: instance.weight,
         })
     }
 

@@ -1,0 +1,190 @@
+//! The front of every listener: takes connections, and tells requests for instances from
+//! those for the API.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use super::Proxy;
+use super::body::ResponseBody;
+use super::guarded::{Guarded, LIMITS, Told};
+use super::headers::Peer;
+use super::page::Refusal;
+use super::strict::HEAD_LIMIT;
+use crate::http::origin;
+use crate::http::state::HttpSettings;
+
+/// How long nobody is let in after that failed: without descriptors it fails again at once.
+const AFTER_FAILURE: Duration = Duration::from_millis(20);
+/// The most headers of one request; as many as nginx and hyper take.
+const HEADERS: usize = 100;
+/// After how long a silent client is asked whether it is still there.
+const ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// How often, and how many times, before it is given up.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+const ALIVE_TIMES: u32 = 4;
+/// How long sent bytes may stay untaken, in milliseconds: a client that does not read holds
+/// no connection to an instance for longer.
+const UNTAKEN_MS: u32 = 300_000;
+
+/// What stands behind a listener.
+pub struct Front {
+    /// The API; a listener without one serves instances alone.
+    pub api: Option<Router>,
+    /// The way to instances.
+    pub proxy: Arc<Proxy>,
+    /// Which names are the API's.
+    pub settings: Arc<ArcSwap<HttpSettings>>,
+}
+
+/// One client.
+struct Client {
+    front: Arc<Front>,
+    told: Arc<Told>,
+    address: SocketAddr,
+    peer: Peer,
+}
+
+/// Serves until `shutdown`; then lets open requests end, for as long as they take.
+pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationToken) {
+    let front = Arc::new(front);
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                connections.spawn(attend(stream, address, Arc::clone(&front), shutdown.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// One connection's life.
+async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, shutdown: CancellationToken) {
+    if let Err(error) = tune(&stream) {
+        tracing::debug!(%error, "a connection keeps the system's settings");
+    }
+    let told = Arc::new(Told::default());
+    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&told), LIMITS));
+    let peer = Peer::new(address.ip());
+    let client = Arc::new(Client { front, told, address, peer });
+    let service = service_fn(move |request| {
+        let client = Arc::clone(&client);
+        async move { Ok::<_, Infallible>(client.answer(request).await) }
+    });
+    let mut http = http1::Builder::new();
+    // Whoever has closed its sending half still gets its answer.
+    http.half_close(true).max_headers(HEADERS).max_header_size(HEAD_LIMIT).header_read_timeout(None);
+    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
+    let mut ended = pin!(shutdown.cancelled());
+    let mut is_registered = false;
+    let mut is_ending = false;
+    let served = poll_fn(|cx| {
+        if !is_ending {
+            // Polling it again and again would take a lock of all connections each time.
+            let is_over =
+                if is_registered { shutdown.is_cancelled() } else { ended.as_mut().poll(cx).is_ready() };
+            is_registered = true;
+            if is_over {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(served) => Poll::Ready(served),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    if let Err(error) = served.await {
+        tracing::debug!(%error, client.address = %address, "a connection broke");
+    }
+}
+
+fn tune(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, ALIVE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, ALIVE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, ALIVE_TIMES)?;
+    sockopt::set_tcp_user_timeout(stream, UNTAKEN_MS)?;
+    Ok(())
+}
+
+/// The host that a request names, when it names one and only one.
+fn host(request: &Request<Incoming>) -> Option<HeaderValue> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next()?;
+    if hosts.next().is_some() {
+        return None;
+    }
+    match request.uri().authority() {
+        Some(authority) if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) => None,
+        _ => Some(host.clone()),
+    }
+}
+
+impl Client {
+    async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let answering = self.told.answering();
+        let front = &*self.front;
+        let upgrades = request.headers().contains_key(UPGRADE);
+        let refuse =
+            |refusal: Refusal, answering| refusal.page().map(|page| ResponseBody::page(page, answering));
+        if self.told.is_refused() || request.method() == Method::CONNECT {
+            return refuse(Refusal::Malformed, answering);
+        }
+        let named = host(&request);
+        let name = named.as_ref().and_then(|host| host.to_str().ok()).map(origin::name_of);
+        let is_own = name.is_some_and(|name| origin::is_own(name, &front.settings.load().hosts));
+        let route = name.filter(|_| !is_own).and_then(|name| front.proxy.route(name.trim_end_matches('.')));
+        let mut response = match (route, named, &front.api) {
+            (Some(route), Some(host), _) => {
+                front.proxy.answer(request, route, host, &self.peer, answering).await
+            }
+            (_, _, Some(api)) => {
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(ConnectInfo(self.address));
+                match api.clone().oneshot(request).await {
+                    Ok(response) => response.map(|body| ResponseBody::api(body, answering)),
+                    Err(never) => match never {},
+                }
+            }
+            (_, Some(_), None) => return refuse(Refusal::Foreign, answering),
+            (_, None, None) => return refuse(Refusal::Malformed, answering),
+        };
+        // What follows a wish to change the protocol is not looked at by the strict reader.
+        if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
