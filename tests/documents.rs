@@ -30,7 +30,9 @@ fn blocks() -> Vec<Block> {
             (None, Some(language)) => open = Some(Block { heading, language, text: String::new() }),
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (Some(block), None) => block.text.push_str(&format!("{line}\n")),
-            (None, None) => heading = line.strip_prefix("### ").or(line.strip_prefix("## ")).unwrap_or(heading),
+            (None, None) => {
+                heading = line.strip_prefix("### ").or(line.strip_prefix("## ")).unwrap_or(heading)
+            }
         }
     }
     blocks
@@ -80,8 +82,7 @@ fn example(text: &str) -> Option<Value> {
 /// What is printed and lacks in an answer, or has another type or a name that differs.
 fn lacks(printed: &Value, answer: &Value, place: &str) -> Vec<String> {
     /// Their printed values are meant literally.
-    const LITERAL: [&str; 8] =
-        ["status", "instance", "service", "id", "health", "error", "valid", "level"];
+    const LITERAL: [&str; 8] = ["status", "instance", "service", "id", "health", "error", "valid", "level"];
     match (printed, answer) {
         (Value::Object(printed), Value::Object(answer)) => printed
             .iter()
@@ -117,7 +118,13 @@ fn service() -> String {
 /// A home whose service `api` is the one of the document: on a unix socket.
 fn home() -> std::sync::Arc<Home> {
     let home = Home::with(&service());
-    let config = home.config().replace("[service.api]", "[service.http]").replace("[service.printed]", "[service.api]");
+    let config = home
+        .config()
+        .replace("[service.api]", "[service.http]")
+        .replace("[service.printed]", "[service.api]");
+    // The document's own limits.
+    let others = |line: &&str| !line.starts_with("rate_limit_");
+    let config = config.lines().filter(others).collect::<Vec<_>>().join("\n");
     std::fs::write(home.config_file(), &config).unwrap();
     std::fs::write(home.path().join("tenement.toml"), &config).unwrap();
     home
@@ -137,9 +144,15 @@ impl Shell<'_> {
             .replace("Bearer TOKEN", &format!("Bearer {}", self.app.token))
             .replace("token-id", &self.token_id);
         let home = self.app.home().path();
-        std::fs::write(home.join(".curlrc"), "silent\nshow-error\nwrite-out = \"\\n%{http_code}\"\n").unwrap();
-        let output =
-            Command::new("bash").arg("-c").arg(&command).env("HOME", home).current_dir(home).output().unwrap();
+        std::fs::write(home.join(".curlrc"), "silent\nshow-error\nwrite-out = \"\\n%{http_code}\"\n")
+            .unwrap();
+        let output = Command::new("bash")
+            .arg("-c")
+            .arg(&command)
+            .env("HOME", home)
+            .current_dir(home)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{command}\n{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8(output.stdout).unwrap();
         let (body, status) = text.rsplit_once('\n').unwrap();
@@ -164,8 +177,11 @@ fn command(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_printed_curl_line_is_answered_as_printed() {
     let app = TestApp::in_home(home()).await;
-    let created = app.instances_request("POST", "/api/tokens").json(&serde_json::json!({"name": "to revoke"}));
-    app.send(created).await.expect(201);
+    let body = serde_json::json!({"name": "to revoke", "expires_in_days": 1});
+    let created = app.send(app.instances_request("POST", "/api/tokens").json(&body)).await.expect(201);
+    let token = created["token"].as_str().unwrap();
+    let used = app.client.get(format!("{}/api/instances", app.instances)).bearer_auth(token);
+    app.send(used).await.expect(200);
     let listed = app.send(app.instances_request("GET", "/api/tokens")).await.expect(200);
     let token_id = listed["tokens"][0]["id"].as_str().unwrap().to_owned();
     let shell = Shell { app: &app, token_id };
@@ -228,7 +244,10 @@ async fn a_configuration_that_lacks_a_command_is_refused_as_printed() {
     let wanted = printed.body.unwrap();
     assert_eq!(lacks(&wanted, &body, "$"), Vec::<String>::new());
     let wanted = wanted["errors"][0].as_str().unwrap();
-    assert!(body["errors"].as_array().unwrap().iter().any(|error| error.as_str().unwrap().contains(wanted)), "{body}");
+    assert!(
+        body["errors"].as_array().unwrap().iter().any(|error| error.as_str().unwrap().contains(wanted)),
+        "{body}"
+    );
 }
 
 #[tokio::test]

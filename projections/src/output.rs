@@ -1,4 +1,4 @@
-//! What the lines of processes mean: their level, and how they are shown without harm.
+//! What the lines of processes mean: their level, and where they hold no words.
 
+pub mod escape;
 pub mod level;
-pub mod plain;

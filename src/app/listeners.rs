@@ -45,7 +45,10 @@ impl Listeners {
     /// The socket of a listener.
     pub(super) fn bind(&mut self, listener: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
         let name = SocketName { listener: listener.to_owned(), address: address.to_string() };
-        let held = self.held.iter().position(|(held, _)| *held == name);
+        // By its name, or because it is bound there: one that began with port 0 may be asked for
+        // by the port that it got.
+        let is_there = |socket: &OwnedFd| bound_to(socket).is_some_and(|bound| bound == address);
+        let held = self.held.iter().position(|(held, socket)| *held == name || is_there(socket));
         let socket = match held {
             Some(at) => {
                 tracing::info!(listener, %address, "taking the socket over from the keeper");
@@ -110,6 +113,10 @@ impl Listeners {
             tokio::time::sleep(AGAIN).await;
         }
     }
+}
+
+fn bound_to(socket: &OwnedFd) -> Option<SocketAddr> {
+    rustix::net::getsockname(socket).ok().and_then(|address| SocketAddr::try_from(address).ok())
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {

@@ -197,7 +197,10 @@ type Seen = [Option<(Phase, InstanceHealth)>; 2];
 fn seen(world: &World, tenant: &Tenant) -> Seen {
     [tenant.frontend, tenant.backend].map(|id| {
         let instance = world.instances.get(id?)?;
-        Some((instance.phase, instance.health))
+        // It is about to be started.
+        let is_awaited = instance.phase == Phase::Idle && instance.desired == Desired::Running;
+        let phase = if is_awaited { Phase::Starting } else { instance.phase };
+        Some((phase, instance.health))
     })
 }
 

@@ -113,6 +113,11 @@ async fn a_sync_error_closes_the_journal_to_writes_and_loses_nothing() {
 }
 
 /// The number of the newest line that the printing instance is known to have printed.
+/// What the keeper logged.
+fn keeper_log(home: &Home) -> String {
+    std::fs::read_to_string(home.data_dir().join("keeper.log")).unwrap_or_default()
+}
+
 async fn newest_line(app: &TestApp) -> u64 {
     let page = app.send(app.instances_request("GET", "/api/logs/api/a?limit=10")).await.expect(200);
     let lines = page["logs"].as_array().unwrap().iter();
@@ -164,7 +169,10 @@ async fn a_full_disk_closes_the_journal_to_writes_and_stops_no_process() {
     let before = newest_line(&app).await;
     let end = std::time::Instant::now() + crate::support::app::PATIENCE;
     while newest_line(&app).await <= before {
-        assert!(std::time::Instant::now() < end, "no line after {before}");
+        let late = std::time::Instant::now() > end;
+        let page =
+            if late { app.get("/api/logs/api/a?source=process&limit=10").await.text } else { String::new() };
+        assert!(!late, "no line after {before}: {page}\n{}", keeper_log(&home));
     }
     drop(app);
     drop(disk);

@@ -68,7 +68,7 @@ pub use wal::HALF_BYTES;
 pub const VOLUME_BYTES: u64 = 96 * 1024 * 1024;
 /// sled is synced each time it was given this much: it writes about three times as much,
 /// and must not begin a second segment in between.
-pub const BATCH_BYTES: usize = 768 * 1024;
+pub const BATCH_BYTES: usize = 192 * 1024;
 /// What is durable goes into sled when nothing came for so long. Shorter would sync sled
 /// between the clicks of one person, longer would leave more to do at the end.
 pub const IDLE: Duration = Duration::from_millis(200);

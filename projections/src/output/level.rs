@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use tenantry_journal::spool::Stream;
 
-use super::plain::sequence;
+use super::escape::sequence;
 
 /// How grave a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

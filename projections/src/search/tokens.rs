@@ -6,7 +6,7 @@
 
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer};
 
-use crate::output::plain::sequence;
+use crate::output::escape::sequence;
 
 /// The longest word, in bytes: longer than any that people look for. Behind it come keys,
 /// hashes and encoded data, which are found by their beginning.
