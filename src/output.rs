@@ -44,7 +44,7 @@ pub struct Output {
 
 impl Output {
     /// Reads what the keeper of this data directory writes, and begins to index it. The
-    /// thread ends after [`Output::stop`].
+    /// thread ends with [`Output::keep_in_bounds`].
     ///
     /// # Errors
     /// When there is no thread to be had.
