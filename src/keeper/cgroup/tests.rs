@@ -1,3 +1,5 @@
+//! What cgroups are found in the mount tables of machines of either version, and what is written to them.
+
 use super::*;
 
 const HYBRID: &str = "\
