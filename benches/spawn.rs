@@ -157,7 +157,7 @@ fn running(list: &Value) -> u64 {
 
 /// Spawns so many through the API, all at once. Their connections end with this.
 async fn spawn(server: &Server, count: u64, name: &str) -> f64 {
-    let client = reqwest::Client::new();
+    let client = tenantry::tls::client().build().unwrap();
     let mut requests = JoinSet::new();
     let began = Instant::now();
     for n in 0..count {

@@ -38,6 +38,7 @@ use crate::auth::token_key::TokenKey;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source};
 use crate::configured::Configured;
+use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
@@ -251,6 +252,7 @@ impl App {
                 supervisor: Arc::clone(&supervisor),
                 machine: Cgroups::find(String::new()),
             }),
+            control_log: ControlLog::default(),
             last_used,
             rate_limit: RateLimit::default(),
             config: Arc::clone(&configured),

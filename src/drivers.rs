@@ -13,4 +13,5 @@ pub mod git;
 pub mod listening;
 pub mod owner;
 pub mod probe;
+pub mod remote;
 pub mod tool;

@@ -43,7 +43,7 @@ impl Server {
         let env: Vec<(String, String)> =
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let Launched { manager, instances, child, stdout } = launch(dir.path(), &env);
-        let client = reqwest::Client::new();
+        let client = tenantry::tls::client().build().unwrap();
         let mut server =
             Server { manager, instances, token: String::new(), client, child, dir, env, _stdout: stdout };
         let login = json!({"username": "admin", "password": PASSWORD});

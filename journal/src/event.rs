@@ -129,6 +129,7 @@ vocabulary! {
     "tenant.deletion_requested" 1 => TenantDeletionRequested(tenant::TenantDeletionRequested);
     "tenant.deleted" 1 => TenantDeleted(tenant::TenantDeleted);
     "tenant.config_updated" 1 => TenantConfigUpdated(tenant::TenantConfigUpdated);
+    "tenant.backed_up" 1 => TenantBackedUp(tenant::TenantBackedUp);
 
     "port.allocated" 1 => PortAllocated(port::PortAllocated);
     "port.released" 1 => PortReleased(port::PortReleased);

@@ -5,6 +5,7 @@
 //! the World of any moment. It knows no HTTP, no time of day, and no I/O but its own files.
 
 pub mod as_of;
+pub mod audit_log;
 pub mod event_view;
 pub mod history;
 pub mod output;

@@ -110,6 +110,7 @@ impl World {
             Event::TenantConfigUpdated(event) => self.tenant_config_updated(recorded, event),
             Event::TenantDeletionRequested(event) => self.tenant_deletion_requested(recorded, event),
             Event::TenantDeleted(event) => self.tenant_deleted(event.tenant_id),
+            Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
             Event::HealthChanged(event) => self.health_changed(recorded, event),
 

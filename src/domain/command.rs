@@ -10,7 +10,7 @@ use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
-use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::event::tenant::{Backup, Removal};
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId, TokenId, UserId};
 use tenantry_journal::name::{Domain, InstanceKey, Slug};
 use tenantry_journal::sealed::Secret;
@@ -342,6 +342,13 @@ pub enum Command {
         tenant_id: TenantId,
         /// What was really removed.
         removed: Removal,
+    },
+    /// A tenant's own API made a backup.
+    BackedUp {
+        /// Which.
+        tenant_id: TenantId,
+        /// What it made.
+        backup: Backup,
     },
     /// A tenant's checks came to a result.
     TenantHealthObserved {

@@ -24,6 +24,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
         Command::StopTenant { tenant_id } => tenant::stop(world, *tenant_id),
         Command::RestartTenant { tenant_id } => tenant::restart(world, *tenant_id),
+        Command::BackedUp { tenant_id, backup } => tenant::backed_up(world, *tenant_id, backup),
         Command::TenantHealthObserved { tenant_id, overall, frontend, backend, database } => {
             Ok(tenant::health_observed(world, *tenant_id, *overall, frontend, backend, database))
         }
@@ -159,6 +160,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::TenantDeletionRequested(event) => (Some(event.tenant_id), None),
         Event::TenantDeleted(event) => (Some(event.tenant_id), None),
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
+        Event::TenantBackedUp(event) => (Some(event.tenant_id), None),
         Event::ThemeUpdated(event) => (Some(event.tenant_id), None),
         Event::HealthChanged(event) => (Some(event.tenant_id), None),
         Event::PortAllocated(event) => (Some(event.tenant_id), None),

@@ -9,7 +9,7 @@ use tenantry_journal::event::instance::{
 };
 use tenantry_journal::event::port::{PortAllocated, PortReleased};
 use tenantry_journal::event::tenant::{
-    Removal, TenantCreated, TenantDeleted, TenantDeletionRequested, TenantDetails, TenantUpdated,
+    Backup, Removal, TenantBackedUp, TenantCreated, TenantDeleted, TenantDeletionRequested, TenantDetails, TenantUpdated,
 };
 use tenantry_journal::id::{InstanceId, TenantId};
 use tenantry_journal::name::Domain;
@@ -243,6 +243,16 @@ pub(super) fn restart(world: &World, id: TenantId) -> Result<Vec<Event>, Rejecti
     let reason = RestartReason::Requested;
     let all = startable(world, id)?.into_iter();
     Ok(all.map(|i| InstanceRestartRequested { instance_id: i.id, reason }.into()).collect())
+}
+
+/// Notes a backup; nothing comes of it.
+pub(super) fn backed_up(
+    world: &World,
+    tenant_id: TenantId,
+    backup: &Backup,
+) -> Result<Vec<Event>, Rejection> {
+    existing(world, tenant_id)?;
+    Ok(vec![TenantBackedUp { tenant_id, backup: Sealed::new(tenant_id, backup.clone()) }.into()])
 }
 
 pub(super) fn health_observed(

@@ -204,7 +204,11 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
     }
 }
 
-fn parse_query<T: DeserializeOwned>(query: &str, common: &str) -> Result<T, ApiError> {
+/// Reads a query without the parameter that every route of its kind takes.
+///
+/// # Errors
+/// 400 with the name of the parameter that is wrong.
+pub(super) fn parse_query<T: DeserializeOwned>(query: &str, common: &str) -> Result<T, ApiError> {
     let own = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != common);
     let own = form_urlencoded::Serializer::new(String::new()).extend_pairs(own).finish();
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(own.as_bytes()));

@@ -44,7 +44,6 @@ pub fn routes() -> Routes {
         .delete("/api/instances/{service}/{id}", Access::OPERATOR, remove::remove)
         .post("/api/instances/{service}/{id}/restart", Access::OPERATOR, restart::restart)
         .put("/api/instances/{service}/{id}/weight", Access::OPERATOR, weight::weight)
-        .get("/api/logs", Access::SOCKET, logs::all)
         .get("/api/logs/{service}/{id}", Access::SOCKET, logs::one)
         .get("/api/logs/stream", Access::SOCKET, tail::stream)
         .get("/api/config", Access::VIEWER.unlimited().live(), config::get)
@@ -57,6 +56,12 @@ pub fn routes() -> Routes {
         .get("/api/tokens", Access::ADMIN.unlimited(), tokens::list)
         .post("/api/tokens", Access::ADMIN.unlimited(), tokens::create)
         .delete("/api/tokens/{id}", Access::ADMIN.unlimited(), tokens::revoke)
+}
+
+/// The route that stands in two documents: each listener answers as its own.
+#[must_use]
+pub fn shared_routes() -> Routes {
+    Routes::new(Family::Listener).get("/api/logs", Access::SOCKET, logs::all)
 }
 
 /// The instance that a path names. What cannot be a name names nothing (404).

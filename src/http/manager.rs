@@ -9,7 +9,10 @@ mod deployments;
 pub(crate) mod dump;
 mod health;
 mod health_ws;
+pub(crate) mod log;
 mod ports;
+mod remote;
+mod service_logs;
 mod services;
 mod tenants;
 mod view;
@@ -39,6 +42,10 @@ pub fn routes() -> Routes {
         .post("/api/tenants/{id}/restart", Access::OPERATOR, services::restart)
         .get("/api/tenants/{id}/health", Access::VIEWER, health::get)
         .post("/api/tenants/{id}/health-check", Access::VIEWER, health::check)
+        .get("/api/tenants/{id}/logs", Access::VIEWER.live(), service_logs::get)
+        .get("/api/tenants/{id}/remote/stats", Access::VIEWER.live(), remote::stats)
+        .get("/api/tenants/{id}/remote/persons/count", Access::VIEWER.live(), remote::persons)
+        .post("/api/tenants/{id}/remote/backup", Access::OPERATOR, remote::backup)
         .get("/ws/tenants/{id}/health", Access::SOCKET, health_ws::open)
         .get("/api/ports", Access::VIEWER.unlimited(), ports::list)
         .get("/api/ports/next-available", Access::VIEWER.unlimited(), ports::next_available)

@@ -279,7 +279,7 @@ impl Table {
 /// All routes of all documents.
 #[must_use]
 pub fn routes() -> Routes {
-    manager::routes().merge(instances::routes()).merge(events::routes()).merge(system::routes())
+    manager::routes().merge(instances::routes()).merge(instances::shared_routes()).merge(events::routes()).merge(system::routes())
 }
 
 /// The whole API, as one listener serves it. Serve it with connection info

@@ -22,6 +22,7 @@ use crate::auth::rate_limit::RateLimit;
 use crate::auth::token_key::TokenKey;
 use crate::clock::Clock;
 use crate::configured::Configured;
+use crate::control_log::ControlLog;
 use crate::domain::policy::Policy;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
@@ -160,6 +161,8 @@ pub struct Parts {
     pub outputs: Arc<dyn Outputs>,
     /// What health checks saw.
     pub checks: Arc<dyn Checks>,
+    /// The control plane's own log.
+    pub control_log: ControlLog,
     /// What instances use.
     pub measures: Arc<dyn Measures>,
     /// When API tokens were shown last.

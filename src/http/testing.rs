@@ -44,6 +44,7 @@ use crate::auth::token_key::TokenKey;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Overrides};
 use crate::configured::Configured;
+use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
 use crate::engine::{Engine, JournalSource, Setup, boot};
 use crate::past::Past;
@@ -150,6 +151,7 @@ impl TestApi {
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             checks: Arc::new(Nothing),
             measures: Arc::new(Nothing),
+            control_log: ControlLog::default(),
             last_used: Arc::new(LastUsed::default()),
             rate_limit: RateLimit::default(),
             config,

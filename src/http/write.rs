@@ -294,8 +294,7 @@ impl Write {
     /// # Errors
     /// The refusal, or (in a dry run) the answer with the events that would be recorded.
     pub async fn submit(&self, command: Command) -> Result<Outcome, Instead> {
-        if let Some(first) = self.repetition(|repetition| repetition.replay.clone()) {
-            self.note_seq(first.seq);
+        if let Some(first) = self.repeated() {
             return Ok(first);
         }
         let outcome = self
@@ -315,6 +314,15 @@ impl Write {
         }
         self.note_seq(outcome.seq);
         Ok(outcome)
+    }
+
+    /// What this request recorded when it came before, if it did. For a write that acts before
+    /// it records; any other one only submits.
+    #[must_use]
+    pub fn repeated(&self) -> Option<Outcome> {
+        let first = self.repetition(|repetition| repetition.replay.clone())?;
+        self.note_seq(first.seq);
+        Some(first)
     }
 
     /// What a dry run answers.

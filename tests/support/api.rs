@@ -303,6 +303,7 @@ impl Api {
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
             measures: Arc::clone(&pretend) as Arc<dyn Measures>,
+            control_log: tenantry::control_log::ControlLog::default(),
             last_used: Arc::new(LastUsed::default()),
             rate_limit: RateLimit::default(),
             config: Arc::new(Configured::new(

@@ -77,6 +77,24 @@ pub struct TenantDeleted {
     pub removed: Removal,
 }
 
+/// A backup that a tenant's own API made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Backup {
+    /// Where it says that the backup lies.
+    pub path: String,
+    /// Its size in MB (10^6 bytes), when it told that.
+    pub size_mb: Option<f64>,
+}
+
+/// Somebody had the tenant's own API make a backup, and it did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantBackedUp {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// What it made.
+    pub backup: Sealed<Backup>,
+}
+
 /// The application's configuration; unset fields are derived from the tenant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TenantConfig {

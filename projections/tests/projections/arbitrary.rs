@@ -107,6 +107,10 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             let config = Sealed::new(tenant_id, TenantConfig { fields: map("site_title"), custom_env });
             TenantConfigUpdated { tenant_id, changed: vec![], config }.into()
         }
+        "tenant.backed_up" => {
+            let backup = Backup { path: format!("/backups/{c}.db"), size_mb: Some(1.5) };
+            TenantBackedUp { tenant_id, backup: Sealed::new(tenant_id, backup) }.into()
+        }
         "port.allocated" => PortAllocated { tenant_id, ports }.into(),
         "port.released" => PortReleased { tenant_id, ports }.into(),
         "instance.spawned" => InstanceSpawned {

@@ -8,6 +8,7 @@
 
 mod arbitrary;
 mod as_of;
+mod audit_log;
 mod event_view;
 mod golden;
 mod history;

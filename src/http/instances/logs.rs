@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use regex::RegexBuilder;
@@ -16,8 +16,9 @@ use super::merge::{LineFilter, Lines, LogLine, page};
 use super::{Key, missing, sse, tail};
 use crate::auth::principal::Principal;
 use crate::http::error::ApiError;
-use crate::http::extract::{Query, Scope};
+use crate::http::extract::{Query, Scope, parse_query, query_value};
 use crate::http::listing::{Page, Pagination};
+use crate::http::manager::log;
 use crate::http::observed::{OutputError, Outputs};
 use crate::http::router::Listener;
 use crate::http::state::AppState;
@@ -163,15 +164,15 @@ pub(super) async fn all(
     scope: Result<Scope, ApiError>,
     listener: axum::Extension<Listener>,
     headers: HeaderMap,
-    Query(params): Query<Params>,
+    RawQuery(query): RawQuery,
     upgrade: Result<Upgrade, Response>,
 ) -> Answer {
-    let default = if *listener == Listener::Manager { From::Control } else { From::Process };
-    if params.source.unwrap_or(default) == From::Control {
-        return Err(ApiError::not_found("not_found", "The control plane's own log is not served here.")
-            .detailed("Add source=process for what processes printed; /api/events has what happened.")
-            .into());
+    let query = query.unwrap_or_default();
+    if chosen(&query, *listener)? == From::Control {
+        let params = parse_query(&query, "as_of")?;
+        return Ok(log::list(app, &scope?, params).await?);
     }
+    let params: Params = parse_query(&query, "as_of")?;
     let wanted = Wanted::new(params.service.clone(), params.instance.clone());
     if params.follow {
         return follow(app, wanted, &params, scope, &headers, upgrade);
@@ -179,6 +180,20 @@ pub(super) async fn all(
     let scope = scope?;
     let Read { logs, pagination, incomplete, .. } = read(app, &scope, wanted, &params).await?;
     Ok(answer(StatusCode::OK, &All { logs, pagination, incomplete }))
+}
+
+/// Whose log a query is about; each listener has the one of its document.
+fn chosen(query: &str, listener: Listener) -> Result<From, ApiError> {
+    match query_value(Some(query), "source")?.as_deref() {
+        Some("control") => Ok(From::Control),
+        Some("process") => Ok(From::Process),
+        Some(other) => {
+            let message = format!("source must be control or process, not '{}'.", other.escape_default());
+            Err(ApiError::bad_request(message).coded("invalid_parameter"))
+        }
+        None if listener == Listener::Manager => Ok(From::Control),
+        None => Ok(From::Process),
+    }
 }
 
 pub(super) async fn one(
