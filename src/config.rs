@@ -56,16 +56,6 @@ pub struct RateLimit {
 pub struct Service {
     /// What to run.
     pub template: ServiceTemplate,
-    /// After how many milliseconds without a request it is stopped, to be woken by the next one.
-    pub idle_timeout_ms: Option<u64>,
-    /// How far an instance is kept from the rest of the machine: `process`, `namespace` or `sandbox`.
-    pub isolation: Option<String>,
-    /// Memory that an instance may use, in MiB.
-    pub memory_limit_mb: Option<u64>,
-    /// Weight of its processor time, 1 to 10000.
-    pub cpu_shares: Option<u64>,
-    /// Disk space that an instance may use, in MiB.
-    pub storage_quota_mb: Option<u64>,
     /// Whether its directory stays when it is removed.
     pub storage_persist: bool,
 }

@@ -87,9 +87,11 @@ impl Engine {
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let feed = Arc::new(Feed::new(Arc::clone(&store), vault, world.seq));
         let visible = Arc::new(ArcSwap::from_pointee(world.clone()));
-        let publisher = Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed), metrics };
+        let (tell, access) = watch::channel(());
+        let publisher =
+            Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed), access: tell, metrics };
         let group = GroupCommit::start(store, keyring, start, Writer { world, policy, clock }, publisher)?;
-        let handle = Handle { world: visible, feed, submitter: group.submitter() };
+        let handle = Handle { world: visible, feed, access, submitter: group.submitter() };
         Ok(Engine { group, handle })
     }
 
@@ -110,6 +112,7 @@ impl Engine {
 pub struct Handle {
     world: Arc<ArcSwap<World>>,
     feed: Arc<Feed>,
+    access: watch::Receiver<()>,
     submitter: Submitter<Writer>,
 }
 
@@ -149,6 +152,12 @@ impl Handle {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Seq> {
         self.feed.watch()
+    }
+
+    /// Says when users or tokens changed, before any event from then on is in the feed.
+    #[must_use]
+    pub fn access_changes(&self) -> watch::Receiver<()> {
+        self.access.clone()
     }
 
     /// Why writes are not accepted, when they are not.

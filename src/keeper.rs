@@ -52,7 +52,9 @@ pub const ALREADY_KEPT: u8 = 75;
 /// Is the keeper of a data directory, until told to end.
 #[must_use]
 pub fn run(data_dir: &Path) -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    // What cannot be logged is left out. The default is to panic, and the log lies on the disk
+    // that is full when there is something to say about it.
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).log_internal_errors(false).init();
     match keep(data_dir) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {

@@ -1,6 +1,8 @@
 //! The keeper with real processes: what it must withstand.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says where")]
 
+#[path = "support/kept.rs"]
+mod kept;
 #[path = "keeper/sockets.rs"]
 mod sockets;
 
@@ -10,127 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use kept::{Bench, PATIENCE, exe, exit_of, kill_9, lives, stat, until};
 use tenantry::keeper::client::{
     Connected, Keeper, KeeperError, KeeperEvent, RunReport, RunState, SpawnError, SpawnRequest, Spawned,
 };
 use tenantry::keeper::protocol::SpoolKey;
-use tenantry_journal::event::instance::{ExitStatus, Limits};
+use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::{Key, Reader, Record, Shape, Stream};
-use uuid::Uuid;
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn exe() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_tenantry"))
-}
-
-/// A data directory with its keeper; ends everything in it when dropped.
-struct Bench {
-    dir: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        Bench { dir: tempfile::tempdir().unwrap() }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    async fn connect(&self) -> Connected {
-        std::fs::create_dir_all(self.data()).unwrap();
-        Keeper::connect_or_start(&self.data(), exe()).await.unwrap()
-    }
-
-    fn request(&self, command: &str, args: &[&str]) -> SpawnRequest {
-        SpawnRequest {
-            run_id: RunId(Uuid::now_v7()),
-            instance_id: InstanceId(Uuid::now_v7()),
-            command: command.to_owned(),
-            args: args.iter().map(ToString::to_string).collect(),
-            env: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
-            workdir: self.dir.path().join("work"),
-            socket: None,
-            key: None,
-            stop_timeout_ms: 200,
-            limits: Limits::default(),
-            hostname: "box".to_owned(),
-            hidden: Vec::new(),
-            retain: None,
-        }
-    }
-
-    fn sh(&self, script: &str) -> SpawnRequest {
-        self.request("sh", &["-c", script])
-    }
-
-    fn reader(&self, request: &SpawnRequest) -> Reader {
-        let owner = request.instance_id.0;
-        let key = request.key.as_ref().map(|key| &key.0);
-        Reader::open(&self.data().join("spool").join(owner.to_string()), owner, key)
-    }
-
-    fn output(&self, request: &SpawnRequest) -> Vec<Record> {
-        self.reader(request).read(usize::MAX).unwrap()
-    }
-
-    fn lines(&self, request: &SpawnRequest) -> Vec<String> {
-        let text = |record: Record| String::from_utf8(record.bytes).unwrap();
-        self.output(request).into_iter().map(text).collect()
-    }
-
-    async fn wait_for_line(&self, request: &SpawnRequest, wanted: &str) {
-        until(wanted, || self.lines(request).iter().any(|line| line == wanted)).await;
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let data = self.data();
-        let end = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                if data.exists() {
-                    let connected = Keeper::connect_or_start(&data, exe()).await.unwrap();
-                    let _ = connected.keeper.shutdown(true).await;
-                }
-            });
-        };
-        let ended = std::thread::spawn(end).join();
-        assert!(ended.is_ok() || std::thread::panicking(), "the keeper could not be ended");
-    }
-}
-
-/// Waits until something is so.
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(5));
-        while !is_so() {
-            ticks.tick().await;
-        }
-    });
-    assert!(waited.await.is_ok(), "never so: {what}");
-}
-
-async fn exit_of(connected: &mut Connected, run: RunId) -> ExitStatus {
-    let exit = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match connected.events.recv().await.unwrap() {
-                KeeperEvent::Exited { run_id, status, .. } if run_id == run => return status,
-                KeeperEvent::Exited { .. } => {}
-                KeeperEvent::Lost => panic!("the keeper is lost"),
-            }
-        }
-    });
-    exit.await.expect("the run never ended")
-}
+use tenantry_journal::spool::{Key, Retain, Shape, Stream};
 
 async fn report(keeper: &Keeper, run: RunId) -> RunReport {
     keeper.list().await.unwrap().into_iter().find(|report| report.run_id == run).expect("the run is listed")
@@ -145,17 +34,6 @@ async fn until_over(keeper: &Keeper, run: RunId) {
     assert!(over.await.is_ok(), "the run never ended");
 }
 
-fn stat(pid: u32) -> Option<(char, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(") ")?;
-    let fields: Vec<_> = rest.split(' ').collect();
-    Some((fields[0].chars().next()?, fields[19].parse().ok()?))
-}
-
-fn lives(pid: u32) -> bool {
-    stat(pid).is_some_and(|(state, _)| state != 'Z')
-}
-
 fn read_pid(path: &Path) -> Option<u32> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -163,12 +41,6 @@ fn read_pid(path: &Path) -> Option<u32> {
 async fn pid_in(path: &Path) -> u32 {
     until(&format!("a pid in {}", path.display()), || read_pid(path).is_some()).await;
     read_pid(path).unwrap()
-}
-
-fn kill_9(process: Spawned) {
-    assert_eq!(stat(process.pid).map(|(_, ticks)| ticks), Some(process.start_ticks));
-    let pid = rustix::process::Pid::from_raw(process.pid as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// The numbers that were printed, in the order of the spool.
@@ -200,7 +72,7 @@ async fn tells_exit_codes_and_signals() {
 async fn starts_a_run_only_once_also_when_it_is_over() {
     let bench = Bench::new();
     let mut connected = bench.connect().await;
-    let marks = bench.file("marks");
+    let marks = bench.dir.path().join("marks");
     let request = bench.sh(&format!("echo started >> {}", marks.display()));
     let first = connected.keeper.spawn(request.clone()).await.unwrap();
     assert_eq!(connected.keeper.spawn(request.clone()).await.unwrap(), first);
@@ -213,10 +85,10 @@ async fn starts_a_run_only_once_also_when_it_is_over() {
 async fn says_why_there_is_no_process() {
     let bench = Bench::new();
     let connected = bench.connect().await;
-    let plain = bench.file("plain");
+    let plain = bench.dir.path().join("plain");
     std::fs::write(&plain, "not a program").unwrap();
     std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let script = bench.file("script");
+    let script = bench.dir.path().join("script");
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
     let no_dir = SpawnRequest { workdir: plain.join("below"), ..bench.sh("true") };
@@ -242,7 +114,8 @@ async fn says_why_there_is_no_process() {
 async fn a_stale_socket_makes_way_and_missing_directories_are_made() {
     let bench = Bench::new();
     let mut connected = bench.connect().await;
-    let (socket, workdir) = (bench.file("sockets").join("app.sock"), bench.file("work/deep"));
+    let (socket, workdir) =
+        (bench.dir.path().join("sockets").join("app.sock"), bench.dir.path().join("work/deep"));
     std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let script = format!("test ! -e {} && test \"$PWD\" = {}", socket.display(), workdir.display());
@@ -285,7 +158,7 @@ async fn a_process_that_ignores_term_is_killed_after_its_timeout() {
     let mut connected = bench.connect().await;
     let request = bench.sh("trap '' TERM; echo ready; while :; do sleep 1; done");
     let spawned = connected.keeper.spawn(request.clone()).await.unwrap();
-    bench.wait_for_line(&request, "ready").await;
+    bench.line(&request, "ready").await;
     let begin = std::time::Instant::now();
     connected.keeper.stop(request.run_id, 300).await.unwrap();
     assert!(begin.elapsed() < Duration::from_millis(250), "stop must answer at once");
@@ -300,7 +173,7 @@ async fn a_process_gets_to_end_in_its_own_way() {
     let mut connected = bench.connect().await;
     let request = bench.sh("trap 'echo goodbye; exit 3' TERM; echo ready; while :; do sleep 0.01; done");
     connected.keeper.spawn(request.clone()).await.unwrap();
-    bench.wait_for_line(&request, "ready").await;
+    bench.line(&request, "ready").await;
     connected.keeper.stop(request.run_id, 10_000).await.unwrap();
     assert_eq!(exit_of(&mut connected, request.run_id).await, ExitStatus::Code(3));
     assert_eq!(bench.lines(&request).last().unwrap(), "goodbye");
@@ -313,7 +186,7 @@ async fn the_child_of_a_shell_that_dies_at_once_still_gets_its_time_to_end() {
     let child = "trap 'sleep 0.2; echo tidied; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
     let request = bench.sh(&format!("sh -c \"{child}\" & wait"));
     connected.keeper.spawn(request.clone()).await.unwrap();
-    bench.wait_for_line(&request, "ready").await;
+    bench.line(&request, "ready").await;
     connected.keeper.stop(request.run_id, 10_000).await.unwrap();
     assert_eq!(exit_of(&mut connected, request.run_id).await, ExitStatus::Signal(15));
     assert_eq!(bench.lines(&request).last().unwrap(), "tidied");
@@ -322,7 +195,7 @@ async fn the_child_of_a_shell_that_dies_at_once_still_gets_its_time_to_end() {
 /// Leaves a child in its group, one in a session of its own, and a daemon that was forked
 /// twice; none of them cares about TERM.
 fn litter(bench: &Bench) -> (String, [PathBuf; 3]) {
-    let paths = ["group", "session", "daemon"].map(|name| bench.file(name));
+    let paths = ["group", "session", "daemon"].map(|name| bench.dir.path().join(name));
     let [group, session, daemon] = paths.each_ref().map(|path| {
         format!("sh -c \"trap '' TERM; echo \\$\\$ > {}; while :; do sleep 1; done\"", path.display())
     });
@@ -388,7 +261,7 @@ async fn a_flood_of_lines_arrives_whole_and_delays_no_other() {
     connected.keeper.spawn(flood.clone()).await.unwrap();
     let other = bench.sh("echo hello");
     connected.keeper.spawn(other.clone()).await.unwrap();
-    bench.wait_for_line(&other, "hello").await;
+    bench.line(&other, "hello").await;
     until_over(&connected.keeper, flood.run_id).await;
     assert_eq!(report(&connected.keeper, flood.run_id).await.dropped_bytes, 0);
     let seen = numbers(&bench.lines(&flood));
@@ -398,10 +271,40 @@ async fn a_flood_of_lines_arrives_whole_and_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_spool_that_cannot_be_written_stops_no_process_and_the_loss_is_told() {
+async fn a_noisy_instance_pushes_out_no_lines_but_its_own() {
     let bench = Bench::new();
+    let mut connected = bench.connect().await;
+    let quiet = bench.sh("echo kept");
+    connected.keeper.spawn(quiet.clone()).await.unwrap();
+    exit_of(&mut connected, quiet.run_id).await;
+    let retain = Some(Retain { bytes: 256 * 1024, ms: None });
+    let noisy = SpawnRequest { retain, ..bench.sh("seq -f 'line %.0f' 1 300000") };
+    connected.keeper.spawn(noisy.clone()).await.unwrap();
+    exit_of(&mut connected, noisy.run_id).await;
+    let left = numbers(&bench.lines(&noisy));
+    assert!(left[0] > 1, "nothing was pushed out, and this proves nothing");
+    assert_eq!(left.last(), Some(&300_000));
+    assert_eq!(bench.lines(&quiet), ["kept"]);
+}
+
+#[tokio::test]
+async fn a_spool_that_cannot_be_written_stops_no_process_and_the_loss_is_told() {
+    lose_output_and_store_it_again(&Bench::new()).await;
+}
+
+/// A disk that is full has no room for what the keeper logs about it, either.
+#[tokio::test]
+async fn a_log_that_cannot_be_written_costs_no_output() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.data()).unwrap();
+    // Every write to it fails: no space left on device.
+    std::os::unix::fs::symlink("/dev/full", bench.data().join("keeper.log")).unwrap();
+    lose_output_and_store_it_again(&bench).await;
+}
+
+async fn lose_output_and_store_it_again(bench: &Bench) {
     let connected = bench.connect().await;
-    let go = bench.file("go");
+    let go = bench.dir.path().join("go");
     let wait = format!("until test -e {}; do sleep 0.01; done", go.display());
     let request = bench.sh(&format!("seq 1 50000; {wait}; echo again; sleep 1000"));
     // A file where the spool's directory should be.
@@ -417,7 +320,7 @@ async fn a_spool_that_cannot_be_written_stops_no_process_and_the_loss_is_told() 
     tokio::time::timeout(PATIENCE, all_lost).await.expect("the loss is not told");
     std::fs::remove_file(&place).unwrap();
     std::fs::write(&go, "").unwrap();
-    bench.wait_for_line(&request, "again").await;
+    bench.line(&request, "again").await;
     assert_eq!(bench.output(&request).remove(0).shape, Shape::Lost(288_894));
 }
 
@@ -460,8 +363,8 @@ async fn the_control_plane_may_come_and_go() {
     let spawned = connected.keeper.spawn(stays.clone()).await.unwrap();
     connected.keeper.spawn(ends.clone()).await.unwrap();
     drop(connected);
-    bench.wait_for_line(&ends, "last words").await;
-    bench.wait_for_line(&stays, "line 100").await;
+    bench.line(&ends, "last words").await;
+    bench.line(&stays, "line 100").await;
 
     let mut connected = bench.connect().await;
     assert!(!connected.fresh);
@@ -502,8 +405,8 @@ async fn a_killed_keeper_is_noticed_and_its_processes_are_taken_over() {
     for path in &litter {
         left.push(pid_in(path).await);
     }
-    bench.wait_for_line(&plain, "line 5").await;
-    bench.wait_for_line(&sealed, "line 5").await;
+    bench.line(&plain, "line 5").await;
+    bench.line(&sealed, "line 5").await;
     kill_9(first.info);
     assert_eq!(until_lost(&mut first).await, KeeperEvent::Lost);
     assert!(matches!(first.keeper.list().await, Err(KeeperError::Lost)));
@@ -523,12 +426,12 @@ async fn a_killed_keeper_is_noticed_and_its_processes_are_taken_over() {
     // What is sealed waits for its key; the rest goes on.
     let seen = numbers(&bench.lines(&sealed)).len();
     let next = format!("line {}", numbers(&bench.lines(&plain)).last().unwrap() + 50);
-    bench.wait_for_line(&plain, &next).await;
+    bench.line(&plain, &next).await;
     assert!(report(&second.keeper, sealed.run_id).await.awaits_key);
     assert_eq!(numbers(&bench.lines(&sealed)).len(), seen);
     second.keeper.resume(sealed.run_id, key.0).await.unwrap();
     let next = format!("line {}", numbers(&bench.lines(&sealed)).last().unwrap() + 50);
-    bench.wait_for_line(&sealed, &next).await;
+    bench.line(&sealed, &next).await;
 
     for request in [&plain, &sealed, &leaver] {
         second.keeper.stop(request.run_id, 200).await.unwrap();
@@ -599,7 +502,7 @@ async fn a_reused_pid_is_never_signalled() {
     let path = bench.data().join("keeper/runs").join(request.run_id.to_string()).join("run");
     let mut file: RunFile = rmp_serde::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(file.process, Some((spawned.pid, spawned.start_ticks)));
-    let child = bench.file("child");
+    let child = bench.dir.path().join("child");
     let script = format!("sleep 1000 & echo $! > {}; wait", child.display());
     let mut innocent = std::process::Command::new("setsid");
     innocent.args(["sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -664,13 +567,13 @@ async fn a_process_inherits_nothing_of_ours() {
 #[tokio::test]
 async fn the_keeper_holds_no_descriptor_that_its_parent_left_open() {
     let bench = Bench::new();
-    let held = std::fs::File::create(bench.file("held")).unwrap();
+    let held = std::fs::File::create(bench.dir.path().join("held")).unwrap();
     rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
     let connected = bench.connect().await;
     let fds = std::fs::read_dir(format!("/proc/{}/fd", connected.info.pid)).unwrap();
     let open: Vec<_> = fds.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).collect();
     assert!(open.contains(&bench.data().join("keeper.lock")), "{open:?}");
-    assert!(!open.contains(&bench.file("held")));
+    assert!(!open.contains(&bench.dir.path().join("held")));
 }
 
 #[tokio::test]
@@ -678,7 +581,7 @@ async fn a_data_directory_too_deep_for_a_socket_address_works_and_is_private() {
     let outer = tempfile::tempdir().unwrap();
     let deep = outer.path().join("d".repeat(100));
     std::fs::create_dir(&deep).unwrap();
-    let bench = Bench { dir: tempfile::tempdir_in(&deep).unwrap() };
+    let bench = Bench::in_dir(tempfile::tempdir_in(&deep).unwrap());
     let connected = bench.connect().await;
     assert_eq!(connected.keeper.list().await.unwrap(), []);
     let mode = |name: &str| std::fs::metadata(bench.data().join(name)).unwrap().permissions().mode() & 0o777;
@@ -694,13 +597,13 @@ async fn a_shutdown_without_stop_leaves_processes_to_the_next_keeper() {
     let first = bench.connect().await;
     let request = bench.sh(COUNT);
     let spawned = first.keeper.spawn(request.clone()).await.unwrap();
-    bench.wait_for_line(&request, "line 10").await;
+    bench.line(&request, "line 10").await;
     first.keeper.shutdown(false).await.unwrap();
     let mut second = bench.connect().await;
     let report = report(&second.keeper, request.run_id).await;
     assert_eq!((report.pid, report.state), (spawned.pid, RunState::Running));
     let next = format!("line {}", numbers(&bench.lines(&request)).last().unwrap() + 50);
-    bench.wait_for_line(&request, &next).await;
+    bench.line(&request, &next).await;
     second.keeper.stop(request.run_id, 5_000).await.unwrap();
     exit_of(&mut second, request.run_id).await;
     let seen = numbers(&bench.lines(&request));
@@ -726,6 +629,6 @@ async fn a_line_that_pauses_is_shown_before_its_end() {
     let connected = bench.connect().await;
     let request = bench.sh("printf 'password: '; sleep 1000");
     connected.keeper.spawn(request.clone()).await.unwrap();
-    bench.wait_for_line(&request, "password: ").await;
+    bench.line(&request, "password: ").await;
     assert_eq!(bench.output(&request)[0].shape, Shape::Piece);
 }

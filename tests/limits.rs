@@ -4,24 +4,30 @@
 //! give is skipped, loudly.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on says where")]
 
-use std::collections::BTreeMap;
+#[path = "support/kept.rs"]
+mod kept;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use tempfile::TempDir;
-use tenantry::keeper::client::{Connected, Keeper, KeeperEvent, SpawnError, SpawnRequest, Spawned};
+use kept::{Bench, exe, exit_of, kill_9, lives, until};
+use tenantry::keeper::client::{SpawnError, SpawnRequest};
 use tenantry_journal::event::instance::{ExitStatus, Isolation, Limits};
-use tenantry_journal::id::{InstanceId, RunId};
-use tenantry_journal::spool::Reader;
-use uuid::Uuid;
+use tenantry_journal::id::RunId;
 
-const PATIENCE: Duration = Duration::from_secs(30);
 /// A user and group that every Debian has.
 const NOBODY: (&str, u32, u32) = ("nobody", 65534, 65534);
 
-fn exe() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_tenantry"))
+fn request(bench: &Bench, command: &str, args: &[&str], limits: Limits) -> SpawnRequest {
+    SpawnRequest { limits, stop_timeout_ms: 2000, ..bench.request(command, args) }
+}
+
+fn sh(bench: &Bench, script: &str, limits: Limits) -> SpawnRequest {
+    request(bench, "sh", &["-c", script], limits)
+}
+
+fn python(bench: &Bench, script: &str, limits: Limits) -> SpawnRequest {
+    request(bench, "python3", &["-uc", script], limits)
 }
 
 /// Whether this machine gives what a test needs; says so when it does not.
@@ -50,114 +56,6 @@ fn has_v1(controller: &str) -> bool {
     has(&format!("cgroup v1 {controller} controller"), is_there && is_root())
 }
 
-struct Bench {
-    dir: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let dir = tempfile::tempdir().unwrap();
-        // Others than root have to get through.
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-        Bench { dir }
-    }
-
-    fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    async fn connect(&self) -> Connected {
-        std::fs::create_dir_all(self.data()).unwrap();
-        Keeper::connect_or_start(&self.data(), exe()).await.unwrap()
-    }
-
-    fn request(&self, command: &str, args: &[&str], limits: Limits) -> SpawnRequest {
-        SpawnRequest {
-            run_id: RunId(Uuid::now_v7()),
-            instance_id: InstanceId(Uuid::now_v7()),
-            command: command.to_owned(),
-            args: args.iter().map(ToString::to_string).collect(),
-            env: BTreeMap::from([
-                ("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()),
-                ("SECRET".into(), "of-the-tenant".into()),
-            ]),
-            workdir: self.dir.path().join("work"),
-            socket: None,
-            key: None,
-            stop_timeout_ms: 2000,
-            limits,
-            hostname: "box-of-one".to_owned(),
-            hidden: Vec::new(),
-            retain: None,
-        }
-    }
-
-    fn sh(&self, script: &str, limits: Limits) -> SpawnRequest {
-        self.request("sh", &["-c", script], limits)
-    }
-
-    fn python(&self, script: &str, limits: Limits) -> SpawnRequest {
-        self.request("python3", &["-uc", script], limits)
-    }
-
-    fn lines(&self, request: &SpawnRequest) -> Vec<String> {
-        let owner = request.instance_id.0;
-        let mut reader = Reader::open(&self.data().join("spool").join(owner.to_string()), owner, None);
-        let records = reader.read(usize::MAX).unwrap();
-        records.into_iter().map(|record| String::from_utf8(record.bytes).unwrap()).collect()
-    }
-
-    async fn line(&self, request: &SpawnRequest, beginning: &str) -> String {
-        let mut found = None;
-        until(&format!("{beginning:?} of {:?}", request.args), || {
-            found = self.lines(request).into_iter().find(|line| line.starts_with(beginning));
-            found.is_some()
-        })
-        .await;
-        found.unwrap()
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        let data = self.data();
-        let end = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
-                if data.exists() {
-                    let connected = Keeper::connect_or_start(&data, exe()).await.unwrap();
-                    let _ = connected.keeper.shutdown(true).await;
-                }
-            });
-        };
-        let ended = std::thread::spawn(end).join();
-        assert!(ended.is_ok() || std::thread::panicking(), "the keeper could not be ended");
-    }
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        let mut ticks = tokio::time::interval(Duration::from_millis(5));
-        while !is_so() {
-            ticks.tick().await;
-        }
-    });
-    assert!(waited.await.is_ok(), "never so: {what}");
-}
-
-async fn exit_of(connected: &mut Connected, run: RunId) -> ExitStatus {
-    let exit = tokio::time::timeout(PATIENCE, async {
-        loop {
-            match connected.events.recv().await.unwrap() {
-                KeeperEvent::Exited { run_id, status, .. } if run_id == run => return status,
-                KeeperEvent::Exited { .. } => {}
-                KeeperEvent::Lost => panic!("the keeper is lost"),
-            }
-        }
-    });
-    exit.await.expect("the run never ended")
-}
-
 /// The directories of control groups that a run has, on this machine's first hierarchies.
 fn groups_of(run: RunId) -> Vec<PathBuf> {
     fn below(dir: &Path, depth: usize, name: &str, found: &mut Vec<PathBuf>) {
@@ -175,11 +73,6 @@ fn groups_of(run: RunId) -> Vec<PathBuf> {
     let mut found = Vec::new();
     below(Path::new("/sys/fs/cgroup"), 6, &run.to_string(), &mut found);
     found
-}
-
-fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// The process that has a text in its command line.
@@ -210,13 +103,13 @@ async fn a_process_that_eats_more_than_its_memory_limit_is_killed_and_the_end_sa
     let bench = Bench::new();
     let mut connected = bench.connect().await;
     let limits = Limits { memory_limit_mb: Some(64), ..Limits::default() };
-    let request = bench.python(EAT, limits.clone());
+    let request = python(&bench, EAT, limits.clone());
     let run = request.run_id;
     connected.keeper.spawn(request).await.unwrap();
     assert_eq!(exit_of(&mut connected, run).await, ExitStatus::MemoryLimit);
     until("its groups are gone", || groups_of(run).is_empty()).await;
     // The same program within its limit, killed by somebody else, is no such end.
-    let request = bench.sh("kill -9 $$", limits);
+    let request = sh(&bench, "kill -9 $$", limits);
     let run = request.run_id;
     connected.keeper.spawn(request).await.unwrap();
     assert_eq!(exit_of(&mut connected, run).await, ExitStatus::Signal(9));
@@ -236,7 +129,7 @@ async fn limits_are_in_force_before_the_program_runs() {
         ..Limits::default()
     };
     let request =
-        bench.sh("cat /proc/self/cgroup; echo files $(ulimit -Sn) $(ulimit -Hn); sleep 1000", limits);
+        sh(&bench, "cat /proc/self/cgroup; echo files $(ulimit -Sn) $(ulimit -Hn); sleep 1000", limits);
     let run = request.run_id;
     connected.keeper.spawn(request.clone()).await.unwrap();
     assert_eq!(bench.line(&request, "files").await, "files 77 77");
@@ -282,7 +175,7 @@ async fn a_double_forked_child_without_a_name_dies_with_its_instance() {
             continue;
         }
         let mut connected = bench.connect().await;
-        let request = bench.request("python3", &["-uc", GHOST, nap], limits);
+        let request = request(&bench, "python3", &["-uc", GHOST, nap], limits);
         let run = request.run_id;
         connected.keeper.spawn(request.clone()).await.unwrap();
         bench.line(&request, "ready").await;
@@ -304,7 +197,7 @@ async fn groups_that_a_killed_keeper_left_are_taken_over_or_removed() {
     let connected = bench.connect().await;
     let limits = Limits { memory_limit_mb: Some(64), ..Limits::default() };
     let (kept, lost) =
-        (bench.sh("echo up; sleep 1000", limits.clone()), bench.sh("echo up; sleep 1000", limits));
+        (sh(&bench, "echo up; sleep 1000", limits.clone()), sh(&bench, "echo up; sleep 1000", limits));
     let stray = connected.keeper.spawn(lost.clone()).await.unwrap();
     connected.keeper.spawn(kept.clone()).await.unwrap();
     bench.line(&kept, "up").await;
@@ -319,11 +212,6 @@ async fn groups_that_a_killed_keeper_left_are_taken_over_or_removed() {
     until("its groups are gone", || groups_of(kept.run_id).is_empty()).await;
 }
 
-fn kill_9(process: Spawned) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(process.pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-}
-
 #[tokio::test]
 async fn a_process_runs_as_its_user_with_that_users_groups_and_owns_what_is_made_for_it() {
     if !is_root() {
@@ -334,7 +222,7 @@ async fn a_process_runs_as_its_user_with_that_users_groups_and_owns_what_is_made
     let (name, uid, gid) = NOBODY;
     let limits = Limits { user: Some(name.into()), ..Limits::default() };
     let script = "echo id $(id -u) $(id -g) $(id -G); echo again > /dev/stdout; touch mine $(dirname $SOCKET_PATH)/it && echo made";
-    let mut request = bench.sh(script, limits);
+    let mut request = sh(&bench, script, limits);
     let socket = bench.dir.path().join("run/of-one/app.sock");
     request.socket = Some(socket.clone());
     request.env.insert("SOCKET_PATH".into(), socket.display().to_string());
@@ -362,19 +250,19 @@ async fn a_user_that_cannot_be_is_refused_and_nothing_runs_as_root() {
     let mark = bench.dir.path().join("mark");
     let script = format!("touch {}", mark.display());
     let unknown = Limits { user: Some("nobody-of-that-name".into()), ..Limits::default() };
-    let words = refused(bench.sh(&script, unknown)).await;
+    let words = refused(sh(&bench, &script, unknown)).await;
     assert!(words.contains("user 'nobody-of-that-name' is unknown"), "{words}");
     let limits = Limits { user: Some(NOBODY.0.into()), ..Limits::default() };
-    let mut closed = bench.sh(&script, limits.clone());
+    let mut closed = sh(&bench, &script, limits.clone());
     closed.workdir = bench.dir.path().join("closed");
     std::fs::create_dir(&closed.workdir).unwrap();
     std::fs::set_permissions(&closed.workdir, std::fs::Permissions::from_mode(0o700)).unwrap();
     let words = refused(closed).await;
     assert!(words.contains("user 'nobody' cannot enter the working directory"), "{words}");
     let words =
-        refused(SpawnRequest { command: "/nowhere/app".into(), ..bench.sh("", limits.clone()) }).await;
+        refused(SpawnRequest { command: "/nowhere/app".into(), ..sh(&bench, "", limits.clone()) }).await;
     assert!(words.contains("/nowhere/app"), "{words}");
-    let mut shared = bench.sh(&script, limits);
+    let mut shared = sh(&bench, &script, limits);
     shared.socket = Some(bench.data().join("app.sock"));
     let words = refused(shared).await;
     assert!(words.contains("cannot make its socket in"), "{words}");
@@ -397,9 +285,9 @@ async fn a_namespace_has_its_own_processes_host_name_and_threads() {
     }
     let bench = Bench::new();
     let mut connected = bench.connect().await;
-    let other = bench.sh("sleep 1000", Limits::default());
+    let other = sh(&bench, "sleep 1000", Limits::default());
     connected.keeper.spawn(other.clone()).await.unwrap();
-    let request = bench.python(THREADS, apart());
+    let request = python(&bench, THREADS, apart());
     connected.keeper.spawn(request.clone()).await.unwrap();
     assert_eq!(
         exit_of(&mut connected, request.run_id).await,
@@ -421,7 +309,7 @@ async fn one_tenant_reads_neither_the_others_environment_nor_its_files() {
     let bench = Bench::new();
     let mut connected = bench.connect().await;
     let at = |name: &str| bench.data().join("instances").join(name);
-    let mut victim = bench.sh("echo treasure > file; echo up; sleep 1000", Limits::default());
+    let mut victim = sh(&bench, "echo treasure > file; echo up; sleep 1000", Limits::default());
     victim.workdir = at("victim");
     victim.env.insert("SECRET".into(), "of-the-victim".into());
     // What asks must not find its own question.
@@ -434,7 +322,7 @@ async fn one_tenant_reads_neither_the_others_environment_nor_its_files() {
         "{spy}; find {data} -type f; echo mine > own; echo x > {data}/x; \
          mount -t tmpfs none /mnt; umount {data}; find {data} -name keyring; echo end"
     );
-    let mut request = bench.sh(&script, apart());
+    let mut request = sh(&bench, &script, apart());
     request.workdir = at("spy");
     connected.keeper.spawn(request.clone()).await.unwrap();
     assert_eq!(exit_of(&mut connected, request.run_id).await, ExitStatus::Code(0));
@@ -444,7 +332,7 @@ async fn one_tenant_reads_neither_the_others_environment_nor_its_files() {
     assert_eq!(std::fs::read_to_string(at("spy").join("own")).unwrap(), "mine\n");
     assert!(lines.contains(&"0".to_owned()), "{lines:?}");
     // Without namespaces the same question is answered, so it would have been seen.
-    let open = bench.sh(spy, Limits::default());
+    let open = sh(&bench, spy, Limits::default());
     connected.keeper.spawn(open.clone()).await.unwrap();
     exit_of(&mut connected, open.run_id).await;
     assert!(!bench.lines(&open).contains(&"0".to_owned()), "{:?}", bench.lines(&open));
@@ -482,7 +370,7 @@ while count == 0:
 time.sleep(0.3)
 os._exit(40 + count)
 ";
-    let request = bench.python(script, apart());
+    let request = python(&bench, script, apart());
     let spawned = connected.keeper.spawn(request.clone()).await.unwrap();
     bench.line(&request, "no zombies").await;
     let pid = rustix::process::Pid::from_raw(i32::try_from(spawned.pid).unwrap()).unwrap();
@@ -505,13 +393,13 @@ async fn the_exit_status_is_the_programs_own() {
         ("kill -11 $$", ExitStatus::Signal(11)),
     ] {
         for limits in [apart(), Limits { max_open_files: Some(64), ..Limits::default() }] {
-            let request = bench.sh(script, limits);
+            let request = sh(&bench, script, limits);
             connected.keeper.spawn(request.clone()).await.unwrap();
             assert_eq!(exit_of(&mut connected, request.run_id).await, status, "{script}");
         }
     }
     // What does not end in time is killed with all that it started.
-    let request = bench.sh("trap '' TERM; echo up; sleep 86303.1", apart());
+    let request = sh(&bench, "trap '' TERM; echo up; sleep 86303.1", apart());
     connected.keeper.spawn(request.clone()).await.unwrap();
     bench.line(&request, "up").await;
     connected.keeper.stop(request.run_id, 100).await.unwrap();
@@ -526,7 +414,7 @@ async fn a_run_in_namespaces_lives_on_without_its_keeper_and_is_taken_over() {
     }
     let bench = Bench::new();
     let connected = bench.connect().await;
-    let request = bench.sh("trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done", apart());
+    let request = sh(&bench, "trap 'echo bye; exit 3' TERM; echo up; while :; do sleep 0.05; done", apart());
     let spawned = connected.keeper.spawn(request.clone()).await.unwrap();
     bench.line(&request, "up").await;
     kill_9(connected.info);

@@ -65,6 +65,42 @@ async fn a_crashed_process_is_restarted_soon_and_counted() {
     life.end().await;
 }
 
+/// Accepts connections and never answers one.
+const HUNG: &str = "
+import os, socket, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(('127.0.0.1', int(os.environ['PORT']))); s.listen(64)
+time.sleep(1000)
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hung_neighbours_delay_no_recovery() {
+    let bench = Bench::new();
+    bench.service("api", "python3", &["-c", SERVER], |service| service.health = Some("/".into()));
+    bench.service("hung", "python3", &["-c", HUNG], |service| {
+        service.health = Some("/".into());
+        service.startup_timeout_ms = 15_000;
+    });
+    let life = bench.start().await;
+    life.spawn("api:a").await;
+    let first = life.pid("api:a").await;
+    let hung = ["hung:a", "hung:b", "hung:c"];
+    for key in hung {
+        life.spawn(key).await;
+        life.started(key).await;
+        // Its check waits for an answer from here on.
+        let port = life.port(key);
+        patience(|| std::net::TcpStream::connect(("127.0.0.1", port)).ok()).await;
+    }
+    bench::kill(first);
+    life.wait("api:a", |instance| instance.restart_count == 1 && instance.phase == Phase::Running).await;
+    for key in hung {
+        let instance = life.instance(key);
+        assert_eq!((instance.phase, instance.failures), (Phase::Starting, 0), "{key} was waited for");
+    }
+    life.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_exits_at_once_is_never_running_and_waits_longer_each_time() {
     let bench = Bench::new();

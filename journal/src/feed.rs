@@ -230,8 +230,8 @@ impl Feed {
 mod tests {
     use super::*;
     use crate::event::health::{HealthChanged, TenantHealth};
-    use crate::id::{CommandId, EventId, TenantId};
-    use crate::recorded::{Actor, Draft};
+    use crate::id::{EventId, TenantId};
+    use crate::recorded::Draft;
     use crate::time::Timestamp;
     use uuid::Uuid;
 
@@ -244,17 +244,7 @@ mod tests {
                 backend: "up".into(),
                 database: "healthy".into(),
             };
-            let draft = Draft {
-                id: EventId(Uuid::nil()),
-                at: Timestamp(0),
-                actor: Actor::System,
-                tenant_id: None,
-                instance_id: None,
-                command_id: CommandId(Uuid::nil()),
-                caused_by: None,
-                idempotency: None,
-                event: changed.into(),
-            };
+            let draft = Draft::of_system(EventId(Uuid::nil()), Timestamp(0), changed);
             Recorded { seq: Seq(seq), draft }
         };
         Committed { events: (first..first + events).map(event).collect(), bytes }

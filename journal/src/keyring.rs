@@ -275,4 +275,8 @@ impl Vault for Keyring {
         plain.truncate(len);
         Some(plain)
     }
+
+    fn holds(&self, id: KeyId) -> bool {
+        self.contains(id)
+    }
 }

@@ -77,6 +77,24 @@ pub struct Draft {
     pub event: Event,
 }
 
+impl Draft {
+    /// Of the control plane itself, about nobody, caused by nothing.
+    #[must_use]
+    pub fn of_system(id: EventId, at: Timestamp, event: impl Into<Event>) -> Draft {
+        Draft {
+            id,
+            at,
+            actor: Actor::System,
+            tenant_id: None,
+            instance_id: None,
+            command_id: CommandId(Uuid::nil()),
+            caused_by: None,
+            idempotency: None,
+            event: event.into(),
+        }
+    }
+}
+
 /// A fact in its place in the one order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded {

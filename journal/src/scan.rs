@@ -1,8 +1,9 @@
 //! Reading the journal in order, from the store and at full speed: to fold, to fill a page,
 //! to find a moment, to verify.
 //!
-//! Nothing is passed over: a gap, a byte that changed, a root that does not fit and an
-//! event that this program does not know each end the reading with the seq where it is.
+//! Nothing is passed over: a gap, a byte that changed, a root that does not fit, an event
+//! that this program does not know and a damaged sealed value that is asked for each end the
+//! reading with the seq where it is.
 
 mod replay;
 
@@ -11,11 +12,12 @@ use std::sync::Arc;
 
 pub use replay::replay;
 
+use crate::codec::wire::BadWire;
 use crate::codec::{self, CodecError, Commit};
-use crate::id::Seq;
+use crate::id::{KeyId, Seq};
 use crate::merkle::{self, Frontier};
 use crate::recorded::Recorded;
-use crate::sealed::{Vault, with_vault};
+use crate::sealed::{Vault, take_damage, with_vault};
 use crate::store::{Journal, StoreError, StoredCommit};
 use crate::time::Timestamp;
 
@@ -46,6 +48,18 @@ pub enum ScanError {
         /// Where the commit begins whose header says so.
         seq: Seq,
     },
+    /// A sealed value has its key and does not open: it is damaged, and not erased.
+    #[error(
+        "a sealed value of event {seq}, or of one before it, is damaged: the key {} does not open it; put \
+         back copies of the journal and the keyring that belong together",
+        key.0
+    )]
+    Sealed {
+        /// The event that was read when it was asked for.
+        seq: Seq,
+        /// The key that it is under.
+        key: KeyId,
+    },
 }
 
 impl ScanError {
@@ -56,9 +70,17 @@ impl ScanError {
             ScanError::Store(error) => error.seq(),
             ScanError::Codec(error) => Some(error.seq()),
             ScanError::Gap { wanted, .. } => Some(*wanted),
-            ScanError::Root { seq } => Some(*seq),
+            ScanError::Root { seq } | ScanError::Sealed { seq, .. } => Some(*seq),
         }
     }
+}
+
+/// Refuses what was read when somebody asked for a sealed value and found it damaged.
+///
+/// # Errors
+/// When this thread did since it was asked last.
+pub fn undamaged(seq: Seq) -> Result<(), ScanError> {
+    take_damage().map_or(Ok(()), |key| Err(ScanError::Sealed { seq, key }))
 }
 
 /// Hands the checked commits that hold `from..=to` to `each`, in order, until it breaks off.
@@ -268,6 +290,35 @@ pub fn seq_at(store: &dyn Journal, vault: &Arc<dyn Vault>, at: Timestamp) -> Res
         after = commit.first;
     }
     Ok(before)
+}
+
+/// Asks for every sealed value of the events `from..=to`: the first event with a damaged one
+/// is an error, erased ones are as they should be.
+///
+/// # Errors
+/// As [`fold`].
+pub fn verify_sealed(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    from: Seq,
+    to: Seq,
+) -> Result<(), ScanError> {
+    let _of_others = take_damage();
+    let mut found = Ok(());
+    fold(store, vault, from, to, None, |recorded| {
+        if found.is_ok() {
+            found = open_all(&recorded);
+        }
+    })?;
+    found
+}
+
+/// Text shows every value, so writing an event as text asks for all of them.
+fn open_all(recorded: &Recorded) -> Result<(), ScanError> {
+    let seq = recorded.seq;
+    serde_json::to_writer(std::io::sink(), &recorded.event)
+        .map_err(|_| CodecError::Record { seq, source: BadWire("the event does not become text") })?;
+    undamaged(seq)
 }
 
 /// What [`verify`] found.

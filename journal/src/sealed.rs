@@ -3,8 +3,10 @@
 //! A [`Sealed`] value names the key it is under. Written in a binary format it is
 //! encrypted under that key. Read from one it stays ciphertext until somebody asks for it:
 //! most values that a fold passes are replaced before anybody does. Once opened it stays
-//! open; when its key is gone before that, it is "erased". Written as text (JSON, for
-//! people) it shows its value.
+//! open; when its key is gone before that, it is "erased". One whose key is there and does
+//! not open it, or opens something else, is "damaged", which is never said to be erased:
+//! whoever folds asks [`take_damage`] and stops. Written as text (JSON, for people) it shows
+//! its value.
 //! The keys come from the [`Vault`] that [`with_vault`] puts in scope around encoding and
 //! decoding, because serde offers no other way to hand a value's (de)serializer a key.
 //!
@@ -12,7 +14,7 @@
 //! value as a MessagePack named map, with the key's id as associated data. These bytes
 //! are covered by the Merkle tree and may never change their meaning.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -25,6 +27,8 @@ use crate::id::KeyId;
 
 /// What text shows in place of a value whose key is gone.
 pub const ERASED: &str = "erased";
+/// What text shows in place of a value that its key does not open.
+pub const DAMAGED: &str = "damaged";
 /// What text shows in place of a secret.
 pub const HIDDEN: &str = "***hidden***";
 
@@ -34,10 +38,23 @@ pub trait Vault: Send + Sync {
     fn seal(&self, key: KeyId, plain: &[u8]) -> Option<Vec<u8>>;
     /// Decrypts what [`Vault::seal`] made; `None` when the key is gone or the bytes are not its.
     fn open(&self, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>>;
+    /// Whether it has this key, so that what it does not open is damaged and not erased. One
+    /// that cannot tell says no.
+    fn holds(&self, _: KeyId) -> bool {
+        false
+    }
 }
 
 thread_local! {
     static VAULT: RefCell<Option<Arc<dyn Vault>>> = const { RefCell::new(None) };
+    /// The key of a value that this thread found to be damaged.
+    static FOUND_DAMAGED: Cell<Option<KeyId>> = const { Cell::new(None) };
+}
+
+/// The key of a damaged value that this thread asked for since it was asked last, if any.
+#[must_use]
+pub fn take_damage() -> Option<KeyId> {
+    FOUND_DAMAGED.take()
 }
 
 /// Runs `work` with `vault` as the source of keys for every [`Sealed`] value that is
@@ -89,22 +106,62 @@ impl<T> Sealed<T> {
     }
 }
 
+/// What asking for a sealed value gives.
+enum Asked<'a, T> {
+    Value(&'a T),
+    Erased,
+    Damaged,
+}
+
 impl<T: DeserializeOwned> Sealed<T> {
-    /// The value, or `None` when its key is gone. Decrypts it the first time.
+    /// The value, or `None` when its key is gone or it is damaged. Decrypts it the first time.
     #[must_use]
     pub fn open(&self) -> Option<&T> {
-        if let Some(opened) = self.inner.value.get() {
-            return opened.as_deref();
+        match self.ask() {
+            Asked::Value(value) => Some(value),
+            Asked::Erased | Asked::Damaged => None,
         }
-        let stored = self.inner.stored.as_ref()?;
+    }
+
+    /// What text shows in place of a value that does not open.
+    #[must_use]
+    pub fn stand_in(&self) -> &'static str {
+        match self.ask() {
+            Asked::Damaged => DAMAGED,
+            Asked::Value(_) | Asked::Erased => ERASED,
+        }
+    }
+
+    fn ask(&self) -> Asked<'_, T> {
+        match self.inner.value.get() {
+            Some(Some(value)) => return Asked::Value(value),
+            Some(None) => return self.damaged(),
+            None => {}
+        }
+        let Some(Ciphertext { bytes, vault: Some(vault) }) = &self.inner.stored else { return Asked::Erased };
         // What does not open now is asked for again the next time: only what was decided
         // by its bytes alone is kept.
-        let plain = Zeroizing::new(stored.vault.as_ref()?.open(self.key, &stored.bytes)?);
+        let Some(plain) = vault.open(self.key, bytes).map(Zeroizing::new) else {
+            // Erased values stand in snapshots as no bytes at all.
+            if bytes.is_empty() || !vault.holds(self.key) {
+                return Asked::Erased;
+            }
+            tracing::error!(key.id = %self.key.0, "a sealed value is damaged: its key does not open it");
+            return self.damaged();
+        };
         let value = rmp_serde::from_slice(&plain).map(Box::new);
         if let Err(error) = &value {
-            tracing::error!(key.id = %self.key.0, %error, "a sealed value is not what its place says");
+            tracing::error!(key.id = %self.key.0, %error, "a sealed value is damaged: it is not what its place says");
         }
-        self.inner.value.get_or_init(|| value.ok()).as_deref()
+        match self.inner.value.get_or_init(|| value.ok()) {
+            Some(value) => Asked::Value(value),
+            None => self.damaged(),
+        }
+    }
+
+    fn damaged(&self) -> Asked<'_, T> {
+        FOUND_DAMAGED.set(Some(self.key));
+        Asked::Damaged
     }
 }
 
@@ -143,7 +200,7 @@ impl<T: Serialize + DeserializeOwned> Serialize for Sealed<T> {
         if serializer.is_human_readable() {
             return match self.open() {
                 Some(value) => value.serialize(serializer),
-                None => serializer.serialize_str(ERASED),
+                None => serializer.serialize_str(self.stand_in()),
             };
         }
         if let Some(stored) = &self.inner.stored {
@@ -221,6 +278,8 @@ mod tests {
     struct Counting {
         opened: AtomicUsize,
         erased: AtomicBool,
+        /// Opens nothing, as if every byte were changed.
+        picky: bool,
     }
 
     impl Vault for Counting {
@@ -230,7 +289,11 @@ mod tests {
 
         fn open(&self, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
             self.opened.fetch_add(1, Ordering::Relaxed);
-            (!self.erased.load(Ordering::Relaxed)).then(|| self.seal(key, sealed)).flatten()
+            (self.holds(key) && !self.picky).then(|| self.seal(key, sealed)).flatten()
+        }
+
+        fn holds(&self, _: KeyId) -> bool {
+            !self.erased.load(Ordering::Relaxed)
         }
     }
 
@@ -289,13 +352,33 @@ mod tests {
     }
 
     #[test]
-    fn without_a_vault_and_of_another_type_it_reads_as_erased() {
-        let vault = Arc::new(Counting::default());
-        let bytes = stored(&vault, "Smith");
+    fn without_a_vault_it_reads_as_erased() {
+        let bytes = stored(&Arc::new(Counting::default()), "Smith");
         let foreign: Sealed<String> = rmp_serde::from_slice(&bytes).unwrap();
-        assert_eq!(foreign.open(), None);
-        let number: Sealed<u64> = read(&vault, &bytes);
-        assert_eq!((number.open(), number.open()), (None, None));
+        assert_eq!((foreign.open(), foreign.stand_in()), (None, ERASED));
+        assert_eq!(take_damage(), None);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_damaged_and_says_so_each_time() {
+        let vault = Arc::new(Counting::default());
+        let number: Sealed<u64> = read(&vault, &stored(&vault, "Smith"));
+        for _ in 0..2 {
+            assert_eq!(number.open(), None);
+            assert_eq!((take_damage(), take_damage()), (Some(KEY), None));
+        }
+        assert_eq!(serde_json::to_value(&number).unwrap(), DAMAGED);
         assert_eq!(vault.opened.load(Ordering::Relaxed), 1, "its bytes will not change");
+    }
+
+    #[test]
+    fn a_value_that_its_key_does_not_open_is_damaged_and_one_without_a_key_is_erased() {
+        let vault = Arc::new(Counting { picky: true, ..Counting::default() });
+        let value: Sealed<String> = read(&vault, &stored(&vault, "Smith"));
+        assert_eq!((value.open(), value.stand_in()), (None, DAMAGED));
+        assert_eq!(take_damage(), Some(KEY));
+        vault.erased.store(true, Ordering::Relaxed);
+        assert_eq!((value.open(), value.stand_in()), (None, ERASED));
+        assert_eq!(take_damage(), None);
     }
 }

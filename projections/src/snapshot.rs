@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{KeyId, Seq};
-use tenantry_journal::sealed::{Vault, with_vault};
+use tenantry_journal::sealed::{Vault, take_damage, with_vault};
 use tenantry_journal::time::Timestamp;
 
 use crate::world::World;
@@ -229,9 +229,13 @@ impl Snapshots {
         std::thread::scope(|scope| {
             let deployments = scope.spawn(|| self.decode::<Deployments>(deployments));
             let world = self.decode::<World>(world).map(|mut world| {
+                let _before = take_damage();
                 world.reindex_names();
                 world
             });
+            if take_damage().is_some() {
+                return Err(Unusable::Damaged("sealed name"));
+            }
             let deployments = deployments.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok(World { deployments: deployments?, ..world? })
         })
@@ -347,6 +351,10 @@ impl Vault for Forgiving {
 
     fn open(&self, key: KeyId, sealed: &[u8]) -> Option<Vec<u8>> {
         self.0.open(key, sealed)
+    }
+
+    fn holds(&self, key: KeyId) -> bool {
+        self.0.holds(key)
     }
 }
 

@@ -91,7 +91,15 @@ pub(super) fn verify(data_dir: &Path) -> anyhow::Result<Verdict> {
             None => return Err(error).context(cannot_read(data_dir)),
         },
     };
-    let verified = scan::verify(&*opened.store, opened.store.head())?;
+    let head = opened.store.head();
+    let mut verified = scan::verify(&*opened.store, head)?;
+    let checked = Seq(verified.checked);
+    let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
+    if let Err(error) = scan::verify_sealed(&*opened.store, &vault, Seq(1), checked) {
+        let seq = error.seq().unwrap_or(Seq(1));
+        verified.checked = seq.0.saturating_sub(1);
+        verified.bad = Some((seq, error));
+    }
     let bad = verified.bad.as_ref();
     print(&json!({
         "valid": bad.is_none(),

@@ -49,19 +49,9 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
         .choice("restart_mode", &[("replace", RestartMode::Replace), ("rolling", RestartMode::Rolling)])
         .map_or(RestartMode::Replace, |found| found.value);
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
-    let isolation = section.text("isolation").map(|found| found.value);
     section.finish();
-    let template = template?;
-    let Limits { memory_limit_mb, cpu_shares, storage_quota_mb, .. } = template.limits;
-    Some(Service {
-        template: ServiceTemplate { idle_timeout_ms, restart_mode, ..template },
-        idle_timeout_ms,
-        isolation,
-        memory_limit_mb,
-        cpu_shares,
-        storage_quota_mb,
-        storage_persist,
-    })
+    let template = ServiceTemplate { idle_timeout_ms, restart_mode, ..template? };
+    Some(Service { template, storage_persist })
 }
 
 /// Warns of a path that does not fit the address of a unix socket.

@@ -106,9 +106,8 @@ fn reads_a_tenement_file_as_it_is() {
     );
     assert_eq!(api.template.socket.as_deref(), Some("/tmp/api-{id}.sock"));
     assert_eq!(api.template.restart, RestartPolicy::Always);
-    assert_eq!((api.template.startup_timeout_ms, api.idle_timeout_ms), (10_000, Some(300_000)));
+    assert_eq!((api.template.startup_timeout_ms, api.template.idle_timeout_ms), (10_000, Some(300_000)));
     assert_eq!(api.template.health_interval_ms, 5_000);
-    assert_eq!((api.memory_limit_mb, api.isolation.as_deref()), (Some(256), Some("namespace")));
     let limits = Limits {
         memory_limit_mb: Some(256),
         cpu_shares: Some(100),

@@ -4,7 +4,7 @@
 //! A service's command, arguments and paths stand as they were written.
 
 use serde_json::{Map, Value, json};
-use tenantry_journal::event::instance::RestartPolicy;
+use tenantry_journal::event::instance::{Isolation, RestartMode, RestartPolicy};
 
 use super::{Config, LogFormat, Service, Ssl, mask};
 use crate::domain::policy::ServiceTemplate;
@@ -127,21 +127,12 @@ impl Config {
 
 fn of_service(service: &Service, written: Option<&Value>) -> Value {
     let mut tree = of_process(&service.template, written);
-    let more = json!({
-        "idle_timeout": service.idle_timeout_ms.map(seconds),
-        "isolation": service.isolation,
-        "memory_limit_mb": service.memory_limit_mb,
-        "cpu_shares": service.cpu_shares,
-        "storage_quota_mb": service.storage_quota_mb,
-        "storage_persist": service.storage_persist,
-    });
-    if let Value::Object(more) = more {
-        tree.extend(more);
-    }
+    tree.insert("storage_persist".to_owned(), json!(service.storage_persist));
     Value::Object(tree)
 }
 
 fn of_process(template: &ServiceTemplate, written: Option<&Value>) -> Map<String, Value> {
+    let limits = &template.limits;
     let tree = json!({
         "command": template.command,
         "args": template.args,
@@ -157,6 +148,21 @@ fn of_process(template: &ServiceTemplate, written: Option<&Value>) -> Map<String
         "startup_timeout": seconds(template.startup_timeout_ms),
         "stop_timeout": seconds(template.stop_timeout_ms),
         "health_check_interval": seconds(template.health_interval_ms),
+        "idle_timeout": template.idle_timeout_ms.map(seconds),
+        "restart_mode": match template.restart_mode {
+            RestartMode::Replace => None,
+            RestartMode::Rolling => Some("rolling"),
+        },
+        "memory_limit_mb": limits.memory_limit_mb,
+        "cpu_shares": limits.cpu_shares,
+        "max_open_files": limits.max_open_files,
+        "user": limits.user,
+        "group": limits.group,
+        "isolation": match limits.isolation {
+            Isolation::Process => None,
+            Isolation::Namespace => Some("namespace"),
+        },
+        "storage_quota_mb": limits.storage_quota_mb,
     });
     let Value::Object(mut tree) = tree else { return Map::new() };
     if let Some(written) = written {

@@ -132,8 +132,8 @@ mod tests {
     use proptest::prelude::*;
     use tenantry_journal::event::Event;
     use tenantry_journal::event::port::{PortAllocated, PortReleased};
-    use tenantry_journal::id::{CommandId, EventId, Seq, TenantId};
-    use tenantry_journal::recorded::{Actor, Draft, Recorded};
+    use tenantry_journal::id::{EventId, Seq, TenantId};
+    use tenantry_journal::recorded::{Draft, Recorded};
     use tenantry_journal::time::Timestamp;
     use uuid::Uuid;
 
@@ -142,17 +142,8 @@ mod tests {
     const TENANT: TenantId = TenantId(Uuid::from_u128(7));
 
     fn evolve(world: &mut World, event: impl Into<Event>) {
-        let draft = Draft {
-            id: EventId(Uuid::from_u128(1)),
-            at: Timestamp(1),
-            actor: Actor::System,
-            tenant_id: Some(TENANT),
-            instance_id: None,
-            command_id: CommandId(Uuid::from_u128(1)),
-            caused_by: None,
-            idempotency: None,
-            event: event.into(),
-        };
+        let draft = Draft::of_system(EventId(Uuid::from_u128(1)), Timestamp(1), event);
+        let draft = Draft { tenant_id: Some(TENANT), ..draft };
         world.evolve(&Recorded { seq: world.seq.next(), draft });
     }
 

@@ -8,7 +8,7 @@ use tenantry_journal::id::Seq;
 use tenantry_journal::merkle::{BadFrontier, Frontier};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::scan::{self, ScanError};
-use tenantry_journal::sealed::Vault;
+use tenantry_journal::sealed::{Vault, take_damage};
 use tenantry_journal::store::Journal;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::{Source, SourceError};
@@ -90,13 +90,16 @@ impl Source for JournalSource {
         until: Seq,
         visit: &mut dyn FnMut(&Recorded) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
+        let _of_others = take_damage();
         let mut next = after.next();
         while next <= until {
             let page = scan::page(&*self.store, &self.vault, next, until, PAGE_EVENTS)
                 .map_err(|error| SourceError(Box::new(error)))?;
             let Some(last) = page.last().map(|event| event.seq) else { return Ok(()) };
             for recorded in &page {
-                if visit(recorded).is_break() {
+                let flow = visit(recorded);
+                scan::undamaged(recorded.seq).map_err(|error| SourceError(Box::new(error)))?;
+                if flow.is_break() {
                     return Ok(());
                 }
             }

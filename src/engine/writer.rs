@@ -10,7 +10,7 @@ use tenantry_journal::group::{Author, Committed, Poisoned, Publisher, Stage};
 use tenantry_journal::id::CommandId;
 use tenantry_journal::recorded::{Draft, Recorded};
 use tenantry_projections::world::World;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{Outcome, SubmitError};
 use crate::clock::Clock;
@@ -121,13 +121,21 @@ impl Author for Writer {
 pub(super) struct Visible {
     pub(super) world: Arc<ArcSwap<World>>,
     pub(super) feed: Arc<Feed>,
+    /// Told when users or tokens changed.
+    pub(super) access: watch::Sender<()>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 impl Publisher<Writer> for Visible {
     fn publish(&mut self, state: Arc<World>, commits: &[Committed]) {
         // The World first: whoever learns of a new head from the feed finds it in the World.
+        let is_access_same = self.world.load().access.is_same(&state.access);
         self.world.store(state);
+        // Then this: whoever got an event from the feed was told before of what revoked its
+        // credential up to that event.
+        if !is_access_same {
+            self.access.send_replace(());
+        }
         self.feed.publish(commits);
         self.metrics.journal_commits.inc_by(commits.len() as u64);
         self.metrics.journal_bytes.inc_by(commits.iter().map(|commit| commit.bytes as u64).sum());

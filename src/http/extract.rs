@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId, TokenId};
 use tenantry_projections::world::World;
 use tenantry_projections::world::tenants::Tenant;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use url::form_urlencoded;
 
@@ -23,8 +24,35 @@ use super::router::{BODY_LIMIT, Listener};
 use super::state::AppState;
 use crate::auth::principal::{Principal, Proof};
 
-/// How often an open stream's credential is looked at: a revoked one ends it within 1 s.
+/// How often an open stream's credential is looked at because of the time: an expired one ends
+/// it within 1 s. Of what is revoked it is told at once.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// When an open stream's credential has to be looked at again.
+pub struct Looks {
+    expiry: Interval,
+    /// Told when users or tokens changed; `None` before the first look.
+    access: Option<watch::Receiver<()>>,
+}
+
+impl Looks {
+    /// Whether users or tokens changed since this was asked last, or may have.
+    fn access_changed(&mut self, app: &AppState) -> bool {
+        match &mut self.access {
+            Some(access) => {
+                let changed = access.has_changed().unwrap_or(false);
+                if changed {
+                    access.mark_unchanged();
+                }
+                changed
+            }
+            None => {
+                self.access = Some(app.engine.access_changes());
+                true
+            }
+        }
+    }
+}
 
 /// Why an open stream has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,27 +81,37 @@ pub struct Scope {
 impl Scope {
     /// When to look at the credential of an open stream again.
     #[must_use]
-    pub fn looks() -> Interval {
-        let mut looks = interval(LOOK_AGAIN);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        looks.reset();
-        looks
+    pub fn looks() -> Looks {
+        let mut expiry = interval(LOOK_AGAIN);
+        expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        expiry.reset();
+        Looks { expiry, access: None }
     }
 
-    /// Resolves when an open stream has to end, and says why. `look` comes from
+    /// Whether the credential was revoked since it was looked at last. Asked before something
+    /// is sent that came from the feed, nothing that was recorded after a revocation goes out.
+    #[must_use]
+    pub fn was_revoked(&self, app: &AppState, looks: &mut Looks) -> bool {
+        looks.access_changed(app) && !self.still_holds(app)
+    }
+
+    /// Resolves when an open stream has to end, and says why. `looks` comes from
     /// [`Scope::looks`]; this may be dropped and called again with it.
-    pub async fn ended(&self, app: &AppState, look: &mut Interval) -> StreamEnd {
-        let lapsed = async {
-            loop {
-                look.tick().await;
-                if !self.still_holds(app) {
-                    return;
-                }
+    pub async fn ended(&self, app: &AppState, looks: &mut Looks) -> StreamEnd {
+        loop {
+            if self.was_revoked(app, looks) {
+                return StreamEnd::Lapsed;
             }
-        };
-        tokio::select! {
-            () = lapsed => StreamEnd::Lapsed,
-            () = app.shutdown.cancelled() => StreamEnd::Shutdown,
+            let Looks { expiry, access: Some(access) } = looks else { continue };
+            tokio::select! {
+                biased;
+                () = app.shutdown.cancelled() => return StreamEnd::Shutdown,
+                Ok(()) = access.changed() => {}
+                _ = expiry.tick() => {}
+            }
+            if !self.still_holds(app) {
+                return StreamEnd::Lapsed;
+            }
         }
     }
 

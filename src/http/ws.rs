@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use super::auth_layer::check_access;
-use super::extract::{Scope, StreamEnd, parse_json};
+use super::extract::{Looks, Scope, StreamEnd, parse_json};
 use super::rate;
 use super::router::{Access, Listener};
 use super::state::AppState;
@@ -208,7 +208,7 @@ pub struct Session {
     app: AppState,
     ping: Interval,
     /// When to look at the credential again; kept here so that a busy stream looks no oftener.
-    look: Interval,
+    looks: Looks,
     heard: Instant,
 }
 
@@ -217,16 +217,16 @@ impl Session {
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
-        Session { socket, scope, app, ping, look: Scope::looks(), heard: Instant::now() }
+        Session { socket, scope, app, ping, looks: Scope::looks(), heard: Instant::now() }
     }
 
     /// The next message of the client, or why the socket has to end. Sends pings meanwhile.
     /// May be dropped and called again.
     pub async fn next(&mut self) -> Incoming {
-        let Session { socket, scope, app, ping, look, heard } = self;
+        let Session { socket, scope, app, ping, looks, heard } = self;
         loop {
             tokio::select! {
-                end = scope.ended(app, look) => return Incoming::End(end.into()),
+                end = scope.ended(app, looks) => return Incoming::End(end.into()),
                 received = socket.recv() => {
                     *heard = Instant::now();
                     match received {
@@ -265,7 +265,10 @@ impl Session {
     /// # Errors
     /// Why the socket has to end.
     pub async fn send_text(&mut self, text: impl Into<axum::extract::ws::Utf8Bytes>) -> Result<(), Close> {
-        let Session { socket, scope, app, look, heard, .. } = self;
+        let Session { socket, scope, app, looks, heard, .. } = self;
+        if scope.was_revoked(app, looks) {
+            return Err(Close::Unauthorized);
+        }
         tokio::select! {
             biased;
             sent = socket.send(Message::Text(text.into())) => {
@@ -274,7 +277,7 @@ impl Session {
                 *heard = Instant::now();
                 sent.map_err(|_| Close::Gone)
             }
-            end = scope.ended(app, look) => Err(end.into()),
+            end = scope.ended(app, looks) => Err(end.into()),
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{RecvTimeoutError, SendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -143,7 +143,7 @@ impl Spooler {
         Arc::clone(&self.grown)
     }
 
-    /// Queues a batch, or gives it back when there is no room for it.
+    /// Queues a batch, or gives it back when there is no room for it or nobody to write it.
     pub(super) fn offer(&self, spool: &Arc<Spool>, run: Uuid, batch: Batch) -> Result<(), Batch> {
         let size = batch.size();
         let own = spool.queued.load(Ordering::Acquire);
@@ -154,8 +154,14 @@ impl Spooler {
         }
         spool.queued.fetch_add(size, Ordering::AcqRel);
         self.queued.fetch_add(size, Ordering::AcqRel);
-        let _ = self.jobs.send(Job::Write { spool: Arc::clone(spool), run, batch });
-        Ok(())
+        match self.jobs.send(Job::Write { spool: Arc::clone(spool), run, batch }) {
+            Err(SendError(Job::Write { batch, .. })) => {
+                spool.queued.fetch_sub(size, Ordering::AcqRel);
+                self.queued.fetch_sub(size, Ordering::AcqRel);
+                Err(batch)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Told once all that was queued so far has been written or given up.
@@ -234,5 +240,25 @@ impl Thread {
         }
         writer.write(batch)?;
         Ok(writer.next_position() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_nobody_will_write_is_given_back() {
+        let (jobs, inbox) = std::sync::mpsc::channel();
+        drop(inbox);
+        let spooler = Spooler { jobs, queued: Arc::default(), grown: Arc::default() };
+        let spool = Arc::new(Spool::new(InstanceId(Uuid::nil()), PathBuf::new(), None, Options::default()));
+        let mut batch = Batch::default();
+        let (run, stream, shape) = (Uuid::nil(), Stream::Stdout, Shape::Line);
+        batch.push(&Entry { run, stream, at: Timestamp(1), bytes: b"line", shape });
+        let size = batch.size();
+        let given_back = spooler.offer(&spool, run, batch).unwrap_err();
+        assert_eq!((given_back.size(), given_back.count()), (size, 1));
+        assert_eq!(spool.queued.load(Ordering::Acquire) + spooler.queued.load(Ordering::Acquire), 0);
     }
 }

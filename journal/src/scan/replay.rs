@@ -9,12 +9,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
 
-use super::{ScanError, commits, hash_commit};
+use super::{ScanError, commits, hash_commit, undamaged};
 use crate::codec::{self, Commit};
 use crate::id::Seq;
 use crate::merkle::Frontier;
 use crate::recorded::Recorded;
-use crate::sealed::{Vault, with_vault};
+use crate::sealed::{Vault, take_damage, with_vault};
 use crate::store::Journal;
 
 /// Events that are handed over at a time: waking the other thread costs as much as folding
@@ -41,6 +41,7 @@ pub fn replay(
     each: impl FnMut(Recorded),
 ) -> Result<(), ScanError> {
     let pass = Pass { store, vault, after, to };
+    let _of_others = take_damage();
     if std::thread::available_parallelism().map_or(1, usize::from) > 1 {
         pass.side_by_side(frontier, each)
     } else {
@@ -74,7 +75,11 @@ impl Pass<'_> {
                 ahead.end(read);
             });
             for batch in waiting {
-                batch?.into_iter().for_each(&mut each);
+                for recorded in batch? {
+                    let seq = recorded.seq;
+                    each(recorded);
+                    undamaged(seq)?;
+                }
             }
             Ok(())
         })
@@ -102,7 +107,12 @@ impl Pass<'_> {
     ) -> Result<ControlFlow<()>, ScanError> {
         for record in commit.records() {
             let (seq, bytes) = record?;
-            if seq > self.after && seq <= self.to && each(codec::decode_record(seq, bytes)?).is_break() {
+            if seq <= self.after || seq > self.to {
+                continue;
+            }
+            let flow = each(codec::decode_record(seq, bytes)?);
+            undamaged(seq)?;
+            if flow.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -145,9 +155,9 @@ mod tests {
     use super::*;
     use crate::codec::{CommitBuilder, EncodedCommit};
     use crate::event::system::KeeperLost;
-    use crate::id::{CommandId, EventId, KeyId};
+    use crate::id::{EventId, KeyId};
     use crate::merkle;
-    use crate::recorded::{Actor, Draft};
+    use crate::recorded::Draft;
     use crate::store::memory::MemoryJournal;
     use crate::store::{StoreError, StoredCommit};
     use crate::time::Timestamp;
@@ -173,17 +183,8 @@ mod tests {
             let mut commit = CommitBuilder::new(Seq(next), frontier.root());
             let last = events.min(next + 6);
             for seq in next..=last {
-                let draft = Draft {
-                    id: EventId(Uuid::from_u128(seq.into())),
-                    at: Timestamp(seq),
-                    actor: Actor::System,
-                    tenant_id: None,
-                    instance_id: None,
-                    command_id: CommandId(Uuid::nil()),
-                    caused_by: None,
-                    idempotency: None,
-                    event: KeeperLost { pid: seq as u32 }.into(),
-                };
+                let id = EventId(Uuid::from_u128(seq.into()));
+                let draft = Draft::of_system(id, Timestamp(seq), KeeperLost { pid: seq as u32 });
                 let (mut record, mut scratch) = (Vec::new(), Vec::new());
                 codec::encode_record(&Recorded { seq: Seq(seq), draft }, &mut scratch, &mut record).unwrap();
                 frontier.push(merkle::leaf(&record));

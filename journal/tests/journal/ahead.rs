@@ -26,7 +26,7 @@ fn lazy() -> Sizes {
 
 /// Everything gets into sled at once, and rounds and volumes are short.
 fn busy() -> Sizes {
-    Sizes { volume: 40_000, half: 8192, batch: 2000, idle: Duration::from_millis(1) }
+    Sizes { volume: 40_000, half: 8192, batch: 2000, idle: Duration::from_millis(1), ..Sizes::default() }
 }
 
 fn open(dir: &Path, sizes: Sizes) -> Result<Rig, StoreError> {

@@ -120,7 +120,13 @@ fn writer_process() {
         Arc::new(AcknowledgesTooEarly(store))
     } else if std::env::var_os(WRITER_STORE).is_some_and(|store| store == "busy") {
         // Rounds, batches and volumes so short that all of them end all the time.
-        let sizes = Sizes { volume: 400_000, half: 40_000, batch: 3000, idle: Duration::from_millis(1) };
+        let sizes = Sizes {
+            volume: 400_000,
+            half: 40_000,
+            batch: 3000,
+            idle: Duration::from_millis(1),
+            ..Sizes::default()
+        };
         drop(opened.store);
         Arc::new(SledJournal::open_with(&Path::new(&dir).join("journal"), sizes).unwrap())
     } else {

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tenantry_journal::event::Event;
-use tenantry_journal::id::{KeyId, TenantId};
+use tenantry_journal::id::{KeyId, Seq, TenantId};
 use tenantry_journal::keyring::{Keyring, KeyringError, MasterKey};
+use tenantry_journal::merkle::Frontier;
+use tenantry_journal::scan::{self, ScanError};
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::sled::SledJournal;
 
@@ -138,4 +140,40 @@ fn an_erased_tenant_reads_as_erased_and_its_plain_text_is_in_no_file() {
     assert_eq!(text["details"], "erased");
     assert!(!reopen(dir.path()).unwrap().contains(tenant.into()), "erased on disk");
     rig.record(vec![updated(other, "still writes".into())]).unwrap();
+}
+
+/// As after a keyring from another time was put beside a journal.
+#[test]
+fn a_value_that_its_key_does_not_open_stops_a_fold_that_asks_for_it_and_never_reads_as_erased() {
+    let dir = tempfile::tempdir().unwrap();
+    let (erased, damaged) = (TenantId(uuid(0xa1)), TenantId(uuid(0xa2)));
+    let store = Arc::new(SledJournal::open(&dir.path().join("journal")).unwrap());
+    let rig = Rig::start(store, keyring(dir.path()));
+    rig.record(vec![created(erased, "Smith")]).unwrap();
+    rig.record(vec![created(damaged, "Jones"), updated(damaged, "notes".into())]).unwrap();
+    for tenant in [erased, damaged] {
+        rig.keyring.erase(tenant.into()).unwrap();
+    }
+    let replay = |asking: bool| {
+        let mut frontier = Frontier::default();
+        scan::replay(&*rig.store, &rig.vault, &mut frontier, Seq(0), Seq(3), |recorded| {
+            if let (true, Event::TenantUpdated(updated)) = (asking, &recorded.event) {
+                assert_eq!(updated.details.open(), None);
+            }
+        })
+    };
+    // Without keys both are erased, which stops nobody.
+    replay(true).unwrap();
+    scan::verify_sealed(&*rig.store, &rig.vault, Seq(1), Seq(3)).unwrap();
+    assert!(rig.keyring.create(damaged.into()), "another key of the same name");
+    replay(false).unwrap();
+    let error = replay(true).unwrap_err();
+    assert!(matches!(error, ScanError::Sealed { seq: Seq(3), key } if key == damaged.into()), "{error}");
+    assert_eq!(error.seq(), Some(Seq(3)));
+    // Asked for all, it is the first.
+    let error = scan::verify_sealed(&*rig.store, &rig.vault, Seq(1), Seq(3)).unwrap_err();
+    assert!(matches!(error, ScanError::Sealed { seq: Seq(2), .. }), "{error}");
+    let shown = |index: usize| serde_json::to_value(&rig.events()[index].event).unwrap()["details"].clone();
+    assert_eq!((shown(0), shown(2)), ("erased".into(), "damaged".into()));
+    assert!(scan::verify(&*rig.store, Seq(3)).unwrap().bad.is_none(), "every stored byte is as it was");
 }

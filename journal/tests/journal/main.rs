@@ -5,6 +5,8 @@ mod ahead;
 #[cfg(test)]
 mod bytes;
 #[cfg(test)]
+mod damage;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod feed;

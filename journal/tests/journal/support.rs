@@ -15,7 +15,7 @@ use tenantry_journal::group::{Author, Committed, GroupCommit, Poisoned, Publishe
 use tenantry_journal::id::{CommandId, EventId, KeyId, Seq, TenantId};
 use tenantry_journal::keyring::Keyring;
 use tenantry_journal::merkle::Frontier;
-use tenantry_journal::recorded::{Actor, Draft, Recorded};
+use tenantry_journal::recorded::{Draft, Recorded};
 use tenantry_journal::scan;
 use tenantry_journal::sealed::{Sealed, Vault};
 use tenantry_journal::store::memory::MemoryJournal;
@@ -28,17 +28,8 @@ pub(crate) fn uuid(number: u128) -> Uuid {
 }
 
 pub(crate) fn draft(event: impl Into<Event>) -> Draft {
-    Draft {
-        id: EventId(Uuid::now_v7()),
-        at: Timestamp(1_763_726_400_000),
-        actor: Actor::System,
-        tenant_id: None,
-        instance_id: None,
-        command_id: CommandId(uuid(0xc0)),
-        caused_by: None,
-        idempotency: None,
-        event: event.into(),
-    }
+    let draft = Draft::of_system(EventId(Uuid::now_v7()), Timestamp(1_763_726_400_000), event);
+    Draft { command_id: CommandId(uuid(0xc0)), ..draft }
 }
 
 /// A small event that tells its number.

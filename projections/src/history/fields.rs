@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tenantry_journal::event::instance::Role;
 use tenantry_journal::id::TenantId;
-use tenantry_journal::sealed::{ERASED, HIDDEN, Secret};
+use tenantry_journal::sealed::{HIDDEN, Secret};
 
 use crate::world::World;
 use crate::world::instances::Instance;
@@ -67,7 +67,7 @@ pub(super) fn of(world: &World, id: TenantId) -> BTreeMap<String, Field> {
 
 fn details(fields: &mut Fields, tenant: &Tenant) {
     let Some(details) = tenant.details.open() else {
-        return fields.add("details", ERASED);
+        return fields.add("details", tenant.details.stand_in());
     };
     fields.add("name", &details.name);
     fields.add("slug", &details.slug);
@@ -81,7 +81,7 @@ fn details(fields: &mut Fields, tenant: &Tenant) {
 fn config(fields: &mut Fields, tenant: &Tenant) {
     let Some(config) = &tenant.config else { return };
     let Some(config) = config.open() else {
-        return fields.add("config", ERASED);
+        return fields.add("config", config.stand_in());
     };
     for (name, value) in &config.fields {
         fields.add(format!("config.{name}"), value);
@@ -129,7 +129,7 @@ fn instance(fields: &mut Fields, role: &str, instance: &Instance) {
     fields.add(format!("{role}.pid"), run.and_then(|run| run.process).map(|process| process.pid));
     fields.add(format!("{role}.last_exit"), instance.last_exit.as_ref().and_then(|exit| exit.status));
     let Some(spec) = instance.spec.open() else {
-        return fields.add(format!("{role}.spec"), ERASED);
+        return fields.add(format!("{role}.spec"), instance.spec.stand_in());
     };
     fields.add(format!("{role}.command"), &spec.command);
     fields.add(format!("{role}.args"), &spec.args);

@@ -143,26 +143,16 @@ fn lock(slot: &Mutex<Slot>) -> MutexGuard<'_, Slot> {
 #[cfg(test)]
 mod tests {
     use tenantry_journal::event::system::{KeeperLost, SystemStarted};
-    use tenantry_journal::id::{CommandId, EventId};
-    use tenantry_journal::recorded::{Actor, Draft};
+    use tenantry_journal::id::EventId;
+    use tenantry_journal::recorded::Draft;
     use tenantry_journal::time::Timestamp;
     use uuid::Uuid;
 
     use super::*;
 
     fn recorded(seq: u64) -> Recorded {
-        let draft = Draft {
-            id: EventId(Uuid::from_u128(seq.into())),
-            at: Timestamp(seq),
-            actor: Actor::System,
-            tenant_id: None,
-            instance_id: None,
-            command_id: CommandId(Uuid::from_u128(9)),
-            caused_by: None,
-            idempotency: None,
-            event: KeeperLost { pid: 7 }.into(),
-        };
-        Recorded { seq: Seq(seq), draft }
+        let id = EventId(Uuid::from_u128(seq.into()));
+        Recorded { seq: Seq(seq), draft: Draft::of_system(id, Timestamp(seq), KeeperLost { pid: 7 }) }
     }
 
     #[test]

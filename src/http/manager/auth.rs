@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
 use tenantry_journal::event::access::{Role, Scope as Reach};
 use tenantry_journal::id::UserId;
-use tenantry_journal::sealed::{ERASED, Secret};
+use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::access::User;
 
@@ -62,10 +62,11 @@ struct LoginUser<'a> {
 impl<'a> LoginUser<'a> {
     fn new(user: &'a User) -> LoginUser<'a> {
         let profile = user.profile.open();
+        let stand_in = user.profile.stand_in();
         LoginUser {
             id: user.id,
-            username: profile.map_or(ERASED, |profile| &profile.username),
-            email: profile.map_or(ERASED, |profile| &profile.email),
+            username: profile.map_or(stand_in, |profile| &profile.username),
+            email: profile.map_or(stand_in, |profile| &profile.email),
             role: user.role,
         }
     }

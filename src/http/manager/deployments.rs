@@ -270,11 +270,11 @@ fn log_events(
     async_stream::stream! {
         let messages = messages(app.clone(), id);
         tokio::pin!(messages);
-        let mut look = Scope::looks();
+        let mut looks = Scope::looks();
         loop {
             let message = tokio::select! {
                 message = messages.next() => message,
-                _ = scope.ended(&app, &mut look) => None,
+                _ = scope.ended(&app, &mut looks) => None,
             };
             let Some(message) = message else { return };
             let name = match &message {

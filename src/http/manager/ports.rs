@@ -63,7 +63,9 @@ pub(super) async fn list(
         .collect();
     let held = world.ports.held().map(|allocation| {
         let tenant = world.tenants.get(allocation.tenant_id);
-        let name = tenant.and_then(|tenant| tenant.details.open()).map_or(ERASED, |d| &d.name);
+        let name = tenant.map_or(ERASED, |tenant| {
+            tenant.details.open().map_or_else(|| tenant.details.stand_in(), |d| &d.name)
+        });
         let line = Line {
             tenant_id: Some(allocation.tenant_id),
             tenant_name: Some(name),

@@ -5,7 +5,6 @@ use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::Role;
 use tenantry_journal::event::tenant::TenantDetails;
 use tenantry_journal::id::TenantId;
-use tenantry_journal::sealed::ERASED;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::Phase;
@@ -59,11 +58,12 @@ fn details(tenant: &Tenant) -> Option<&TenantDetails> {
 impl<'a> TenantLine<'a> {
     pub(super) fn new(world: &World, tenant: &'a Tenant) -> TenantLine<'a> {
         let details = details(tenant);
+        let stand_in = tenant.details.stand_in();
         TenantLine {
             id: tenant.id,
-            name: details.map_or(ERASED, |d| &d.name),
-            slug: details.map_or(ERASED, |d| d.slug.as_str()),
-            domain: details.map_or(ERASED, |d| d.domain.as_str()),
+            name: details.map_or(stand_in, |d| &d.name),
+            slug: details.map_or(stand_in, |d| d.slug.as_str()),
+            domain: details.map_or(stand_in, |d| d.domain.as_str()),
             api_domain: details.and_then(|d| d.api_domain.as_ref()).map(|domain| domain.as_str()),
             status: world.tenant_status(tenant),
             health_status: tenant.health.as_ref().map_or(TenantHealth::Unknown, |health| health.overall),
@@ -107,7 +107,7 @@ impl<'a> TenantPage<'a> {
                 database: health.map_or("unknown", |health| &health.database),
                 last_check,
             },
-            directory: details.map_or(ERASED, |d| &d.directory),
+            directory: details.map_or_else(|| tenant.details.stand_in(), |d| &d.directory),
             github_repo: details.and_then(|d| d.github_repo.as_deref()),
             notes: details.and_then(|d| d.notes.as_deref()),
         }

@@ -103,3 +103,122 @@ fn a_machine_without_controllers_says_what_has_no_effect() {
     assert!(words[0].starts_with("memory_limit_mb has no effect"), "{words:?}");
     assert!(none.lacking(&Limits::default()).is_empty());
 }
+
+/// The unified hierarchy of this machine, and a controller that it can hand on.
+fn real_unified() -> Result<(PathBuf, Vec<String>), String> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("this needs root".into());
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).ok_or("there is no cgroup2")?;
+    let root = PathBuf::from(line.split(' ').nth(4).unwrap());
+    let controllers = read(root.join("cgroup.controllers"));
+    let controllers: Vec<String> = controllers.split_whitespace().map(str::to_owned).collect();
+    if controllers.is_empty() {
+        return Err("every controller is bound to cgroup v1".into());
+    }
+    Ok((root, controllers))
+}
+
+const SKIPPED: &str = "SKIPPED, AND NOTHING PROVED: ";
+
+fn skip(why: &str) {
+    use std::io::Write as _;
+    let text = format!("{SKIPPED}{why}\n");
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
+/// Puts this process back and removes what is left, however the test ends.
+struct Own {
+    root: PathBuf,
+    own: PathBuf,
+    /// What the root group hands on since this test asked it to.
+    handed_on: Vec<String>,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = std::fs::write(self.root.join("cgroup.procs"), std::process::id().to_string());
+        let below = [self.own.join("base/run"), self.own.join("base"), self.own.join(unified::OURSELVES)];
+        below.iter().chain([&self.own]).for_each(|dir| drop(std::fs::remove_dir(dir)));
+        for controller in &self.handed_on {
+            let _ = std::fs::write(self.root.join("cgroup.subtree_control"), format!("-{controller}"));
+        }
+    }
+}
+
+/// What the tests above do with made-up files, on the machine's own hierarchy, as far as its
+/// controllers are not bound to version 1.
+#[test]
+fn a_real_unified_hierarchy_takes_what_is_written_to_it() {
+    // In a process of its own, which moves between groups.
+    let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+    process.args([
+        "--exact",
+        "--ignored",
+        "--nocapture",
+        "keeper::cgroup::tests::on_a_real_unified_hierarchy",
+    ]);
+    let output = process.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    said.lines().filter_map(|line| line.strip_prefix(SKIPPED)).for_each(skip);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+}
+
+#[test]
+#[ignore = "started by the test above"]
+fn on_a_real_unified_hierarchy() {
+    let (root, controllers) = match real_unified() {
+        Ok(found) => found,
+        Err(why) => return skip(&format!("of cgroup v2: {why}")),
+    };
+    let name = format!("tenantry-test-{}", std::process::id());
+    let mut own = Own { own: root.join(name), root, handed_on: Vec::new() };
+    std::fs::create_dir(&own.own).unwrap();
+    // As a service stands in its group: then that may hand on nothing before it steps aside.
+    std::fs::write(own.own.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    let base = own.own.join("base");
+    std::fs::create_dir(&base).unwrap();
+    for controller in &controllers {
+        // The root group hands on first; on a machine of version 2 systemd has done so.
+        let all = own.root.join("cgroup.subtree_control");
+        let is_on = read(all.clone()).split_whitespace().any(|word| word == controller);
+        if !is_on && std::fs::write(all, format!("+{controller}")).is_ok() {
+            own.handed_on.push(controller.clone());
+        }
+        if read(own.own.join("cgroup.controllers")).contains(controller.as_str()) {
+            unified::enable(&own.own, &base, controller).unwrap();
+        }
+    }
+    assert!(
+        read(own.own.join(unified::OURSELVES).join("cgroup.procs")).contains(&std::process::id().to_string())
+    );
+    let run = base.join("run");
+    std::fs::create_dir(&run).unwrap();
+    let group = Group(vec![run.clone()]);
+    group.limit_memory(64 << 20).unwrap();
+    group.weigh(50).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(run.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+    assert_eq!((group.pids(), group.size()), (BTreeSet::from([sleeper.id()]), 1));
+    assert!(group.remove().is_err(), "somebody is in it");
+    for controller in ["memory", "cpu"] {
+        if !controllers.iter().any(|found| found == controller) {
+            skip(&format!("of cgroup v2 {controller}: it is bound to cgroup v1 here"));
+        } else if controller == "memory" {
+            assert_eq!(read(run.join("memory.max")), "67108864\n");
+            assert!(group.memory_bytes().is_some_and(|bytes| bytes < 64 << 20));
+            assert_eq!(group.oom_kills(), 0);
+        } else {
+            assert_eq!(read(run.join("cpu.weight")), "50\n");
+        }
+    }
+    assert!(group.cpu_seconds().is_some());
+    assert!(group.kill(), "cgroup.kill is refused");
+    let status = sleeper.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert!(group.pids().is_empty());
+    group.remove().unwrap();
+    assert!(!run.exists());
+}

@@ -10,14 +10,10 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use super::copy::copy_dir;
+use super::log::{self, Log};
 use super::volume::Volume;
 use super::{io, sync_dir};
 use crate::store::StoreError;
-
-/// A volume that takes more than this is opened without a copy: copying is done at some
-/// 400 MB/s, and a start must not take a second for it. Of a larger one that is refused,
-/// what lies behind the first damaged byte is gone.
-const MOST_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A copy of a volume's directory beside it; removed when dropped.
 pub(super) struct Saved {
@@ -26,21 +22,26 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    /// Copies the files of a closed volume. `None` where it is too large or, which is told,
-    /// there is no room: then the journal opens without this net.
-    pub(super) fn take(volume: &Volume) -> Option<Saved> {
+    /// Copies the files of a closed volume. `None` where it is whole and larger than `most`,
+    /// or, which is told, there is no room: then the journal opens without this net.
+    ///
+    /// # Errors
+    /// When the volume cannot be read, or is damaged and there is no room for a copy.
+    pub(super) fn take(volume: &Volume, most: u64) -> Result<Option<Saved>, StoreError> {
         let dir = volume.dir().to_owned();
         let saved = Saved { copy: dir.with_extension("before"), volume: dir };
         saved.remove();
-        if volume.size_on_disk().is_ok_and(|bytes| bytes > MOST_BYTES) {
-            return None;
+        let log = log::check(&saved.volume).map_err(io("read", &saved.volume))?;
+        if log == Log::Whole && volume.size_on_disk()? > most {
+            return Ok(None);
         }
         match copy_dir(&saved.volume, &saved.copy) {
-            Ok(()) => Some(saved),
+            Ok(()) => Ok(Some(saved)),
+            Err(error) if log == Log::Damaged => Err(error),
             Err(error) => {
                 let reason: &dyn std::error::Error = &error;
                 tracing::warn!(reason, "the journal is opened without a copy of its last files");
-                None
+                Ok(None)
             }
         }
     }

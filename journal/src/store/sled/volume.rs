@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use sled::IVec;
 
+use super::copy::{TempDir, copy_dir};
+use super::log::{self, Log};
 use super::{Tail, io, sync_dir};
 use crate::codec::{Commit, HEADER_BYTES};
 use crate::id::Seq;
@@ -33,6 +35,8 @@ const CLOSING: Duration = Duration::from_secs(5);
 pub(super) struct Volume {
     first: Seq,
     dir: PathBuf,
+    /// Another follows it, so nothing is put into it any more.
+    full: bool,
     open: OnceLock<Open>,
     opening: std::sync::Mutex<()>,
 }
@@ -41,6 +45,8 @@ struct Open {
     db: sled::Db,
     /// The same file that sled writes, for the `fdatasync` that it lacks.
     file: File,
+    /// Where it lies when it is a copy of a damaged volume, which sled would write over.
+    copy: Option<TempDir>,
 }
 
 impl Volume {
@@ -48,9 +54,15 @@ impl Volume {
         Volume {
             first,
             dir: dir.join(format!("{:020}", first.0)),
+            full: false,
             open: OnceLock::new(),
             opening: std::sync::Mutex::new(()),
         }
+    }
+
+    /// One that another follows.
+    pub(super) fn full(self) -> Self {
+        Volume { full: true, ..self }
     }
 
     /// Makes an empty volume, durably.
@@ -93,8 +105,10 @@ impl Volume {
 
     fn open_now(&self) -> Result<Open, StoreError> {
         self.wait_until_closed();
+        let copy = if self.full { self.copied_if_damaged()? } else { None };
+        let dir = copy.as_ref().map_or(self.dir.clone(), |copy| copy.path().join(self.name()));
         let config = sled::Config::new()
-            .path(&self.dir)
+            .path(&dir)
             .segment_size(SEGMENT_BYTES)
             .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::HighThroughput)
@@ -103,9 +117,19 @@ impl Volume {
         let db = catch_unwind(AssertUnwindSafe(|| config.open()))
             .map_err(|_| self.damaged(self.first, "the store engine gave up on it".into()))?
             .map_err(|error| self.failed("open", self.first, error))?;
-        let path = self.dir.join("db");
+        let path = dir.join("db");
         let file = File::options().read(true).write(true).open(&path).map_err(io("open", &path))?;
-        Ok(Open { db, file })
+        Ok(Open { db, file, copy })
+    }
+
+    fn copied_if_damaged(&self) -> Result<Option<TempDir>, StoreError> {
+        if log::check(&self.dir).map_err(io("read", &self.dir))? == Log::Whole {
+            return Ok(None);
+        }
+        tracing::error!(event.seq = self.first.0, path = %self.dir.display(), "a volume is damaged; a copy of it is read");
+        let copy = TempDir::create()?;
+        copy_dir(&self.dir, &copy.path().join(self.name()))?;
+        Ok(Some(copy))
     }
 
     /// sled's own threads hold a closed store's file, and its lock, a moment longer than
@@ -137,6 +161,9 @@ impl Volume {
     /// go in; without these it is removed at the next opening.
     pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<(), StoreError> {
         let open = self.open()?;
+        if open.copy.is_some() {
+            return Err(self.damaged(seq, "the volume that it belongs in is".into()));
+        }
         for (part, bytes) in bytes.chunks(PART_BYTES).enumerate() {
             let seq_key = seq.0.to_be_bytes();
             let inserted = if part == 0 {

@@ -27,9 +27,11 @@ impl Volumes {
             else {
                 continue;
             };
-            list.push(Arc::new(Volume::closed(dir, Seq(first))));
+            list.push(Volume::closed(dir, Seq(first)));
         }
-        list.sort_by_key(|volume| volume.first());
+        list.sort_by_key(Volume::first);
+        let last = list.pop();
+        let list = list.into_iter().map(Volume::full).chain(last).map(Arc::new).collect();
         Ok(Volumes { dir: dir.to_owned(), list: RwLock::new(list) })
     }
 
