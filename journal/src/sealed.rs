@@ -21,6 +21,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::codec::fields::from_slice;
 use crate::id::KeyId;
 
 /// What text shows in place of a value whose key is gone.
@@ -100,7 +101,7 @@ impl<T: DeserializeOwned> Sealed<T> {
         // What does not open now is asked for again the next time: only what was decided
         // by its bytes alone is kept.
         let plain = Zeroizing::new(stored.vault.as_ref()?.open(self.key, &stored.bytes)?);
-        let value = rmp_serde::from_slice(&plain).map(Box::new);
+        let value = from_slice(&plain).map(Box::new);
         if let Err(error) = &value {
             tracing::error!(key.id = %self.key.0, %error, "a sealed value is not what its place says");
         }
