@@ -337,6 +337,10 @@ impl Journal for SledJournal {
         Ok(page)
     }
 
+    fn passing(&self, seq: Seq) {
+        self.volumes.pass(seq);
+    }
+
     fn head(&self) -> Seq {
         Seq(self.head.load(Ordering::Acquire))
     }

@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sled::IVec;
@@ -29,12 +29,19 @@ const KEY_BYTES: usize = 8;
 /// second.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// A volume, opened when it is first needed.
+/// A volume, opened when it is needed.
 pub(super) struct Volume {
     first: Seq,
     dir: PathBuf,
-    open: OnceLock<Open>,
-    opening: std::sync::Mutex<()>,
+    slot: Mutex<Slot>,
+}
+
+/// The open store. sled opens one that is open nowhere else, so whoever still reads from one
+/// that was closed lends it again.
+#[derive(Default)]
+struct Slot {
+    held: Option<Arc<Open>>,
+    lent: Weak<Open>,
 }
 
 struct Open {
@@ -45,12 +52,7 @@ struct Open {
 
 impl Volume {
     pub(super) fn closed(dir: &Path, first: Seq) -> Self {
-        Volume {
-            first,
-            dir: dir.join(format!("{:020}", first.0)),
-            open: OnceLock::new(),
-            opening: std::sync::Mutex::new(()),
-        }
+        Volume { first, dir: dir.join(format!("{:020}", first.0)), slot: Mutex::default() }
     }
 
     /// Makes an empty volume, durably.
@@ -79,16 +81,33 @@ impl Volume {
         format!("{:020}", self.first.0)
     }
 
-    fn open(&self) -> Result<&Open, StoreError> {
-        if let Some(open) = self.open.get() {
-            return Ok(open);
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<Arc<Open>, StoreError> {
+        let mut slot = self.slot();
+        if let Some(open) = &slot.held {
+            return Ok(Arc::clone(open));
         }
-        let _one_opens = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.open.get().is_none() {
-            let opened = self.open_now()?;
-            let _ = self.open.set(opened);
+        let open = match slot.lent.upgrade() {
+            Some(open) => open,
+            None => Arc::new(self.open_now()?),
+        };
+        slot.lent = Arc::downgrade(&open);
+        slot.held = Some(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Gives back what an open store takes, until it is needed again: sled keeps every node
+    /// that it ever read in memory, whatever its cache's capacity.
+    pub(super) fn close(&self) {
+        let held = self.slot().held.take();
+        // sled syncs its file when it is dropped, and panics where that fails. Nothing in it
+        // waits to be synced.
+        if catch_unwind(AssertUnwindSafe(|| drop(held))).is_err() {
+            tracing::warn!(path = %self.dir.display(), "the store engine did not close a volume well");
         }
-        self.open.get().ok_or_else(|| self.damaged(self.first, "it does not open".into()))
     }
 
     fn open_now(&self) -> Result<Open, StoreError> {
