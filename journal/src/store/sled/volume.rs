@@ -21,7 +21,8 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 pub const PART_BYTES: usize = 56 * 1024;
 /// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
 const UNSYNCED_PARTS: usize = super::BATCH_BYTES / PART_BYTES;
-/// What sled keeps of a volume in memory; enough for the nodes at its end.
+/// What sled is told to keep of a volume in memory. It keeps more: each of its 256 shards
+/// keeps the last node that was read, and a volume has fewer nodes than that.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Key of a commit, or of its first part; the others' keys are longer.
 const KEY_BYTES: usize = 8;
@@ -99,8 +100,8 @@ impl Volume {
         Ok(open)
     }
 
-    /// Gives back what an open store takes, until it is needed again: sled keeps every node
-    /// that it ever read in memory, whatever its cache's capacity.
+    /// Gives back what an open store takes, until it is needed again: every node of it that was
+    /// read stays in memory, whatever [`CACHE_BYTES`] says.
     pub(super) fn close(&self) {
         let held = self.slot().held.take();
         // sled syncs its file when it is dropped, and panics where that fails. Nothing in it
