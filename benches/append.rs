@@ -1,6 +1,7 @@
 //! How fast the journal takes events durably, and how fast it reads them back.
 //!
-//! Everything is measured in one run, in rounds that take turns, and told as a multiple of
+//! Everything is measured in one run, in rounds that take turns, and each figure is the median
+//! of its rounds, so that one hiccup of the disk decides nothing. It is told as a multiple of
 //! the plainest durable log there is: `pwrite` of 256 bytes and `fdatasync`, one thread, a
 //! growing file. The events are encoded, sealed and hashed as the engine does it; a writer
 //! is a task that submits one event, waits until it is durable and visible, and goes on.
@@ -29,7 +30,7 @@ use uuid::Uuid;
 
 const EVENT_BYTES: usize = 256;
 const SECONDS: Duration = Duration::from_secs(2);
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const WRITERS: [usize; 4] = [1, 64, 256, 1024];
 /// Multiples of the bare loop that the journal must reach, for each number of writers.
 const GOALS: [f64; 4] = [0.5, 11.0, 20.0, 30.0];
@@ -85,6 +86,11 @@ impl Run {
         };
         let cpu = cpu / u32::try_from(events.max(1)).unwrap_or(u32::MAX);
         Run { rate: events as f64 / took.as_secs_f64(), cpu, p50: at(0.5), p99: at(0.99), max: at(1.0) }
+    }
+
+    /// The p99 of a wait as a multiple of its p50.
+    fn tail(&self) -> f64 {
+        self.p99.as_secs_f64() / self.p50.as_secs_f64()
     }
 }
 
@@ -155,26 +161,29 @@ fn print_table(cases: &[(String, Option<f64>, Vec<Run>)]) {
     let base: Vec<f64> =
         cases.first().map(|(_, _, runs)| runs.iter().map(|run| run.rate).collect()).unwrap_or_default();
     println!(
-        "\n| durable appends of {EVENT_BYTES} bytes | events/s | x bare | goal | p50 | p99 | p99/p50 | max |"
+        "\n| durable appends of {EVENT_BYTES} bytes | events/s | x bare | goal | p50 | p99 | p99/p50 (rounds) | max | CPU |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     for (name, goal, runs) in cases {
         let middle = |of: &dyn Fn(&Run) -> f64| median(runs.iter().map(of).collect());
         let ratio = median(runs.iter().zip(&base).map(|(run, base)| run.rate / base).collect());
-        let (p50, p99) = (middle(&|run| run.p50.as_secs_f64()), middle(&|run| run.p99.as_secs_f64()));
+        let seconds =
+            |of: &dyn Fn(&Run) -> Duration| Duration::from_secs_f64(middle(&|run| of(run).as_secs_f64()));
+        let tail = middle(&Run::tail);
+        let tails: Vec<String> = runs.iter().map(|run| format!("{:.1}", run.tail())).collect();
         // Told apart: on a busy disk the bare loop itself misses the second.
         let met = |met| if met { "met" } else { "MISSED" };
         let goal_met = goal.map_or(String::new(), |goal| {
-            format!("{goal} {}, tail {}", met(ratio >= goal), met(p99 < TAIL_GOAL * p50))
+            format!("{goal} {}, tail {}", met(ratio >= goal), met(tail < TAIL_GOAL))
         });
         println!(
-            "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {:.1} | {:.0?} | {:.2?} |",
+            "| {name} | {:.0} | {ratio:.2} | {goal_met} | {:.0?} | {:.0?} | {tail:.1} ({}) | {:.0?} | {:.2?} |",
             middle(&|run| run.rate),
-            Duration::from_secs_f64(p50),
-            Duration::from_secs_f64(p99),
-            p99 / p50,
-            Duration::from_secs_f64(middle(&|run| run.max.as_secs_f64())),
-            Duration::from_secs_f64(middle(&|run| run.cpu.as_secs_f64())),
+            seconds(&|run| run.p50),
+            seconds(&|run| run.p99),
+            tails.join(" "),
+            seconds(&|run| run.max),
+            seconds(&|run| run.cpu),
         );
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Without snapshots it folds everything: measured with as little beside it as can be, the
 //! plain reading of the same files and the scan that checks and hashes every record but
-//! decodes none. With a snapshot near the head it must be ready in under a second, however
+//! decodes none. What runs where, with two cores or more: one thread fetches from the store,
+//! one checks, hashes and decodes, the caller's folds; its own processor time is told beside
+//! that of all together. On one core (`taskset -c 0`) a single thread does everything in
+//! turn. With a snapshot near the head it must be ready in under a second, however
 //! long the journal. The journals are written by the journal's own pipeline.
 //!
 //! `cargo bench --bench ready [-- EVENTS LONG_EVENTS TENANTS [DIR]]`
@@ -189,6 +192,7 @@ fn fold(path: &Path, events: u64, tenants: u64) {
     ]
     .map(|(name, goal)| Line { name, rates: Vec::new(), cpu: Vec::new(), goal });
     let mut temperature = "";
+    let mut folding = Vec::new();
     for _ in 0..ROUNDS {
         temperature = go_cold();
         let (_, plain, plain_cpu) = timed_with_cpu(|| read_files(&path.join("journal")));
@@ -202,8 +206,10 @@ fn fold(path: &Path, events: u64, tenants: u64) {
         let (opened, open, open_cpu) = timed_with_cpu(|| tenantry_journal::open(path).unwrap());
         let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
         let snapshots = Snapshots::open(path.join("none"), Arc::clone(&vault)).unwrap();
+        let own = machine::own_cpu_time();
         let (booted, folded, folded_cpu) =
             timed_with_cpu(|| boot(&*opened.store, &vault, &snapshots).unwrap());
+        folding.push((machine::own_cpu_time() - own).as_nanos() as f64 / events as f64);
         assert_eq!(booted.world.seq, Seq(events));
         assert_eq!(booted.world.tenants.len() as u64, tenants.min(events));
         let times = [
@@ -218,7 +224,6 @@ fn fold(path: &Path, events: u64, tenants: u64) {
             line.cpu.push(cpu.as_nanos() as f64 / events as f64);
         }
     }
-    // `taskset -c 0` makes it one.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!(
         "\n| fold of {events} events, {temperature}, cores to use: {cores} | events/s | x scan | took | CPU/event | goal |"
@@ -238,6 +243,7 @@ fn fold(path: &Path, events: u64, tenants: u64) {
             machine::median(line.cpu.clone()),
         );
     }
+    println!("The thread that folds takes {:.0} ns of `boot`'s processor time.", machine::median(folding));
 }
 
 fn ready(path: &Path, events: u64, tenants: u64) {

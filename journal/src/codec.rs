@@ -23,16 +23,19 @@
 //! | 56 | 4 | length of the whole commit |
 //! | 60 | 4 | CRC-32 (IEEE) over everything but these four bytes |
 
+pub(crate) mod fields;
+mod frame;
 pub(crate) mod wire;
 
 use uuid::Uuid;
 
-use crate::id::{CommandId, EventId, InstanceId, Seq, TenantId, TokenId, UserId};
+use crate::id::{CommandId, EventId, InstanceId, Seq, TenantId};
 use crate::merkle::Hash;
-use crate::recorded::{Actor, Draft, Idempotency, Recorded};
+use crate::recorded::{Actor, Draft, Recorded};
 use crate::time::Timestamp;
 use crate::upcast::{self, UpcastError};
-use wire::{BadWire, Reader, put_bin, put_map, put_str, put_uint};
+use frame::Frame;
+use wire::{BadWire, put_bin, put_map, put_str, put_uint};
 
 /// The first four bytes of every commit: a mark and the format's version.
 const MAGIC: [u8; 4] = *b"TNJ\x01";
@@ -188,102 +191,6 @@ pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Recorded, CodecError> {
         event,
     };
     Ok(Recorded { seq, draft })
-}
-
-/// A record's fields, borrowed.
-struct Frame<'a> {
-    seq: u64,
-    id: Uuid,
-    at: u64,
-    actor: Actor,
-    tenant_id: Option<Uuid>,
-    instance_id: Option<Uuid>,
-    command_id: Uuid,
-    caused_by: Option<u64>,
-    idempotency: Option<Idempotency>,
-    kind: &'a str,
-    version: u16,
-    data: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    fn read(bytes: &'a [u8]) -> Result<Self, BadWire> {
-        let mut reader = Reader::new(bytes);
-        let (mut seq, mut id, mut at, mut actor, mut command_id) = (None, None, None, None, None);
-        let (mut tenant_id, mut instance_id, mut caused_by, mut idempotency) = (None, None, None, None);
-        let (mut kind, mut version, mut data) = (None, None, None);
-        for _ in 0..reader.map()? {
-            match reader.text()? {
-                b"seq" => seq = Some(reader.uint()?),
-                b"id" => id = Some(Uuid::from_bytes(reader.bin16()?)),
-                b"at" => at = Some(reader.uint()?),
-                b"actor" => actor = Some(read_actor(&mut reader)?),
-                b"tenant_id" => tenant_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                b"instance_id" => instance_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                b"command_id" => command_id = Some(Uuid::from_bytes(reader.bin16()?)),
-                b"caused_by" => caused_by = Some(reader.uint()?),
-                b"idempotency" => idempotency = Some(read_idempotency(&mut reader)?),
-                b"kind" => kind = Some(reader.str()?),
-                b"v" => {
-                    let number = reader.uint()?;
-                    version = Some(u16::try_from(number).map_err(|_| BadWire("a version is too large"))?);
-                }
-                b"data" => data = Some(reader.bin()?),
-                _ => reader.skip()?,
-            }
-        }
-        if !reader.is_empty() {
-            return Err(BadWire("something follows the record"));
-        }
-        Ok(Frame {
-            seq: seq.ok_or(BadWire("the record has no seq"))?,
-            id: id.ok_or(BadWire("the record has no id"))?,
-            at: at.ok_or(BadWire("the record has no time"))?,
-            actor: actor.ok_or(BadWire("the record has no actor"))?,
-            tenant_id,
-            instance_id,
-            command_id: command_id.ok_or(BadWire("the record has no command"))?,
-            caused_by,
-            idempotency,
-            kind: kind.ok_or(BadWire("the record has no kind"))?,
-            version: version.ok_or(BadWire("the record has no version"))?,
-            data: data.ok_or(BadWire("the record has no data"))?,
-        })
-    }
-}
-
-fn read_actor(reader: &mut Reader<'_>) -> Result<Actor, BadWire> {
-    if reader.at_str() {
-        return match reader.str()? {
-            "system" => Ok(Actor::System),
-            _ => Err(BadWire("the actor is of no known type")),
-        };
-    }
-    if reader.map()? != 1 {
-        return Err(BadWire("the actor is not one of a kind"));
-    }
-    let kind = reader.str()?;
-    let id = Uuid::from_bytes(reader.bin16()?);
-    match kind {
-        "user" => Ok(Actor::User(UserId(id))),
-        "token" => Ok(Actor::Token(TokenId(id))),
-        _ => Err(BadWire("the actor is of no known type")),
-    }
-}
-
-fn read_idempotency(reader: &mut Reader<'_>) -> Result<Idempotency, BadWire> {
-    let (mut key, mut request) = (None, None);
-    for _ in 0..reader.map()? {
-        match reader.str()? {
-            "key" => key = Some(reader.bin16()?),
-            "request" => request = Some(reader.bin16()?),
-            _ => reader.skip()?,
-        }
-    }
-    match (key, request) {
-        (Some(key), Some(request)) => Ok(Idempotency { key, request }),
-        _ => Err(BadWire("the idempotency key is incomplete")),
-    }
 }
 
 /// A commit as it is stored.
@@ -454,6 +361,15 @@ impl<'a> Commit<'a> {
     pub fn announced_len(bytes: &[u8]) -> Option<usize> {
         let length = bytes.get(56..60)?;
         usize::try_from(u32::from_be_bytes(length.try_into().ok()?)).ok()
+    }
+
+    /// The seq of the last event that a commit's first bytes announce; `None` when these are
+    /// none.
+    #[must_use]
+    pub fn announced_last(bytes: &[u8]) -> Option<Seq> {
+        let first = u64::from_be_bytes(bytes.get(4..12)?.try_into().ok()?);
+        let count = u32::from_be_bytes(bytes.get(12..16)?.try_into().ok()?);
+        first.checked_add(u64::from(count))?.checked_sub(1).map(Seq)
     }
 
     /// Seq of its last event.

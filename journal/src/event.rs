@@ -16,6 +16,7 @@ pub mod theme;
 
 use serde::{Serialize, Serializer};
 
+use crate::codec::fields::from_slice;
 use crate::id::KeyId;
 
 /// An event's bytes are not what its kind and version say.
@@ -96,7 +97,7 @@ macro_rules! vocabulary {
             /// When the kind is unknown or the bytes do not decode.
             pub fn decode_fields(kind: &str, fields: &[u8]) -> Result<Event, BadEvent> {
                 match kind {
-                    $($kind => rmp_serde::from_slice(fields).map(Event::$variant).map_err(|source| {
+                    $($kind => from_slice(fields).map(Event::$variant).map_err(|source| {
                         BadEvent::Fields { kind: kind.to_owned(), source }
                     }),)+
                     _ => Err(BadEvent::UnknownKind { kind: kind.to_owned() }),

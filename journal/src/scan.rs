@@ -88,12 +88,23 @@ fn commits(
     store: &dyn Journal,
     from: Seq,
     to: Seq,
+    each: impl FnMut(&Commit<'_>) -> Result<ControlFlow<()>, ScanError>,
+) -> Result<(), ScanError> {
+    commits_of(|next| Ok(store.read(next, PAGE_BYTES)?), from, to, each)
+}
+
+/// As [`commits`], with pages of commits from `page_at`: the first commit of a page holds the
+/// seq that was asked for.
+fn commits_of(
+    mut page_at: impl FnMut(Seq) -> Result<Vec<StoredCommit>, ScanError>,
+    from: Seq,
+    to: Seq,
     mut each: impl FnMut(&Commit<'_>) -> Result<ControlFlow<()>, ScanError>,
 ) -> Result<(), ScanError> {
     let mut next = from.max(Seq(1));
     let mut first = true;
     while next <= to {
-        let page = store.read(next, PAGE_BYTES)?;
+        let page = page_at(next)?;
         if page.is_empty() {
             return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
         }

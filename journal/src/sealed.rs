@@ -23,6 +23,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use crate::codec::fields::from_slice;
 use crate::id::KeyId;
 
 /// What text shows in place of a value whose key is gone.
@@ -149,7 +150,7 @@ impl<T: DeserializeOwned> Sealed<T> {
             tracing::error!(key.id = %self.key.0, "a sealed value is damaged: its key does not open it");
             return self.damaged();
         };
-        let value = rmp_serde::from_slice(&plain).map(Box::new);
+        let value = from_slice(&plain).map(Box::new);
         if let Err(error) = &value {
             tracing::error!(key.id = %self.key.0, %error, "a sealed value is damaged: it is not what its place says");
         }

@@ -39,6 +39,12 @@ pub trait Journal: Send + Sync {
     /// [`StoredCommit::parse`].
     fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<StoredCommit>, StoreError>;
 
+    /// Told by who reads everything once, where it is: memory that was taken to read what lies
+    /// before `seq` may be given back, and what follows may be fetched from the disk.
+    fn passing(&self, seq: Seq) {
+        let _ = seq;
+    }
+
     /// Seq of the last event appended; [`Seq::ZERO`] when there is none.
     fn head(&self) -> Seq;
 

@@ -54,7 +54,7 @@ pub fn boot(store: &dyn Journal, vault: &Arc<dyn Vault>, snapshots: &Snapshots) 
         None => (World::default(), Frontier::default()),
     };
     let from = world.seq;
-    scan::replay(store, vault, &mut frontier, from, head, |recorded| world.evolve(&recorded))?;
+    scan::replay(store, vault, &mut frontier, from, head, |recorded| world.evolve(recorded))?;
     tracing::info!(event.seq = head.0, snapshot.seq = from.0, "journal folded");
     for tenant in world.tenants.iter().filter(|tenant| tenant.details.open().is_none()) {
         tracing::error!(tenant.id = %tenant.id, "the keyring holds no key of this tenant; its data reads as erased");

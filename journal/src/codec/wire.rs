@@ -74,6 +74,22 @@ pub(crate) fn put_uint(out: &mut Vec<u8>, number: u64) {
     }
 }
 
+/// A value that was read, or the head of one that goes on.
+pub(crate) enum Token<'a> {
+    Nil,
+    Bool(bool),
+    Uint(u64),
+    /// A negative number, or one that was written as signed.
+    Int(i64),
+    /// Not checked to be UTF-8.
+    Text(&'a [u8]),
+    Bytes(&'a [u8]),
+    /// So many values follow.
+    List(usize),
+    /// So many pairs of values follow.
+    Map(usize),
+}
+
 /// Reads values from the front of a slice, borrowing texts and bytes.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -88,26 +104,85 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], BadWire> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(BadWire("the record ends too early"))?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8, BadWire> {
         let (&byte, rest) = self.rest.split_first().ok_or(BadWire("the record ends too early"))?;
         self.rest = rest;
         Ok(byte)
     }
 
+    #[inline]
     fn number(&mut self, width: usize) -> Result<u64, BadWire> {
         Ok(self.take(width)?.iter().fold(0, |number, byte| (number << 8) | u64::from(*byte)))
     }
 
+    #[inline]
+    fn signed(&mut self, width: usize) -> Result<Token<'a>, BadWire> {
+        let unused = 64 - 8 * width as u32;
+        Ok(Token::Int((self.number(width)? << unused).cast_signed() >> unused))
+    }
+
+    #[inline]
     fn length(&mut self, width: usize) -> Result<usize, BadWire> {
         usize::try_from(self.number(width)?).map_err(|_| BadWire("a length is too large"))
     }
 
+    /// Takes exactly these bytes, if they come next.
+    #[inline]
+    pub(crate) fn take_exactly<const N: usize>(&mut self, wanted: &[u8; N]) -> bool {
+        match self.rest.split_first_chunk() {
+            Some((found, rest)) if found == wanted => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take_nil(&mut self) -> bool {
+        self.take_exactly(&[0xc0])
+    }
+
+    /// Any value but a floating-point number and an extension: none of ours has these.
+    #[inline]
+    pub(crate) fn token(&mut self) -> Result<Token<'a>, BadWire> {
+        let head = self.byte()?;
+        Ok(match head {
+            0..=0x7f => Token::Uint(u64::from(head)),
+            0xe0..=0xff => Token::Int(i64::from(head.cast_signed())),
+            0x80..=0x8f => Token::Map(usize::from(head & 0x0f)),
+            0x90..=0x9f => Token::List(usize::from(head & 0x0f)),
+            0xa0..=0xbf => Token::Text(self.take(usize::from(head & 0x1f))?),
+            0xc0 => Token::Nil,
+            0xc2 | 0xc3 => Token::Bool(head == 0xc3),
+            0xc4..=0xc6 => Token::Bytes(self.counted(1 << (head - 0xc4))?),
+            0xcc..=0xcf => Token::Uint(self.number(1 << (head - 0xcc))?),
+            0xd0..=0xd3 => self.signed(1 << (head - 0xd0))?,
+            0xd9..=0xdb => Token::Text(self.counted(1 << (head - 0xd9))?),
+            0xdc => Token::List(self.length(2)?),
+            0xdd => Token::List(self.length(4)?),
+            0xde => Token::Map(self.length(2)?),
+            0xdf => Token::Map(self.length(4)?),
+            0xc1 | 0xc7..=0xcb | 0xd4..=0xd8 => return Err(BadWire("a value is of a type that is not used")),
+        })
+    }
+
+    /// Bytes behind a length of so many bytes.
+    #[inline]
+    fn counted(&mut self, width: usize) -> Result<&'a [u8], BadWire> {
+        let len = self.length(width)?;
+        self.take(len)
+    }
+
+    #[inline]
     pub(crate) fn map(&mut self) -> Result<usize, BadWire> {
         match self.byte()? {
             head @ 0x80..=0x8f => Ok(usize::from(head & 0x0f)),
@@ -117,11 +192,13 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn str(&mut self) -> Result<&'a str, BadWire> {
         std::str::from_utf8(self.text()?).map_err(|_| BadWire("a text is not UTF-8"))
     }
 
     /// A text's bytes, for keys that are only compared.
+    #[inline]
     pub(crate) fn text(&mut self) -> Result<&'a [u8], BadWire> {
         let len = match self.byte()? {
             head @ 0xa0..=0xbf => usize::from(head & 0x1f),
@@ -134,10 +211,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the next value is a text.
+    #[inline]
     pub(crate) fn at_str(&self) -> bool {
         matches!(self.rest.first(), Some(0xa0..=0xbf | 0xd9..=0xdb))
     }
 
+    #[inline]
     pub(crate) fn bin(&mut self) -> Result<&'a [u8], BadWire> {
         let len = match self.byte()? {
             0xc4 => self.length(1)?,
@@ -148,10 +227,12 @@ impl<'a> Reader<'a> {
         self.take(len)
     }
 
+    #[inline]
     pub(crate) fn bin16(&mut self) -> Result<[u8; 16], BadWire> {
         self.bin()?.try_into().map_err(|_| BadWire("16 bytes were expected"))
     }
 
+    #[inline]
     pub(crate) fn uint(&mut self) -> Result<u64, BadWire> {
         match self.byte()? {
             number @ 0..=0x7f => Ok(u64::from(number)),

@@ -1,29 +1,35 @@
 //! The whole journal once over: checked, hashed, decoded, folded.
 //!
 //! A start needs both the World and the tree. Each commit is fetched and checked once. Where
-//! there is a second core, one thread fetches, hashes and decodes while the caller's folds
-//! what is behind; on one core the same is done in turn, since handing it over would only
-//! cost.
+//! there is a second core, one thread fetches from the store, one checks, hashes and decodes,
+//! and the caller's folds what is behind; on one core the same is done in turn, since handing
+//! it over would only cost.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use super::{ScanError, commits, hash_commit, undamaged};
+use super::{PAGE_BYTES, ScanError, commits_of, hash_commit, undamaged};
 use crate::codec::{self, Commit};
 use crate::id::Seq;
 use crate::merkle::Frontier;
 use crate::recorded::Recorded;
 use crate::sealed::{Vault, take_damage, with_vault};
-use crate::store::Journal;
+use crate::store::{Journal, StoreError, StoredCommit};
 
+/// Pages that may wait to be checked: enough to go on with while the disk is slow or the
+/// store opens its next file.
+const PAGES_AHEAD: usize = 16;
+/// A pass over so many events tells the store where it is, so that it reads ahead: twice what
+/// is left behind a snapshot at most. Of fewer, most of what was read ahead would be for nothing.
+const LONG_EVENTS: u64 = 100_000;
 /// Events that are handed over at a time: waking the other thread costs as much as folding
 /// some tens of them.
 const BATCH_EVENTS: usize = 512;
-/// Batches that may wait to be folded. Together some megabytes, enough to go on with while
-/// the store opens its next file.
+/// Batches that may wait to be folded. Together some megabytes.
 const BATCHES_AHEAD: usize = 32;
 
+type Page = Result<Vec<StoredCommit>, StoreError>;
 type Batch = Result<Vec<Recorded>, ScanError>;
 
 /// Hashes the events after the frontier and hands the decoded ones after `after` to `each`,
@@ -38,7 +44,7 @@ pub fn replay(
     frontier: &mut Frontier,
     after: Seq,
     to: Seq,
-    each: impl FnMut(Recorded),
+    each: impl FnMut(&Recorded),
 ) -> Result<(), ScanError> {
     let pass = Pass { store, vault, after, to };
     let _of_others = take_damage();
@@ -59,41 +65,81 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn in_turn(self, frontier: &mut Frontier, mut each: impl FnMut(Recorded)) -> Result<(), ScanError> {
-        self.read(frontier, |recorded| {
-            each(recorded);
+    fn in_turn(self, frontier: &mut Frontier, mut each: impl FnMut(&Recorded)) -> Result<(), ScanError> {
+        let from = self.from(frontier);
+        let pages = |next| Ok(self.page(from, next)?);
+        self.read(from, frontier, pages, |recorded| {
+            each(&recorded);
             ControlFlow::Continue(())
         })
     }
 
-    fn side_by_side(self, frontier: &mut Frontier, mut each: impl FnMut(Recorded)) -> Result<(), ScanError> {
+    fn side_by_side(self, frontier: &mut Frontier, mut each: impl FnMut(&Recorded)) -> Result<(), ScanError> {
+        let from = self.from(frontier);
+        let (fetched, pages) = mpsc::sync_channel::<Page>(PAGES_AHEAD);
         let (batches, waiting) = mpsc::sync_channel::<Batch>(BATCHES_AHEAD);
+        let (folded, used) = mpsc::channel();
         std::thread::scope(|scope| {
+            scope.spawn(move || self.fetch(from, &fetched));
             scope.spawn(move || {
-                let mut ahead = Ahead { batches, batch: Vec::with_capacity(BATCH_EVENTS) };
-                let read = self.read(frontier, |recorded| ahead.add(recorded));
+                let mut ahead = Ahead { batches, used, batch: Vec::with_capacity(BATCH_EVENTS) };
+                // Without a page the store's end came too early: that is a gap.
+                let next_page = |_| Ok(pages.recv().unwrap_or_else(|_| Ok(Vec::new()))?);
+                let read = self.read(from, frontier, next_page, |recorded| ahead.add(recorded));
                 ahead.end(read);
             });
             for batch in waiting {
-                for recorded in batch? {
-                    let seq = recorded.seq;
+                let batch = batch?;
+                for recorded in &batch {
                     each(recorded);
-                    undamaged(seq)?;
+                    undamaged(recorded.seq)?;
                 }
+                // At the end nobody wants it back.
+                drop(folded.send(batch));
             }
             Ok(())
         })
     }
 
-    /// From the first event that the tree or the World lacks.
+    /// The first event that the tree or the World lacks.
+    fn from(self, frontier: &Frontier) -> Seq {
+        Seq(frontier.size()).min(self.after).next()
+    }
+
+    /// One page of the pass that began at `from`.
+    fn page(self, from: Seq, at: Seq) -> Page {
+        if self.to.0.saturating_sub(from.0) >= LONG_EVENTS {
+            self.store.passing(at);
+        }
+        self.store.read(at, PAGE_BYTES)
+    }
+
+    /// Fetches pages until the last event, an error, or nobody wants more. Where a page ends
+    /// is taken from its last header, unchecked: who checks it finds out first.
+    fn fetch(self, from: Seq, pages: &SyncSender<Page>) {
+        let mut next = from;
+        while next <= self.to {
+            let page = self.page(from, next);
+            let last = page.as_ref().ok().and_then(|page| Commit::announced_last(page.last()?));
+            if pages.send(page).is_err() {
+                return;
+            }
+            match last.filter(|last| *last >= next) {
+                Some(last) => next = last.next(),
+                None => return,
+            }
+        }
+    }
+
     fn read(
         self,
+        from: Seq,
         frontier: &mut Frontier,
+        pages: impl FnMut(Seq) -> Result<Vec<StoredCommit>, ScanError>,
         mut each: impl FnMut(Recorded) -> ControlFlow<()>,
     ) -> Result<(), ScanError> {
-        let from = Seq(frontier.size()).min(self.after).next();
         with_vault(self.vault, || {
-            commits(self.store, from, self.to, |commit| {
+            commits_of(pages, from, self.to, |commit| {
                 hash_commit(commit, frontier, self.to)?;
                 self.decode(commit, &mut each)
             })
@@ -120,9 +166,11 @@ impl Pass<'_> {
     }
 }
 
-/// Collects events and hands them over.
+/// Collects events and hands them over. They come back when they are folded: memory is
+/// given back cheapest by the thread that took it.
 struct Ahead {
     batches: SyncSender<Batch>,
+    used: Receiver<Vec<Recorded>>,
     batch: Vec<Recorded>,
 }
 
@@ -133,10 +181,21 @@ impl Ahead {
         if self.batch.len() < BATCH_EVENTS {
             return ControlFlow::Continue(());
         }
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_EVENTS));
+        let empty = self.empty();
+        let batch = std::mem::replace(&mut self.batch, empty);
         match self.batches.send(Ok(batch)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn empty(&self) -> Vec<Recorded> {
+        match self.used.try_recv() {
+            Ok(mut batch) => {
+                batch.clear();
+                batch
+            }
+            Err(_) => Vec::with_capacity(BATCH_EVENTS),
         }
     }
 
@@ -197,7 +256,7 @@ mod tests {
         (store, frontier)
     }
 
-    type Way = fn(Pass<'_>, &mut Frontier, &mut dyn FnMut(Recorded)) -> Result<(), ScanError>;
+    type Way = fn(Pass<'_>, &mut Frontier, &mut dyn FnMut(&Recorded)) -> Result<(), ScanError>;
     const WAYS: [Way; 2] = [
         |pass, frontier, each| pass.in_turn(frontier, each),
         |pass, frontier, each| pass.side_by_side(frontier, each),

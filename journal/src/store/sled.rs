@@ -10,7 +10,8 @@
 //! **Volumes.** `DIR/FIRST/` (20 digits: the first seq in it) is a sled store of its own;
 //! the last one is written. sled reads its whole log since its last opening when it is
 //! opened, so one store for everything would take seconds to come back after a crash.
-//! A volume that is full is never written again, and is opened only when it is read.
+//! A volume that is full is never written again, and is opened only when it is read. Who reads
+//! everything once ([`Journal::passing`]) has it closed again behind him.
 //!
 //! **Keys and values.** Key: the commit's first seq, 8 bytes, big-endian; value: the
 //! commit as `codec` has it, cut into parts of at most [`PART_BYTES`], the later parts
@@ -347,6 +348,10 @@ impl Journal for SledJournal {
             }
         }
         Ok(page)
+    }
+
+    fn passing(&self, seq: Seq) {
+        self.volumes.pass(seq);
     }
 
     fn head(&self) -> Seq {

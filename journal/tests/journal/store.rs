@@ -79,6 +79,46 @@ fn full_volumes_are_followed_by_new_ones_and_read_as_one() {
 }
 
 #[test]
+fn volumes_that_were_closed_are_read_again_also_by_who_reads_meanwhile() {
+    const EVENTS: u16 = 300;
+    /// The store engine's file and the journal's own of the last volume.
+    const OF_ONE: usize = 2;
+    let dir = tempfile::tempdir().unwrap();
+    let written = rig_with(dir.path(), 20_000);
+    (0..EVENTS / 10)
+        .for_each(|i| drop(written.record((0..10).map(|j| numbered(i * 10 + j)).collect()).unwrap()));
+    drop(written);
+    let rig = rig_with(dir.path(), 20_000);
+    let open_files = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap();
+        let paths = files.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        paths.filter(|path| path.starts_with(dir.path()) && path.ends_with("db")).count()
+    };
+    assert_eq!(numbers(&rig), (0..EVENTS).collect::<Vec<_>>());
+    assert!(open_files() > OF_ONE, "reading opens volumes");
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2).map(|_| scope.spawn(|| rig.events().len())).collect();
+        rig.store.passing(rig.store.head());
+        readers.into_iter().for_each(|reader| assert_eq!(reader.join().unwrap(), usize::from(EVENTS)));
+    });
+    rig.store.passing(rig.store.head());
+    // sled's threads hold the file of a closed store a moment longer.
+    let begun = std::time::Instant::now();
+    while open_files() > OF_ONE {
+        assert!(begun.elapsed().as_secs() < 20, "all but the last volume are closed");
+        std::thread::yield_now();
+    }
+    let mut seen = Vec::new();
+    let mut tree = Frontier::default();
+    scan::replay(&*rig.store, &rig.vault, &mut tree, Seq::ZERO, rig.store.head(), |event| {
+        seen.push(number_of(event));
+    })
+    .unwrap();
+    assert_eq!(seen, (0..EVENTS).collect::<Vec<_>>());
+    assert_eq!(scan::verify(&*rig.store, rig.store.head()).unwrap().frontier, tree);
+}
+
+#[test]
 fn a_command_larger_than_a_value_is_stored_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let tenant = TenantId(uuid(5));

@@ -155,7 +155,17 @@ impl Deployments {
     }
 
     fn change(&mut self, id: DeploymentId, seq: Seq, change: impl FnOnce(&mut Deployment)) {
-        if let Some(deployment) = self.by_id.get_mut(&id) {
+        self.change_if(id, seq, |_| true, change);
+    }
+
+    fn change_if(
+        &mut self,
+        id: DeploymentId,
+        seq: Seq,
+        applies: impl FnOnce(&Deployment) -> bool,
+        change: impl FnOnce(&mut Deployment),
+    ) {
+        if let Some(deployment) = self.by_id.get_mut(&id).filter(|deployment| applies(deployment)) {
             let deployment = Arc::make_mut(deployment);
             deployment.cause = seq;
             change(deployment);
@@ -219,16 +229,18 @@ impl World {
     }
 
     pub(super) fn step_started(&mut self, recorded: &Recorded, event: &StepStarted) {
-        if self.deployments.get(event.deployment_id).is_none_or(|deployment| deployment.is_over()) {
-            return;
-        }
-        self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
-            deployment.status = DeploymentStatus::Running;
-            if let Some(step) = deployment.steps.iter_mut().find(|step| step.kind == event.step) {
-                step.status = StepStatus::Running;
-                step.started_at.get_or_insert(recorded.at);
-            }
-        });
+        self.deployments.change_if(
+            event.deployment_id,
+            recorded.seq,
+            |found| !found.is_over(),
+            |deployment| {
+                deployment.status = DeploymentStatus::Running;
+                if let Some(step) = deployment.steps.iter_mut().find(|step| step.kind == event.step) {
+                    step.status = StepStatus::Running;
+                    step.started_at.get_or_insert(recorded.at);
+                }
+            },
+        );
     }
 
     pub(super) fn step_finished(&mut self, recorded: &Recorded, event: &StepFinished) {

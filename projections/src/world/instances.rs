@@ -238,6 +238,27 @@ impl Instance {
         }
     }
 
+    /// The present run is over.
+    fn exit(&mut self, recorded: &Recorded, event: &InstanceExited) {
+        self.cause = recorded.seq;
+        self.close_run();
+        self.restart = None;
+        if self.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
+            // The one that rises is all there is now.
+            self.shift();
+            self.phase = Phase::Starting;
+        }
+        self.last_exit = Some(LastExit { status: Some(event.status), at: event.exited_at, reason: None });
+    }
+
+    /// The run beside is over. One that did not come up leaves the present run serving.
+    fn end_beside(&mut self) {
+        let ended = self.beside.take();
+        if ended.is_some_and(|beside| beside.side == Side::Rising || beside.run.healthy_at.is_none()) {
+            self.restart = None;
+        }
+    }
+
     fn close_run(&mut self) {
         self.run = None;
         self.health = InstanceHealth::Unknown;
@@ -377,17 +398,17 @@ impl World {
         self.change_instance_if(id, recorded, |_| true, change);
     }
 
-    /// The attention list is touched only when the answer is another one, because most
-    /// events leave it as it is and this is where a fold spends its time.
+    /// Returns whether it was changed. The attention list is touched only when the answer is
+    /// another one, and the instance is looked up once: this is where a fold spends its time.
     fn change_instance_if(
         &mut self,
         id: InstanceId,
         recorded: &Recorded,
         applies: impl FnOnce(&Instance) -> bool,
         change: impl FnOnce(&mut Instance),
-    ) {
+    ) -> bool {
         let Some(instance) = self.instances.by_id.get_mut(&id).filter(|instance| applies(instance)) else {
-            return;
+            return false;
         };
         let instance = Arc::make_mut(instance);
         let needed = instance.needs_attention();
@@ -398,17 +419,20 @@ impl World {
             (true, false) => drop(self.attention.remove(&Attention::Instance(id))),
             _ => {}
         }
+        true
     }
 
-    /// Applies an observation, if it is of the present run.
+    /// Applies an observation, if it is of the present run; returns whether it is. Nearly all
+    /// are, so the run beside is asked for only afterwards.
     fn observe(
         &mut self,
         id: InstanceId,
         run: RunId,
         recorded: &Recorded,
         change: impl FnOnce(&mut Instance),
-    ) {
-        self.change_instance_if(id, recorded, |instance| instance.is_run(run), change);
+    ) -> bool {
+        let is_present = |instance: &Instance| instance.is_run(run) && instance.side_of(run).is_none();
+        self.change_instance_if(id, recorded, is_present, change)
     }
 
     /// Changes an instance so that its ports may be others.
@@ -421,14 +445,14 @@ impl World {
         }
     }
 
-    /// What is observed of a run beside the present one. Returns whether it is one.
+    /// Applies an observation, if it is of the run beside the present one.
     fn observe_beside(
         &mut self,
         id: InstanceId,
         run: RunId,
         recorded: &Recorded,
         change: impl FnOnce(&mut Instance),
-    ) -> bool {
+    ) {
         let is_beside = self.instances.get(id).is_some_and(|instance| instance.side_of(run).is_some());
         if is_beside {
             self.change_places(id, recorded, |instance| {
@@ -436,7 +460,6 @@ impl World {
                 change(instance);
             });
         }
-        is_beside
     }
 
     pub(super) fn instance_successor_starting(
@@ -593,66 +616,38 @@ impl World {
 
     pub(super) fn instance_started(&mut self, recorded: &Recorded, event: &InstanceStarted) {
         let mark = ProcessMark { pid: event.pid, start_ticks: event.start_ticks };
-        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
-            if let Some(beside) = &mut instance.beside {
-                beside.run.process = Some(mark);
-                beside.run.started_at = Some(recorded.at);
-            }
-        });
-        if is_beside {
-            return;
-        }
-        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+        let is_present = self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.cause = recorded.seq;
             if let Some(run) = &mut instance.run {
-                run.process = Some(ProcessMark { pid: event.pid, start_ticks: event.start_ticks });
+                run.process = Some(mark);
                 run.started_at = Some(recorded.at);
             }
         });
+        if !is_present {
+            self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+                if let Some(beside) = &mut instance.beside {
+                    beside.run.process = Some(mark);
+                    beside.run.started_at = Some(recorded.at);
+                }
+            });
+        }
     }
 
     pub(super) fn instance_start_failed(&mut self, recorded: &Recorded, event: &InstanceStartFailed) {
-        if self.beside_is_over(recorded, event.instance_id, event.run_id) {
-            return;
-        }
-        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+        let is_present = self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.close_run();
             instance.restart = None;
             instance.last_exit =
                 Some(LastExit { status: None, at: recorded.at, reason: Some(event.reason.clone()) });
         });
-    }
-
-    /// The end of a run beside the present one. Returns whether it was one.
-    fn beside_is_over(&mut self, recorded: &Recorded, id: InstanceId, run: RunId) -> bool {
-        self.observe_beside(id, run, recorded, |instance| {
-            // One that did not come up leaves the present run serving.
-            let ended = instance.beside.take();
-            if ended.is_some_and(|beside| beside.side == Side::Rising || beside.run.healthy_at.is_none()) {
-                instance.restart = None;
-            }
-        })
+        if !is_present {
+            self.observe_beside(event.instance_id, event.run_id, recorded, Instance::end_beside);
+        }
     }
 
     pub(super) fn instance_health_changed(&mut self, recorded: &Recorded, event: &InstanceHealthChanged) {
-        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
-            let Some(beside) = &mut instance.beside else { return };
-            match (beside.side, event.health) {
-                (Side::Rising, InstanceHealth::Healthy) if instance.desired == Desired::Running => {
-                    beside.run.healthy_at.get_or_insert(recorded.at);
-                    instance.health = InstanceHealth::Healthy;
-                    instance.shift();
-                }
-                // It is given up.
-                (Side::Rising, InstanceHealth::Unhealthy) => beside.side = Side::Retiring,
-                _ => {}
-            }
-        });
-        if is_beside {
-            return;
-        }
-        self.observe(event.instance_id, event.run_id, recorded, |instance| {
+        let is_present = self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.health = event.health;
             if event.health == InstanceHealth::Healthy {
                 if instance.rest == Rest::Waking {
@@ -669,41 +664,50 @@ impl World {
                 instance.cause = recorded.seq;
             }
         });
+        if is_present {
+            return;
+        }
+        self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+            let Some(beside) = &mut instance.beside else { return };
+            match (beside.side, event.health) {
+                (Side::Rising, InstanceHealth::Healthy) if instance.desired == Desired::Running => {
+                    beside.run.healthy_at.get_or_insert(recorded.at);
+                    instance.health = InstanceHealth::Healthy;
+                    instance.shift();
+                }
+                // It is given up.
+                (Side::Rising, InstanceHealth::Unhealthy) => beside.side = Side::Retiring,
+                _ => {}
+            }
+        });
     }
 
     pub(super) fn instance_stopping(&mut self, recorded: &Recorded, event: &InstanceStopping) {
-        let is_beside = self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
-            if let Some(beside) = &mut instance.beside {
-                beside.side = Side::Stopping;
-            }
+        let is_present = self.observe(event.instance_id, event.run_id, recorded, |instance| {
+            instance.phase = Phase::Stopping;
         });
-        if !is_beside {
-            self.observe(event.instance_id, event.run_id, recorded, |instance| {
-                instance.phase = Phase::Stopping;
+        if !is_present {
+            self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+                if let Some(beside) = &mut instance.beside {
+                    beside.side = Side::Stopping;
+                }
             });
         }
     }
 
     pub(super) fn instance_exited(&mut self, recorded: &Recorded, event: &InstanceExited) {
-        if self.beside_is_over(recorded, event.instance_id, event.run_id) {
+        let InstanceExited { instance_id: id, run_id: run, .. } = *event;
+        // Its ports stay its own unless another run is there to take its place.
+        let is_alone = |instance: &Instance| instance.is_run(run) && instance.beside.is_none();
+        if self.change_instance_if(id, recorded, is_alone, |instance| instance.exit(recorded, event)) {
             return;
         }
-        let is_present = self.instances.get(event.instance_id).is_some_and(|one| one.is_run(event.run_id));
-        if !is_present {
-            return;
+        let Some(instance) = self.instances.get(id) else { return };
+        if instance.side_of(run).is_some() {
+            self.observe_beside(id, run, recorded, Instance::end_beside);
+        } else if instance.is_run(run) {
+            self.change_places(id, recorded, |instance| instance.exit(recorded, event));
         }
-        self.change_places(event.instance_id, recorded, |instance| {
-            instance.cause = recorded.seq;
-            instance.close_run();
-            instance.restart = None;
-            if instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
-                // The one that rises is all there is now.
-                instance.shift();
-                instance.phase = Phase::Starting;
-            }
-            instance.last_exit =
-                Some(LastExit { status: Some(event.status), at: event.exited_at, reason: None });
-        });
     }
 
     pub(super) fn instance_restart_scheduled(

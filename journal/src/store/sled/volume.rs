@@ -3,7 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use sled::IVec;
@@ -23,7 +23,8 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 pub const PART_BYTES: usize = 56 * 1024;
 /// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
 const UNSYNCED_PARTS: usize = super::BATCH_BYTES / PART_BYTES;
-/// What sled keeps of a volume in memory; enough for the nodes at its end.
+/// What sled is told to keep of a volume in memory. It keeps more: each of its 256 shards
+/// keeps the last node that was read, and a volume has fewer nodes than that.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Key of a commit, or of its first part; the others' keys are longer.
 const KEY_BYTES: usize = 8;
@@ -31,14 +32,21 @@ const KEY_BYTES: usize = 8;
 /// second.
 const CLOSING: Duration = Duration::from_secs(5);
 
-/// A volume, opened when it is first needed.
+/// A volume, opened when it is needed.
 pub(super) struct Volume {
     first: Seq,
     dir: PathBuf,
     /// Another follows it, so nothing is put into it any more.
     full: bool,
-    open: OnceLock<Open>,
-    opening: std::sync::Mutex<()>,
+    slot: Mutex<Slot>,
+}
+
+/// The open store. sled opens one that is open nowhere else, so whoever still reads from one
+/// that was closed lends it again.
+#[derive(Default)]
+struct Slot {
+    held: Option<Arc<Open>>,
+    lent: Weak<Open>,
 }
 
 struct Open {
@@ -51,13 +59,8 @@ struct Open {
 
 impl Volume {
     pub(super) fn closed(dir: &Path, first: Seq) -> Self {
-        Volume {
-            first,
-            dir: dir.join(format!("{:020}", first.0)),
-            full: false,
-            open: OnceLock::new(),
-            opening: std::sync::Mutex::new(()),
-        }
+        let dir = dir.join(format!("{:020}", first.0));
+        Volume { first, dir, full: false, slot: Mutex::default() }
     }
 
     /// One that another follows.
@@ -91,16 +94,33 @@ impl Volume {
         format!("{:020}", self.first.0)
     }
 
-    fn open(&self) -> Result<&Open, StoreError> {
-        if let Some(open) = self.open.get() {
-            return Ok(open);
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> Result<Arc<Open>, StoreError> {
+        let mut slot = self.slot();
+        if let Some(open) = &slot.held {
+            return Ok(Arc::clone(open));
         }
-        let _one_opens = self.opening.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.open.get().is_none() {
-            let opened = self.open_now()?;
-            let _ = self.open.set(opened);
+        let open = match slot.lent.upgrade() {
+            Some(open) => open,
+            None => Arc::new(self.open_now()?),
+        };
+        slot.lent = Arc::downgrade(&open);
+        slot.held = Some(Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Gives back what an open store takes, until it is needed again: every node of it that was
+    /// read stays in memory, whatever [`CACHE_BYTES`] says.
+    pub(super) fn close(&self) {
+        let held = self.slot().held.take();
+        // sled syncs its file when it is dropped, and panics where that fails. Nothing in it
+        // waits to be synced.
+        if catch_unwind(AssertUnwindSafe(|| drop(held))).is_err() {
+            tracing::warn!(path = %self.dir.display(), "the store engine did not close a volume well");
         }
-        self.open.get().ok_or_else(|| self.damaged(self.first, "it does not open".into()))
     }
 
     fn open_now(&self) -> Result<Open, StoreError> {

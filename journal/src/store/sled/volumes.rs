@@ -1,7 +1,9 @@
 //! All volumes of a journal, read as one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::volume::Volume;
@@ -9,10 +11,15 @@ use super::{Tail, io};
 use crate::id::Seq;
 use crate::store::{StoreError, StoredCommit};
 
+/// Bytes of a file that are read ahead with one call.
+const WARM_BYTES: usize = 256 * 1024;
+
 /// The volumes, by their first seq; the last one is written.
 pub(super) struct Volumes {
     dir: PathBuf,
     list: RwLock<Vec<Arc<Volume>>>,
+    /// So many of them were read ahead, or are.
+    warmed: AtomicUsize,
 }
 
 impl Volumes {
@@ -32,7 +39,7 @@ impl Volumes {
         list.sort_by_key(Volume::first);
         let last = list.pop();
         let list = list.into_iter().map(Volume::full).chain(last).map(Arc::new).collect();
-        Ok(Volumes { dir: dir.to_owned(), list: RwLock::new(list) })
+        Ok(Volumes { dir: dir.to_owned(), list: RwLock::new(list), warmed: AtomicUsize::new(0) })
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Volume>> {
@@ -91,6 +98,23 @@ impl Volumes {
         Ok(page)
     }
 
+    /// Closes the volumes before the one that holds `seq`, and has that one and the next read
+    /// from the disk by a thread of its own: sled waits for the disk with every node.
+    pub(super) fn pass(&self, seq: Seq) {
+        let volumes = self.all();
+        let current = volumes.partition_point(|volume| volume.first() <= seq).saturating_sub(1);
+        volumes.iter().take(current).for_each(|volume| volume.close());
+        let wanted = current + 2;
+        let warmed = self.warmed.fetch_max(wanted, Ordering::Relaxed).max(current);
+        let ahead = volumes.iter().take(wanted).skip(warmed);
+        let ahead: Vec<PathBuf> = ahead.map(|volume| volume.dir().join("db")).collect();
+        if !ahead.is_empty() {
+            // Without the thread, reading is only slower. It ends with the files.
+            let read = move || ahead.iter().for_each(|file| warm(file));
+            drop(std::thread::Builder::new().name("journal-ahead".into()).spawn(read));
+        }
+    }
+
     pub(super) fn size_on_disk(&self) -> Result<u64, StoreError> {
         self.all().iter().map(|volume| volume.size_on_disk()).sum()
     }
@@ -98,8 +122,18 @@ impl Volumes {
     /// Returns when the engine has let go of every file. Nobody else may have a volume.
     pub(super) fn close(self) {
         let firsts: Vec<Seq> = self.all().iter().map(|volume| volume.first()).collect();
-        let Volumes { dir, list } = self;
+        let Volumes { dir, list, .. } = self;
         drop(list);
         firsts.into_iter().for_each(|first| Volume::closed(&dir, first).wait_until_closed());
     }
+}
+
+/// Brings a file into the page cache.
+fn warm(file: &Path) {
+    let mut buffer = vec![0; WARM_BYTES];
+    let Ok(mut file) = File::open(file) else {
+        return;
+    };
+    // Who needs the bytes is told what is wrong with them.
+    while file.read(&mut buffer).is_ok_and(|read| read > 0) {}
 }
