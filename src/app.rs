@@ -41,9 +41,10 @@ use crate::configured::Configured;
 use crate::domain::command::{Command, Submission};
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
+use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
 use crate::http::observed::RequestCounts;
-use crate::http::router::{Listener, router};
+use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
@@ -262,7 +263,7 @@ impl App {
         let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
             let socket = listeners.bind(name, address)?;
             let bound = socket.local_addr()?;
-            let api = api.map(|listener| router(state.clone(), listener));
+            let api = api.map(|listener| Api::new(state.clone(), listener));
             let front = Front { api, proxy: Arc::clone(&traffic), settings: Arc::clone(&settings) };
             tasks.spawn(serve(socket, front, shutdown.clone()));
             Ok(bound)
