@@ -42,9 +42,10 @@ use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
+use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
 use crate::http::observed::RequestCounts;
-use crate::http::router::{Listener, router};
+use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
@@ -65,9 +66,8 @@ pub use program::Tenantry;
 /// take less than 8 s.
 const DRAIN: Duration = Duration::from_secs(4);
 
-/// The index gets this long to keep what it has read, and is looked at so often.
+/// The index gets this long to keep what it has read.
 const INDEX_END: Duration = Duration::from_secs(2);
-const INDEX_LOOK: Duration = Duration::from_millis(10);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
@@ -130,13 +130,10 @@ impl App {
             tracing::error!("a thread panicked at the end");
         }
         // It is at most in the middle of a commit; what is not in the index is put in next time.
-        let indexed = async {
-            while !index.is_finished() {
-                tokio::time::sleep(INDEX_LOOK).await;
-            }
-        };
-        if tokio::time::timeout(INDEX_END, indexed).await.is_err() {
-            tracing::warn!("the search index was left in the middle of its work");
+        match tokio::time::timeout(INDEX_END, thread_end(index)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => tracing::error!("the search index's thread panicked"),
+            Err(_) => tracing::warn!("the search index was left in the middle of its work"),
         }
     }
 }
@@ -264,7 +261,7 @@ impl App {
         let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
             let socket = listeners.bind(name, address)?;
             let bound = socket.local_addr()?;
-            let api = api.map(|listener| router(state.clone(), listener));
+            let api = api.map(|listener| Api::new(state.clone(), listener));
             let front = Front { api, proxy: Arc::clone(&traffic), settings: Arc::clone(&settings) };
             tasks.spawn(serve(socket, front, shutdown.clone()));
             Ok(bound)
@@ -289,6 +286,14 @@ impl App {
         };
         Ok((app, first))
     }
+}
+
+/// The end of a thread. A thread of our own waits for it, and not one of Tokio's, because the
+/// program ends without whoever takes too long.
+async fn thread_end(thread: JoinHandle<()>) -> std::thread::Result<()> {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || tell.send(thread.join()));
+    told.await.unwrap_or(Ok(()))
 }
 
 /// Counts what is recorded until `shutdown`.

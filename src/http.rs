@@ -5,7 +5,9 @@
 //! the World. Errors are values ([`error::ApiError`]), put into the shape of the document
 //! that the route stands in by [`frame`], in one place.
 
+pub mod api;
 pub mod auth_layer;
+mod decimal;
 pub mod error;
 pub mod etag;
 pub mod events;

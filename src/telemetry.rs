@@ -4,6 +4,7 @@
 //! base units and bounded labels; no name of a tenant, instance or person is ever a label.
 
 pub mod http;
+pub mod labels;
 pub mod metrics;
 mod process;
 mod text;

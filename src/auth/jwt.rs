@@ -17,7 +17,7 @@ use tenantry_journal::time::Timestamp;
 pub const LIFETIME_S: u64 = 12 * 60 * 60;
 
 /// Logins that are remembered: more than are in use at once in most places; past it all are
-/// forgotten, and checked again as they come. Only valid ones get in. About 100 bytes each.
+/// forgotten, and checked again as they come. Only valid ones get in. About 350 bytes each.
 const MOST_REMEMBERED: usize = 4096;
 
 /// What a login says.
@@ -47,8 +47,9 @@ pub struct JwtKeys {
     sign: EncodingKey,
     check: DecodingKey,
     validation: Validation,
-    /// What checked logins say, by the BLAKE3 of their text.
-    checked: RwLock<HashMap<[u8; 32], Claims>>,
+    /// What checked logins say, by their text. The map's own hash has a random key, so it is
+    /// as hard to steer as a digest and takes a fifth of its time.
+    checked: RwLock<HashMap<String, Claims>>,
 }
 
 impl JwtKeys {
@@ -89,8 +90,7 @@ impl JwtKeys {
     }
 
     fn claims(&self, text: &str) -> Option<Claims> {
-        let name = *blake3::hash(text.as_bytes()).as_bytes();
-        let known = self.checked.read().unwrap_or_else(PoisonError::into_inner).get(&name).copied();
+        let known = self.checked.read().unwrap_or_else(PoisonError::into_inner).get(text).copied();
         if known.is_some() {
             return known;
         }
@@ -99,7 +99,7 @@ impl JwtKeys {
         if checked.len() >= MOST_REMEMBERED {
             checked.clear();
         }
-        checked.insert(name, claims);
+        checked.insert(text.to_owned(), claims);
         Some(claims)
     }
 }

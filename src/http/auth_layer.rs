@@ -60,9 +60,8 @@ pub async fn gate<F>(
 where
     F: Future<Output = Response>,
 {
-    let answers = Answers::default();
-    let mut standing = None;
-    let as_of = match admit(gate, route, &mut request, &answers, &mut standing).await {
+    let (mut answers, mut standing) = (None, None);
+    let as_of = match admit(gate, route, &mut request, &mut answers, &mut standing).await {
         Ok(as_of) => as_of,
         Err(error) => {
             let mut response = error.into_response();
@@ -75,7 +74,7 @@ where
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
     }
-    if let Some(seq) = answers.seq() {
+    if let Some(seq) = answers.as_ref().and_then(Answers::seq) {
         response.headers_mut().insert(EVENT_SEQ, HeaderValue::from(seq.0));
     }
     response
@@ -86,7 +85,7 @@ async fn admit(
     gate: &Gate,
     route: Option<&Route>,
     request: &mut Request,
-    answers: &Answers,
+    answers: &mut Option<Answers>,
     standing: &mut Option<Standing>,
 ) -> Result<Option<Seq>, ApiError> {
     let app = &gate.state;
@@ -108,7 +107,7 @@ async fn admit(
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
     app.last_used.note(principal.actor, now);
-    rate::take(app, principal.actor, standing)?;
+    rate::take(app, principal.actor, now, standing)?;
     if let Some(access) = route {
         check_access(&principal, access)?;
     }
@@ -131,6 +130,7 @@ async fn admit(
         (world, as_of) = (past, Some(seq));
     }
     if route.is_some() && !is_read {
+        let answers = answers.insert(Answers::default());
         let before = write::recognize(app, request, &principal, limit, answers).await?;
         world = before.unwrap_or(world);
         request.extensions_mut().insert(answers.clone());

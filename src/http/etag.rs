@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderValue, header};
 use tenantry_journal::id::Seq;
 
+use super::decimal::quoted;
 use super::error::ApiError;
 
 /// A tag that no resource ever has: no event stands at this position.
@@ -11,7 +12,7 @@ const NEVER: Seq = Seq(u64::MAX);
 /// The tag of a resource that was changed last at `changed`.
 #[must_use]
 pub fn etag(changed: Seq) -> HeaderValue {
-    HeaderValue::try_from(format!("\"{changed}\"")).unwrap_or(HeaderValue::from_static("\"0\""))
+    quoted(changed.0)
 }
 
 /// The position that the resource must still be at, if the request says so.

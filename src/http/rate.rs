@@ -1,8 +1,10 @@
 //! The rate limit on the wire: three headers on every answer to somebody known, 429 past it.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use tenantry_journal::recorded::Actor;
+use tenantry_journal::time::Timestamp;
 
+use super::decimal::decimal;
 use super::error::ApiError;
 use super::state::AppState;
 use crate::auth::rate_limit::{Limits, Standing};
@@ -15,11 +17,16 @@ const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 ///
 /// # Errors
 /// 429 when it is one too many; what is left stands in `standing` all the same.
-pub fn take(app: &AppState, actor: Actor, standing: &mut Option<Standing>) -> Result<(), ApiError> {
+pub fn take(
+    app: &AppState,
+    actor: Actor,
+    now: Timestamp,
+    standing: &mut Option<Standing>,
+) -> Result<(), ApiError> {
     let settings = app.settings.load();
     let limits =
         Limits { per_minute: settings.rate_limit_per_minute, per_hour: settings.rate_limit_per_hour };
-    *standing = app.rate_limit.take(actor, limits, app.now());
+    *standing = app.rate_limit.take(actor, limits, now);
     let Some(wait) = standing.and_then(|standing| standing.retry_after) else { return Ok(()) };
     let error = ApiError::new(
         StatusCode::TOO_MANY_REQUESTS,
@@ -33,6 +40,6 @@ pub fn take(app: &AppState, actor: Actor, standing: &mut Option<Standing>) -> Re
 pub fn tell(standing: Option<Standing>, headers: &mut HeaderMap) {
     let Some(Standing { limit, remaining, reset, .. }) = standing else { return };
     for (name, value) in [(LIMIT, limit), (REMAINING, remaining), (RESET, reset)] {
-        headers.insert(name, HeaderValue::from(value));
+        headers.insert(name, decimal(value.into()));
     }
 }

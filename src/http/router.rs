@@ -1,27 +1,21 @@
 //! The one router. Each route is declared with who may call it, what it reads, and its document.
 //!
-//! [`Routes`] collects both: the handlers and the table that [`super::auth_layer`] enforces.
+//! [`Routes`] collects both: the handlers, which [`super::api`] serves, and the table that
+//! [`super::auth_layer`] enforces.
 //! A route that is not in the table cannot exist, so none can forget its check.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
-use axum::response::Response;
 use axum::routing::{MethodFilter, on};
-use futures_util::future::BoxFuture;
 use tenantry_journal::event::access::Role;
-use tower::{Service, ServiceExt as _, layer::layer_fn};
 
 use super::error::{ApiError, Family};
 use super::state::AppState;
-use super::{auth_layer, events, frame, instances, manager, system};
-use crate::telemetry;
+use super::{events, instances, manager, system};
 
 /// The longest body of a route that does not say otherwise, in bytes: the largest command of
 /// the three documents has a few KiB, an environment up to some hundred.
@@ -215,6 +209,11 @@ impl Routes {
         self.table.extend(other.table);
         self
     }
+
+    /// The handlers, and what is declared of them.
+    pub(super) fn into_parts(self) -> (Router<AppState>, Vec<Declared>) {
+        (self.router, self.table)
+    }
 }
 
 /// What is declared for one path, by method.
@@ -243,14 +242,15 @@ impl Route {
 }
 
 /// The declarations of all routes, by path.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Table {
     routes: Arc<Vec<Route>>,
-    by_path: Arc<HashMap<&'static str, usize>>,
+    /// The same kind of tree as axum's own, so that both find the same route.
+    places: Arc<matchit::Router<usize>>,
 }
 
 impl Table {
-    fn new(all: Vec<Declared>) -> Table {
+    pub(super) fn new(all: Vec<Declared>) -> Table {
         let mut routes: Vec<Route> = Vec::new();
         let mut by_path = HashMap::new();
         for declared in all {
@@ -261,13 +261,22 @@ impl Table {
                 None => routes.push(Route { path, place, declared: vec![declared] }),
             }
         }
-        Table { routes: Arc::new(routes), by_path: Arc::new(by_path) }
+        let mut places = matchit::Router::new();
+        for route in &routes {
+            places.insert(route.path, route.place).expect("axum has taken the same paths");
+        }
+        Table { routes: Arc::new(routes), places: Arc::new(places) }
     }
 
-    /// What is declared for a path, as axum writes it.
+    /// What is declared for the path of a request.
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Route> {
-        self.routes.get(*self.by_path.get(path)?)
+        self.routes.get(*self.places.at(path).ok()?.value)
+    }
+
+    /// The paths, as axum writes them, each at its route's place.
+    pub fn paths(&self) -> impl Iterator<Item = &'static str> {
+        self.routes.iter().map(|route| route.path)
     }
 
     /// Every declaration, in no order.
@@ -282,88 +291,11 @@ pub fn routes() -> Routes {
     manager::routes().merge(instances::routes()).merge(instances::shared_routes()).merge(events::routes()).merge(system::routes())
 }
 
-/// The whole API, as one listener serves it. Serve it with connection info
-/// (`into_make_service_with_connect_info::<SocketAddr>()`).
-pub fn router(state: AppState, listener: Listener) -> Router {
-    serve(routes(), state, listener)
-}
-
-/// Some routes with all layers around them.
-pub(super) fn serve(routes: Routes, state: AppState, listener: Listener) -> Router {
-    let Routes { router, table, .. } = routes;
-    let table = Table::new(table);
-    let patterns = table.routes.iter().map(|route| route.path);
-    let measure = telemetry::http::Measure::new(Arc::clone(&state.metrics), listener.as_str(), patterns);
-    let gate = auth_layer::Gate { state: state.clone(), table, listener };
-    let front = Arc::new(Front { measure, gate });
-    router
-        .fallback(no_route)
-        .method_not_allowed_fallback(no_method)
-        .layer(layer_fn(move |inner| Fronted { front: Arc::clone(&front), inner }))
-        .with_state(state)
-}
-
-/// What lies before every handler.
-struct Front {
-    measure: telemetry::http::Measure,
-    gate: auth_layer::Gate,
-}
-
-/// A route with [`Front`] before it. Written out because axum's `from_fn` copies and boxes the
-/// chain of services behind it once more for every request.
-#[derive(Clone)]
-struct Fronted<S> {
-    front: Arc<Front>,
-    inner: S,
-}
-
-impl<S> Service<Request> for Fronted<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // The copy that answers is waited for when it is called.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request) -> Self::Future {
-        let Fronted { front, inner } = self.clone();
-        let answer = move |request| async move {
-            match inner.oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        };
-        Box::pin(async move { Ok(front.answer(request, answer).await) })
-    }
-}
-
-impl Front {
-    /// Measured, framed, admitted, in this order.
-    async fn answer<F>(&self, mut request: Request, answer: impl FnOnce(Request) -> F) -> Response
-    where
-        F: Future<Output = Response>,
-    {
-        let Front { measure, gate } = self;
-        // All three need the route, each for something else; it is looked up once.
-        let matched = request.extensions().get::<MatchedPath>();
-        let route = matched.and_then(|path| gate.table.route(path.as_str()));
-        request.extensions_mut().insert(gate.listener);
-        let admitted = |request| auth_layer::gate(gate, route, request, answer);
-        let framed = |request| frame::frame(gate, route, request, admitted);
-        telemetry::http::measure(measure, route.map(|route| route.place), request, framed).await
-    }
-}
-
-async fn no_route() -> ApiError {
+pub(super) async fn no_route() -> ApiError {
     ApiError::not_found("not_found", "There is no such route.")
 }
 
-async fn no_method(method: Method) -> ApiError {
+pub(super) async fn no_method(method: Method) -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

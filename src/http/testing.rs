@@ -29,9 +29,10 @@ use tenantry_projections::world::instances::{Desired, Instance, Phase};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::api::Api;
 use super::events::rendered::Rendered;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source};
-use super::router::{Listener, router};
+use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
 use super::write::KeysInFlight;
 use crate::auth::jwt::JwtKeys;
@@ -200,7 +201,7 @@ impl TestApi {
     }
 
     pub(super) fn router(&self) -> Router {
-        router(self.app.clone(), self.listener)
+        Api::new(self.app.clone(), self.listener).into_router()
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {

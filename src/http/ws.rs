@@ -159,9 +159,10 @@ async fn first_message(
     };
     let First::Auth { token } = parse_json(text.as_bytes()).map_err(|_| Close::Unauthorized)?;
     let world = app.engine.world();
-    let (principal, proof) = authenticate(&world, &app.jwt, &token, app.now()).ok_or(Close::Unauthorized)?;
-    app.last_used.note(principal.actor, app.now());
-    rate::take(app, principal.actor, &mut None).map_err(|_| Close::TryAgainLater)?;
+    let now = app.now();
+    let (principal, proof) = authenticate(&world, &app.jwt, &token, now).ok_or(Close::Unauthorized)?;
+    app.last_used.note(principal.actor, now);
+    rate::take(app, principal.actor, now, &mut None).map_err(|_| Close::TryAgainLater)?;
     check_access(&principal, access).map_err(|_| Close::Forbidden)?;
     Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }

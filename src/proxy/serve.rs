@@ -6,13 +6,14 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
+use axum::body::Body as ApiBody;
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,7 +22,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt as _;
 
 use super::Proxy;
 use super::body::ResponseBody;
@@ -29,13 +29,12 @@ use super::guarded::{Guarded, LIMITS, Told};
 use super::headers::Peer;
 use super::page::Refusal;
 use super::strict::HEAD_LIMIT;
+use crate::http::api::Api;
 use crate::http::origin;
 use crate::http::state::HttpSettings;
 
 /// How long nobody is let in after that failed: without descriptors it fails again at once.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
-/// The most headers of one request; as many as nginx and hyper take.
-const HEADERS: usize = 100;
 /// After how long a silent client is asked whether it is still there.
 const ALIVE_AFTER: Duration = Duration::from_secs(60);
 /// How often, and how many times, before it is given up.
@@ -48,7 +47,7 @@ const UNTAKEN_MS: u32 = 300_000;
 /// What stands behind a listener.
 pub struct Front {
     /// The API; a listener without one serves instances alone.
-    pub api: Option<Router>,
+    pub api: Option<Api>,
     /// The way to instances.
     pub proxy: Arc<Proxy>,
     /// Which names are the API's.
@@ -63,9 +62,31 @@ struct Client {
     peer: Peer,
 }
 
+/// The end of a listener, as its connections see it. Asking the token itself takes a lock that
+/// all of them share.
+#[derive(Default)]
+struct Ending {
+    is_begun: AtomicBool,
+    /// Wakes them.
+    begun: CancellationToken,
+}
+
+impl Ending {
+    fn begin(&self) {
+        // Before they wake: they look at it then.
+        self.is_begun.store(true, Ordering::Release);
+        self.begun.cancel();
+    }
+
+    fn is_begun(&self) -> bool {
+        self.is_begun.load(Ordering::Acquire)
+    }
+}
+
 /// Serves until `shutdown`; then lets open requests end, for as long as they take.
 pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationToken) {
     let front = Arc::new(front);
+    let ending = Arc::new(Ending::default());
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -74,7 +95,7 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
         };
         match accepted {
             Ok((stream, address)) => {
-                connections.spawn(attend(stream, address, Arc::clone(&front), shutdown.clone()));
+                connections.spawn(attend(stream, address, Arc::clone(&front), Arc::clone(&ending)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -83,12 +104,13 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
         }
     }
     drop(listener);
+    ending.begin();
     connections.close();
     connections.wait().await;
 }
 
 /// One connection's life.
-async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, shutdown: CancellationToken) {
+async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, ending: Arc<Ending>) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
@@ -101,17 +123,16 @@ async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, shutd
         async move { Ok::<_, Infallible>(client.answer(request).await) }
     });
     let mut http = http1::Builder::new();
-    // Whoever has closed its sending half still gets its answer.
-    http.half_close(true).max_headers(HEADERS).max_header_size(HEAD_LIMIT).header_read_timeout(None);
+    // Whoever has closed its sending half still gets its answer. A request may have 100
+    // headers, which is hyper's limit: one of our own, even the same, costs it room on the heap.
+    http.half_close(true).max_header_size(HEAD_LIMIT).header_read_timeout(None);
     let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
-    let mut ended = pin!(shutdown.cancelled());
+    let mut ended = pin!(ending.begun.cancelled());
     let mut is_registered = false;
     let mut is_ending = false;
     let served = poll_fn(|cx| {
         if !is_ending {
-            // Polling it again and again would take a lock of all connections each time.
-            let is_over =
-                if is_registered { shutdown.is_cancelled() } else { ended.as_mut().poll(cx).is_ready() };
+            let is_over = if is_registered { ending.is_begun() } else { ended.as_mut().poll(cx).is_ready() };
             is_registered = true;
             if is_over {
                 is_ending = true;
@@ -171,12 +192,10 @@ impl Client {
                 front.proxy.answer(request, route, host, &self.peer, answering).await
             }
             (_, _, Some(api)) => {
-                let mut request = request.map(axum::body::Body::new);
+                let mut request = request
+                    .map(|body| if body.is_end_stream() { ApiBody::empty() } else { ApiBody::new(body) });
                 request.extensions_mut().insert(ConnectInfo(self.address));
-                match api.clone().oneshot(request).await {
-                    Ok(response) => response.map(|body| ResponseBody::api(body, answering)),
-                    Err(never) => match never {},
-                }
+                api.answer(request).await.map(|body| ResponseBody::api(body, answering))
             }
             (_, Some(_), None) => return refuse(Refusal::Foreign, answering),
             (_, None, None) => return refuse(Refusal::Malformed, answering),

@@ -5,6 +5,8 @@
 //! lengths, another coding than `chunked`, bare line feeds, folded lines, two hosts) it marks
 //! as refused, and the request is answered with 400 before anyone acts on it.
 
+use memchr::{memchr, memchr2};
+
 /// The longest head, in bytes: what nginx takes is 32 KiB.
 pub(super) const HEAD_LIMIT: usize = 64 * 1024;
 /// The longest line between chunks, in bytes: a number, and extensions that nobody uses.
@@ -100,6 +102,13 @@ impl Follower {
                 if before == 0 && matches!(bytes.first(), Some(b'\r' | b'\n')) {
                     return Ok(1);
                 }
+                // Mostly it comes whole, and need not be kept.
+                if before == 0
+                    && let Some(end) = end_of_head(bytes, 0)?
+                {
+                    self.place = after(read_head(bytes.get(..end).unwrap_or_default())?);
+                    return Ok(end);
+                }
                 seen.extend_from_slice(bytes);
                 let Some(end) = end_of_head(seen, before)? else {
                     if seen.len() > HEAD_LIMIT {
@@ -108,13 +117,7 @@ impl Follower {
                     }
                     return Ok(bytes.len());
                 };
-                let next = read_head(seen.get(..end).unwrap_or_default())?;
-                self.place = match next {
-                    Next::Body(0) => Place::Head(Vec::new()),
-                    Next::Body(length) => Place::Body(length),
-                    Next::Chunks => Place::ChunkLine(Vec::new()),
-                    Next::Upgrade => Place::Beyond,
-                };
+                self.place = after(read_head(seen.get(..end).unwrap_or_default())?);
                 Ok(end - before)
             }
             Place::Body(left) => {
@@ -156,6 +159,16 @@ impl Follower {
     }
 }
 
+/// Where the stream goes on after a head.
+fn after(next: Next) -> Place {
+    match next {
+        Next::Body(0) => Place::Head(Vec::new()),
+        Next::Body(length) => Place::Body(length),
+        Next::Chunks => Place::ChunkLine(Vec::new()),
+        Next::Upgrade => Place::Beyond,
+    }
+}
+
 fn take(left: &mut u64, bytes: &[u8]) -> usize {
     let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
     *left -= taken as u64;
@@ -192,7 +205,7 @@ fn chunk_size(line: &[u8]) -> Result<u64, Ambiguous> {
 /// The length of the head when it is whole; what lies before `known` was looked at before.
 fn end_of_head(seen: &[u8], known: usize) -> Result<Option<usize>, Ambiguous> {
     let mut from = known;
-    while let Some(at) = seen.get(from..).unwrap_or_default().iter().position(|byte| *byte == b'\n') {
+    while let Some(at) = memchr(b'\n', seen.get(from..).unwrap_or_default()) {
         let line_feed = from + at;
         let before = seen.get(..line_feed).unwrap_or_default();
         if !before.ends_with(b"\r") {
@@ -206,20 +219,33 @@ fn end_of_head(seen: &[u8], known: usize) -> Result<Option<usize>, Ambiguous> {
     Ok(None)
 }
 
+/// The first line without its end, and what comes after it.
+fn line(text: &[u8]) -> (&[u8], &[u8]) {
+    let (line, rest) = match memchr(b'\n', text) {
+        Some(end) => (text.get(..end).unwrap_or_default(), text.get(end + 1..).unwrap_or_default()),
+        None => (text, Default::default()),
+    };
+    (line.strip_suffix(b"\r").unwrap_or(line), rest)
+}
+
 fn read_head(head: &[u8]) -> Result<Next, Ambiguous> {
-    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let first = lines.next().unwrap_or_default();
+    let (first, mut rest) = line(head);
     if first.starts_with(b"CONNECT ") {
         return Err(Ambiguous);
     }
     let (mut length, mut is_chunked, mut hosts, mut upgrades) = (None, false, 0, false);
-    for line in lines.filter(|line| !line.is_empty()) {
+    while !rest.is_empty() {
+        let (header, further) = line(rest);
+        rest = further;
+        if header.is_empty() {
+            continue;
+        }
         // A folded line belongs to the one before it for some, and is one by itself for others.
-        if matches!(line.first(), Some(b' ' | b'\t')) || line.contains(&b'\r') || line.contains(&0) {
+        if matches!(header.first(), Some(b' ' | b'\t')) || memchr2(b'\r', 0, header).is_some() {
             return Err(Ambiguous);
         }
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Ambiguous)?;
-        let (name, value) = line.split_at(colon);
+        let colon = memchr(b':', header).ok_or(Ambiguous)?;
+        let (name, value) = header.split_at(colon);
         let value = value.get(1..).unwrap_or_default().trim_ascii();
         if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
             return Err(Ambiguous);

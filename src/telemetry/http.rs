@@ -13,7 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
-use super::metrics::{ListenerLabel, ListenerRouteLabels, Metrics, RequestLabels};
+use super::labels::{ListenerLabel, ListenerRouteLabels, RequestLabels};
+use super::metrics::Metrics;
 
 /// The label of a request that no route answers.
 const UNMATCHED: &str = "unmatched";

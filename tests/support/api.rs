@@ -32,9 +32,10 @@ use tenantry::domain::policy::{
 };
 use tenantry::domain::react::react;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
+use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs};
-use tenantry::http::router::{Listener, router};
+use tenantry::http::router::Listener;
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
 };
@@ -330,8 +331,8 @@ impl Api {
         let puppet = Arc::new(Puppet::default());
         tokio::spawn(play(handle.clone(), Arc::clone(&puppet), shutdown.clone()));
         let mut api = Api {
-            router: router(state.clone(), Listener::Manager),
-            instances: router(state, Listener::Instances),
+            router: http::api::Api::new(state.clone(), Listener::Manager).into_router(),
+            instances: http::api::Api::new(state, Listener::Instances).into_router(),
             handle,
             puppet,
             pretend,

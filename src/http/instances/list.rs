@@ -13,7 +13,7 @@ use crate::http::extract::{Query, Scope};
 use crate::http::listing::{LARGEST_PAGE, Page, Pagination};
 use crate::http::state::AppState;
 use crate::http::write::{Answer, answer};
-use crate::telemetry::metrics::Status;
+use crate::telemetry::labels::Status;
 
 /// Document 2 lists all of them, so as many as one answer may have.
 const DEFAULT_LIMIT: u64 = LARGEST_PAGE;

@@ -7,7 +7,7 @@ use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::instances::Instance;
 
 use crate::http::observed::Measures;
-use crate::telemetry::metrics::Status;
+use crate::telemetry::labels::Status;
 
 /// An instance in a list.
 #[derive(Debug, Serialize)]
