@@ -1,23 +1,26 @@
 //! Search over five million lines: the time until an answer with its hundred newest lines,
-//! read from the spools, and its true total, against SQLite FTS5 over the same lines.
+//! read from the sealed spools and marked, and its true total, against SQLite FTS5 over the
+//! same lines; until a line that is printed is found; bytes on disk; and `grep` of a pattern
+//! that makes backtracking engines take years.
 //!
 //! Each query is asked of both in the same run, many times, with other words each time where
-//! the kind of query allows it. FTS5 keeps its rows in the order of time and answers
-//! `ORDER BY rowid DESC LIMIT 100` and `count(*)`, with the line's text.
+//! the kind of query allows it. FTS5 keeps its rows in the order of time, in a database that
+//! is merged to one segment and in memory, and answers with `ORDER BY rowid DESC LIMIT 100`,
+//! the lines marked by `highlight`, and with `count(*)`.
 //!
-//! `cargo bench --bench search [-- LINES ROUNDS]`
+//! `cargo bench -p tenantry-projections --bench search [-- LINES ROUNDS]`
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use support::machine;
 use tenantry_journal::id::InstanceId;
-use tenantry_journal::spool::{Entry, Options, Reader, Shape, Stream, Writer};
+use tenantry_journal::spool::{Entry, Key, Options, Places, Reader, Shape, Stream, Writer};
 use tenantry_journal::time::Timestamp;
-use tenantry_projections::search::{Names, Query, Request, Search, Sort, Source};
+use tenantry_projections::search::{Names, Query, Request, Search, Sort, Source, highlights};
 use uuid::Uuid;
 
 mod support {
@@ -29,11 +32,33 @@ const LINES: u64 = 5_000_000;
 const ROUNDS: u64 = 40;
 const INSTANCES: u64 = 10;
 const LIMIT: usize = 100;
+/// How often it is measured how soon a line is found.
+const NEWS: u64 = 20;
+/// How often a pattern is looked for.
+const GREPS: usize = 50;
 
-struct Spools(PathBuf);
+struct Spools {
+    dir: PathBuf,
+    places: Arc<Places>,
+}
 
 fn id(n: u64) -> InstanceId {
     InstanceId(Uuid::from_u128(u128::from(n) + 1))
+}
+
+/// Every spool is sealed, as the keeper writes them.
+fn key() -> Key {
+    Key::new([7; 32])
+}
+
+impl Spools {
+    fn writer(&self, n: u64) -> Writer {
+        let options = Options { retain_bytes: 1 << 40, ..Options::default() };
+        Writer::open(&self.path(n), id(n).0, Some(&key()), options).unwrap()
+    }
+    fn path(&self, n: u64) -> PathBuf {
+        self.dir.join("spool").join(id(n).to_string())
+    }
 }
 
 impl Source for Spools {
@@ -41,7 +66,8 @@ impl Source for Spools {
         Ok((0..INSTANCES).map(id).collect())
     }
     fn reader(&self, instance: InstanceId) -> Option<Reader> {
-        Some(Reader::open(&self.0.join(instance.to_string()), instance.0, None))
+        let dir = self.dir.join("spool").join(instance.to_string());
+        Some(Reader::open(&dir, instance.0, Some(&key())).sharing(&self.places))
     }
     fn read(&self, _: u64, _: u64) {}
 }
@@ -55,50 +81,60 @@ impl Names for Spools {
     }
 }
 
-/// Kinds of queries, ours and FTS5's; `#` is another number each time.
-const QUERIES: [(&str, &str, &str); 7] = [
-    ("one word in every third line", "request", "request"),
-    ("two words, any order", "upstream connection", "upstream connection"),
-    ("a seldom and a common word", "s# request", "s# request"),
-    ("a phrase", "\"database error\"", "\"database error\""),
-    ("a prefix", "deliv*", "deliv*"),
-    ("OR and NOT", "(timeout OR error) NOT pg", "(timeout OR error) NOT pg"),
-    ("a word of a few lines", "u#", "u#"),
+/// Kinds of queries, the same for both; `#` is another number each time.
+const QUERIES: [(&str, &str); 7] = [
+    ("one word in every fourth line", "request"),
+    ("two words, any order", "upstream connection"),
+    ("a seldom and a common word", "s# request"),
+    ("a phrase", "\"database error\""),
+    ("a prefix", "deliv*"),
+    ("OR and NOT", "(timeout OR error) NOT pg"),
+    ("a word of a few lines", "u#"),
 ];
 
 fn main() {
     let (lines, rounds) = (machine::number(0, LINES), machine::number(1, ROUNDS));
     println!("{}", machine::about());
+    grep();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let raw = print(dir.path(), lines);
-    let spools = Arc::new(Spools(dir.path().into()));
+    let spools = Arc::new(Spools { dir: dir.path().into(), places: Arc::default() });
+    let begun = Instant::now();
+    let raw = print(&spools, lines);
+    println!("\nspooled {lines} lines, {raw} bytes, in {:.1} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let source = Arc::clone(&spools) as Arc<dyn Source>;
     let (search, thread) = Search::start(dir.path().join("search"), source, || ()).unwrap();
     while search.is_indexing() || ask(&search, &spools, "", 1).1 < lines as usize {
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    println!("indexed {lines} lines, {raw} bytes, in {:.1} s", begun.elapsed().as_secs_f64());
+    println!("indexed in {:.1} s", begun.elapsed().as_secs_f64());
     let begun = Instant::now();
     let lite = fill(&dir.path().join("fts.db"), lines);
     println!("FTS5 took {:.1} s", begun.elapsed().as_secs_f64());
+    disk(dir.path(), raw);
+    queries(&search, &spools, &lite, lines, rounds);
+    news(&search, &spools);
+    search.stop();
+    thread.join().unwrap();
+}
 
+fn queries(search: &Search, spools: &Spools, lite: &rusqlite::Connection, lines: u64, rounds: u64) {
     println!(
-        "\n| {lines} lines, {LIMIT} newest and the total | matches | p50 | p99 | FTS5 p50 | FTS5 p99 | x FTS5, p99 |"
+        "\n| {lines} lines, {LIMIT} newest and the total | matches | p50 | p99 | FTS5 p50 | FTS5 p99 | x FTS5, p50 | p99 |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let (mut all_ours, mut all_theirs) = (Vec::new(), Vec::new());
-    for (kind, ours, theirs) in QUERIES {
+    for (kind, query) in QUERIES {
         let (mut own, mut other, mut total) = (Vec::new(), Vec::new(), 0);
         for round in 0..rounds {
-            let number = (round * 37 % 1000).to_string();
+            let query = query.replace('#', &(round * 37 % 1000).to_string());
             let begun = Instant::now();
-            let (shown, found) = ask(&search, &spools, &ours.replace('#', &number), LIMIT);
+            let (shown, found) = ask(search, spools, &query, LIMIT);
             own.push(begun.elapsed());
             let begun = Instant::now();
-            let (lite_shown, lite_found) = ask_lite(&lite, &theirs.replace('#', &number));
+            let (lite_shown, lite_found) = ask_lite(lite, &query);
             other.push(begun.elapsed());
-            assert_eq!((shown, found), (lite_shown, lite_found), "{kind} of {number}");
+            assert_eq!((shown, found), (lite_shown, lite_found), "{query}");
             total = found;
         }
         row(kind, &total.to_string(), &own, &other);
@@ -111,33 +147,31 @@ fn main() {
         machine::verdict(own < Duration::from_millis(50)),
         machine::verdict(other >= own * 5),
     );
-    search.stop();
-    thread.join().unwrap();
 }
 
 fn row(kind: &str, total: &str, own: &[Duration], other: &[Duration]) -> (Duration, Duration) {
-    let at = |times: &[Duration], share| {
-        let mut sorted = times.to_vec();
-        sorted.sort();
-        machine::at(&sorted, share)
-    };
+    let times = |share| at(other, share).as_secs_f64() / at(own, share).as_secs_f64();
     println!(
-        "| {kind} | {total} | {} | {} | {} | {} | {:.1} |",
+        "| {kind} | {total} | {} | {} | {} | {} | {:.1} | {:.1} |",
         machine::ms(at(own, 0.5)),
         machine::ms(at(own, 0.99)),
         machine::ms(at(other, 0.5)),
         machine::ms(at(other, 0.99)),
-        at(other, 0.99).as_secs_f64() / at(own, 0.99).as_secs_f64(),
+        times(0.5),
+        times(0.99),
     );
     (at(own, 0.99), at(other, 0.99))
 }
 
+fn at(times: &[Duration], share: f64) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    machine::at(&sorted, share)
+}
+
 /// Writes the lines into the spools of all instances in turns; returns their bytes.
-fn print(dir: &Path, lines: u64) -> u64 {
-    let options = Options { retain_bytes: 1 << 40, ..Options::default() };
-    let mut writers: Vec<Writer> = (0..INSTANCES)
-        .map(|n| Writer::open(&dir.join(id(n).to_string()), id(n).0, None, options).unwrap())
-        .collect();
+fn print(spools: &Spools, lines: u64) -> u64 {
+    let mut writers: Vec<Writer> = (0..INSTANCES).map(|n| spools.writer(n)).collect();
     let (mut bytes, mut line) = (0, Vec::new());
     for n in 0..lines {
         line.clear();
@@ -152,6 +186,30 @@ fn print(dir: &Path, lines: u64) -> u64 {
     }
     writers.iter_mut().for_each(|writer| writer.flush().unwrap());
     bytes
+}
+
+fn disk(dir: &Path, raw: u64) {
+    let share = |name: &str| size(&dir.join(name)) as f64 / raw as f64;
+    let (spool, index, lite) = (share("spool"), share("search"), share("fts.db"));
+    println!(
+        "\nbytes on disk ÷ raw: spool {spool:.3}, index {index:.3}, both {:.3}; FTS5 {lite:.3}",
+        spool + index
+    );
+    println!(
+        "at most 0.5, the lines alone: {}; with the index: {}",
+        machine::verdict(spool <= 0.5),
+        machine::verdict(spool + index <= 0.5)
+    );
+}
+
+fn size(path: &Path) -> u64 {
+    match path.metadata() {
+        Ok(meta) if meta.is_dir() => {
+            std::fs::read_dir(path).unwrap().map(|entry| size(&entry.unwrap().path())).sum()
+        }
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    }
 }
 
 /// How many lines are shown, and how many there are.
@@ -172,8 +230,13 @@ fn ask(search: &Search, spools: &Spools, query: &str, limit: usize) -> (usize, u
     for n in 0..INSTANCES {
         let own = found.hits.iter().filter(|hit| hit.instance == id(n));
         let positions: Vec<u64> = own.map(|hit| hit.position).collect();
-        if !positions.is_empty() {
-            shown += spools.reader(id(n)).unwrap().at(&positions).unwrap().len();
+        if positions.is_empty() {
+            continue;
+        }
+        for record in spools.reader(id(n)).unwrap().at(&positions).unwrap() {
+            let marked = highlights(&query, std::str::from_utf8(&record.bytes).unwrap());
+            assert!(query == Query::All || !marked.is_empty());
+            shown += 1;
         }
     }
     (shown, found.total)
@@ -199,16 +262,73 @@ fn fill(path: &Path, lines: u64) -> rusqlite::Connection {
         }
     }
     all.commit().unwrap();
-    lite.execute_batch("INSERT INTO lines (lines) VALUES ('optimize');").unwrap();
+    lite.execute_batch("INSERT INTO lines (lines) VALUES ('optimize'); PRAGMA wal_checkpoint(TRUNCATE);")
+        .unwrap();
     lite
 }
 
 fn ask_lite(lite: &rusqlite::Connection, query: &str) -> (usize, usize) {
     let mut newest = lite
-        .prepare_cached("SELECT message FROM lines WHERE lines MATCH ?1 ORDER BY rowid DESC LIMIT 100")
+        .prepare_cached(
+            "SELECT highlight(lines, 0, '[', ']') FROM lines WHERE lines MATCH ?1 ORDER BY rowid DESC LIMIT 100",
+        )
         .unwrap();
-    let shown = newest.query_map([query], |row| row.get::<_, String>(0)).unwrap().count();
+    let shown = newest.query_map([query], |row| row.get::<_, String>(0)).unwrap();
+    let shown = shown.filter(|line| line.as_ref().is_ok_and(|line| line.contains('['))).count();
     let mut count = lite.prepare_cached("SELECT count(*) FROM lines WHERE lines MATCH ?1").unwrap();
     let total: i64 = count.query_row([query], |row| row.get(0)).unwrap();
     (shown, total as usize)
+}
+
+/// From a line's writing to its being found, one at a time, into the full index.
+fn news(search: &Search, spools: &Spools) {
+    let mut writer = spools.writer(0);
+    let mut took = Vec::new();
+    for n in 0..NEWS {
+        let word = format!("news{n}");
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let (run, stream, at, shape) =
+            (Uuid::nil(), Stream::Stdout, Timestamp(now.as_millis() as u64), Shape::Line);
+        let begun = Instant::now();
+        writer.append(&Entry { run, stream, at, bytes: word.as_bytes(), shape }).unwrap();
+        writer.flush().unwrap();
+        search.grown([id(0)]);
+        while ask(search, spools, &word, 1).0 == 0 {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        took.push(begun.elapsed());
+    }
+    let (half, most) = (at(&took, 0.5), at(&took, 0.99));
+    println!(
+        "\na line is found after p50 {}, p99 {}; within 2 s: {}",
+        machine::ms(half),
+        machine::ms(most),
+        machine::verdict(most < Duration::from_secs(2)),
+    );
+}
+
+/// A pattern over a megabyte that it does not match, in lines of the greatest length, beside a
+/// look for a plain text in the same bytes.
+fn grep() {
+    let line = "a".repeat(16 * 1024 - 1) + "b";
+    let lines = vec![line; 64];
+    let pattern = regex::Regex::new("(a+)+$").unwrap();
+    let time = |work: &dyn Fn() -> usize| {
+        let times: Vec<Duration> = (0..GREPS)
+            .map(|_| {
+                let begun = Instant::now();
+                assert_eq!(work(), 0);
+                begun.elapsed()
+            })
+            .collect();
+        (at(&times, 0.5), at(&times, 0.99))
+    };
+    let plain = time(&|| lines.iter().filter(|line| line.contains("aaaac")).count());
+    let own = time(&|| lines.iter().filter(|line| pattern.is_match(line)).count());
+    println!("\n| 1 MiB in 64 lines | p50 | p99 | x plain |");
+    println!("| --- | ---: | ---: | ---: |");
+    println!("| the text `aaaac` | {} | {} | 1.0 |", machine::ms(plain.0), machine::ms(plain.1));
+    let times = own.0.as_secs_f64() / plain.0.as_secs_f64();
+    println!("| the pattern `(a+)+$` | {} | {} | {times:.1} |", machine::ms(own.0), machine::ms(own.1));
+    println!("under 50 ms: {}", machine::verdict(own.1 < Duration::from_millis(50)));
 }

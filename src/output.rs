@@ -13,7 +13,7 @@ use async_stream::stream;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use tenantry_journal::id::{InstanceId, KeyId, TenantId};
-use tenantry_journal::spool::{Key, Reader, Record, Shape, Stream};
+use tenantry_journal::spool::{Key, Places, Reader, Record, Shape, Stream};
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::search::{Found, Request, Search};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +34,7 @@ pub struct Spools {
     handle: Handle,
     supervisor: Arc<Supervisor>,
     dir: PathBuf,
+    places: Arc<Places>,
 }
 
 /// Spools with their index.
@@ -54,7 +55,7 @@ impl Output {
         data_dir: &std::path::Path,
         metrics: Arc<Metrics>,
     ) -> std::io::Result<(Output, JoinHandle<()>)> {
-        let spools = Spools { handle, supervisor, dir: data_dir.join("spool") };
+        let spools = Spools { handle, supervisor, dir: data_dir.join("spool"), places: Arc::default() };
         let source = source::Indexed::new(spools.clone(), metrics);
         let (search, thread) = Search::start(data_dir.join("search"), Arc::new(source), source::give_way)?;
         let told = search.clone();
@@ -113,7 +114,7 @@ impl Spools {
         let key =
             world.instances.sealed_name(instance).and_then(|name| self.supervisor.spool_key(name.key()));
         let key = key.map(Key::new);
-        Reader::open(&self.supervisor.spool(instance), instance.0, key.as_ref())
+        Reader::open(&self.supervisor.spool(instance), instance.0, key.as_ref()).sharing(&self.places)
     }
 
     /// Every instance that has a spool.

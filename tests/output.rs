@@ -145,6 +145,23 @@ async fn printed_lines_are_levelled_paged_and_found_by_those_who_may_see_them() 
     until(|| search(&app, json!({"query": "database"})), |found| found["total"] == 3).await;
 }
 
+#[tokio::test]
+async fn a_line_is_found_within_two_seconds_of_being_printed() {
+    let app = TestApp::in_home(Home::with(&config(""))).await;
+    spawn(&app, "talk", "a").await;
+    // A line that is said just after another was found waits for a whole interval between two
+    // commits. The quickest of some counts: what else runs here may hold up one, not all.
+    let mut quickest = PATIENCE;
+    for n in 0..5 {
+        let word = format!("news{n}");
+        let begun = Instant::now();
+        say(&app, "talk:a", 'o', format!("{word}\n").as_bytes());
+        until(|| search(&app, json!({"query": word})), |found| found["total"] == 1).await;
+        quickest = quickest.min(begun.elapsed());
+    }
+    assert!(quickest < Duration::from_secs(2), "{quickest:?}");
+}
+
 type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 async fn open(app: &TestApp, path: &str, token: Option<&str>) -> Socket {
@@ -237,6 +254,80 @@ async fn lines_are_streamed_live_by_socket_and_by_events_within_the_reach_of_the
         app.instances_request("GET", "/api/logs?follow=true&limit=3").header("accept", "text/event-stream"),
     );
     bad.await.expect(400);
+}
+
+/// Lines that no compressor makes small, numbered from 0.
+fn noise(lines: u64) -> Vec<u8> {
+    let mut random = 1_u64;
+    let mut out = Vec::new();
+    for n in 0..lines {
+        write!(out, "n={n} ").unwrap();
+        for _ in 0..1_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            out.push(b'0' + (random >> 58) as u8);
+        }
+        out.push(b'\n');
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_noisy_instance_costs_no_other_its_lines_and_a_stalled_tail_is_told_what_it_missed() {
+    // More than the buffers of a connection take, so that the tail falls behind retention.
+    const LINES: u64 = 30_000;
+    let app = TestApp::in_home(Home::with(&config("log_max_mb = 1"))).await;
+    spawn(&app, "talk", "a").await;
+    spawn(&app, "other", "b").await;
+    say(&app, "other:b", 'o', b"a quiet line\n");
+    let tail =
+        app.instances_request("GET", "/api/logs/talk/a?follow=true").header("accept", "text/event-stream");
+    let mut tail = tail.send().await.unwrap().bytes_stream();
+    let begun = async {
+        loop {
+            say(&app, "talk:a", 'o', b"begin\n");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut text = tokio::select! {
+        () = begun => unreachable!(),
+        first = tokio::time::timeout(PATIENCE, tail.next()) => first.expect("the tail begins").unwrap().unwrap().to_vec(),
+    };
+    let said = noise(LINES);
+    let last = LINES - 1;
+    tokio::task::block_in_place(|| say(&app, "talk:a", 'o', &said));
+    let newest = format!("instance=talk:a&grep=n={last}%20");
+    until(|| logs(&app, &newest), |all| all["pagination"]["total"] == 1).await;
+    let kept = logs(&app, "instance=talk:a").await["pagination"]["total"].as_u64().unwrap();
+    assert!(kept < LINES / 2, "retention deleted nothing: {kept}");
+    assert_eq!(messages(&logs(&app, "instance=other:b").await, "logs"), ["a quiet line"]);
+
+    // Only now the tail is read: every line, or how many are missing.
+    let (mut next, mut deleted) = (0, 0);
+    while next < LINES {
+        let Some(end) = text.windows(2).position(|two| two == b"\n\n") else {
+            let more = tokio::time::timeout(PATIENCE, tail.next()).await.expect("the tail goes on");
+            text.extend_from_slice(&more.unwrap().unwrap());
+            continue;
+        };
+        let event: Vec<u8> = text.drain(..end + 2).collect();
+        let Some(data) = event.strip_prefix(b"data: ") else { continue };
+        let line: Value = serde_json::from_slice(data).unwrap();
+        let message = line["message"].as_str().unwrap();
+        let number = |from: &str| {
+            message.strip_prefix(from).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok())
+        };
+        if let Some(number) = number("n=") {
+            assert_eq!(number, next);
+            next += 1;
+        } else if let Some(missing) = number("WARN ") {
+            assert!(message.contains("deleted here by retention"), "{message}");
+            deleted += missing;
+            next += missing;
+        } else {
+            assert_eq!(message, "begin");
+        }
+    }
+    assert!(deleted > 0, "the tail never fell behind");
 }
 
 #[tokio::test]

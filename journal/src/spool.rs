@@ -11,13 +11,13 @@
 //! little-endian unless they are varints (LEB128). Their meaning may never change; another
 //! layout gets another version.
 //!
-//! - Segment: the magic `TNSPOOL` + version byte 1, the owner's UUID (16 bytes), one byte
+//! - Segment: the magic `TNSPOOL` + version byte 2 (or 1), the owner's UUID (16 bytes), one byte
 //!   of flags (bit 0: frames are encrypted), 7 zero bytes; then frames.
 //! - Frame header, 40 bytes: body length u32, CRC-32 of the rest of the header and the
 //!   body u32, first position u64, time of the first record and of the last u64 (ms since
 //!   the epoch), record count u32, length of the records when unpacked u32.
-//! - Frame body: the records, LZ4 block compressed; when encrypted, a 24-byte nonce and
-//!   XChaCha20-Poly1305 over that, with the owner's UUID and header bytes 8..40 as associated data.
+//! - Frame body: the records as a Zstandard frame (version 1: as an LZ4 block); when encrypted,
+//!   a 24-byte nonce and XChaCha20-Poly1305 over that, with the owner's UUID and header bytes 8..40 as associated data.
 //! - Record: one byte of flags (bit 0: stderr; bits 1 and 2: [`Shape`]; bit 3: a run id
 //!   follows), the run's UUID when it differs from the record before (always in the first),
 //!   zigzag varint of the time relative to the record before (first: to the frame's),
@@ -33,8 +33,10 @@
 mod batch;
 mod lines;
 mod pack;
+mod places;
 mod reader;
 mod segment;
+mod squeeze;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -46,6 +48,7 @@ use zeroize::Zeroizing;
 
 pub use batch::Batch;
 pub use lines::Lines;
+pub use places::Places;
 pub use reader::{Backwards, Reader};
 pub use writer::{Options, Retain, Writer, expire, sweep};
 

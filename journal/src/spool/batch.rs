@@ -6,10 +6,14 @@ use uuid::Uuid;
 use super::{Entry, LINE_LIMIT, Record, Shape, Stream};
 use crate::time::Timestamp;
 
-/// From this size on a batch should be written: large enough that compression and the
-/// system call are paid over a thousand lines, small enough that a reader unpacks little
-/// for one line.
+/// From this size on a batch should be written: large enough that the system call is paid
+/// over a thousand lines.
 pub(super) const BATCH_BYTES: usize = 128 * 1024;
+
+/// From this size on the records of a batch go on in another frame: large enough to compress
+/// well (half as much again is lost at a quarter of it, a tenth won at the eightfold), small
+/// enough that a reader unpacks little for one line.
+pub(super) const FRAME_BYTES: usize = 16 * 1024;
 
 /// No batch may be larger. Between noticing that a batch is full and writing it, two
 /// streams may each add a 64 KiB chunk of lines, which grows fourfold when all are empty.
@@ -20,15 +24,32 @@ const SHAPE_SHIFT: u8 = 1;
 const SHAPE_MASK: u8 = 0b11;
 const NEW_RUN: u8 = 0b1000;
 
-/// A run of records in the layout of a frame's body.
+/// A run of records in the layout of the bodies of frames.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// What becomes a frame each, in its order.
+    parts: Vec<Bounds>,
+    count: u32,
+    run: Option<Uuid>,
+    output: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    start: usize,
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
-    run: Option<Uuid>,
-    output: u64,
+}
+
+/// The records of one frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) packed: &'a [u8],
+    pub(super) count: u32,
+    pub(super) first_at: Timestamp,
+    pub(super) last_at: Timestamp,
 }
 
 impl Batch {
@@ -42,10 +63,15 @@ impl Batch {
             }
             _ => (entry.bytes, entry.shape),
         };
-        if self.count == 0 {
-            self.first_at = entry.at;
-            self.last_at = entry.at;
-        }
+        let start = self.bytes.len();
+        let mut part = match self.parts.pop() {
+            Some(part) if start - part.start < FRAME_BYTES => part,
+            full => {
+                self.parts.extend(full);
+                self.run = None;
+                Bounds { start, count: 0, first_at: entry.at, last_at: entry.at }
+            }
+        };
         let (code, number) = match shape {
             Shape::Line => (0, None),
             Shape::Piece => (1, None),
@@ -63,14 +89,16 @@ impl Batch {
             self.bytes.extend_from_slice(entry.run.as_bytes());
             self.run = Some(entry.run);
         }
-        let later = entry.at.0.wrapping_sub(self.last_at.0).cast_signed();
+        let later = entry.at.0.wrapping_sub(part.last_at.0).cast_signed();
         put_varint(&mut self.bytes, ((later << 1) ^ (later >> 63)).cast_unsigned());
         if let Some(number) = number {
             put_varint(&mut self.bytes, number);
         }
         put_varint(&mut self.bytes, kept.len() as u64);
         self.bytes.extend_from_slice(kept);
-        self.last_at = entry.at;
+        part.last_at = entry.at;
+        part.count += 1;
+        self.parts.push(part);
         self.count += 1;
         self.output += kept.len() as u64 + 1;
     }
@@ -107,17 +135,27 @@ impl Batch {
 
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
+        let (mut bytes, mut parts) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.parts));
         bytes.clear();
-        *self = Batch { bytes, ..Batch::default() };
+        parts.clear();
+        *self = Batch { bytes, parts, ..Batch::default() };
     }
 
-    pub(super) fn packed(&self) -> &[u8] {
-        &self.bytes
+    /// What becomes a frame each.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let ends = self.parts.iter().skip(1).map(|next| next.start).chain([self.bytes.len()]);
+        self.parts.iter().zip(ends).map(|(part, end)| Part {
+            packed: self.bytes.get(part.start..end).unwrap_or_default(),
+            count: part.count,
+            first_at: part.first_at,
+            last_at: part.last_at,
+        })
     }
 
+    /// The times of its first and its last record.
     pub(super) fn times(&self) -> (Timestamp, Timestamp) {
-        (self.first_at, self.last_at)
+        let first = self.parts.first().map_or(Timestamp(0), |part| part.first_at);
+        (first, self.parts.last().map_or(first, |part| part.last_at))
     }
 }
 
@@ -155,8 +193,11 @@ pub(super) fn unpack(
         let len = usize::try_from(take_varint(&mut bytes)?).ok()?;
         let (kept, rest) = bytes.split_at_checked(len)?;
         bytes = rest;
-        if wanted.is_some_and(|wanted| wanted.binary_search(&position).is_err()) {
-            continue;
+        match wanted {
+            // What comes behind the last one need not be looked at: the checksum held.
+            Some(wanted) if wanted.last().is_none_or(|last| *last < position) => return Some(records),
+            Some(wanted) if wanted.binary_search(&position).is_err() => continue,
+            _ => {}
         }
         let stream = if flags & STDERR == 0 { Stream::Stdout } else { Stream::Stderr };
         records.push(Record { position, run: run?, stream, at: Timestamp(at), bytes: kept.to_vec(), shape });
@@ -207,7 +248,37 @@ mod tests {
         }
         let (first_at, last_at) = batch.times();
         assert_eq!((first_at, last_at), (Timestamp(1_000), Timestamp(5_039)));
-        assert_eq!(unpack(batch.packed(), 100, first_at, batch.count(), None), Some(expected));
+        let parts: Vec<Part<'_>> = batch.parts().collect();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(unpack(parts[0].packed, 100, first_at, batch.count(), None), Some(expected.clone()));
+        let some = unpack(parts[0].packed, 100, first_at, batch.count(), Some(&[103, 120]));
+        assert_eq!(some, Some(vec![expected[3].clone(), expected[20].clone()]));
+    }
+
+    #[test]
+    fn each_part_stands_alone_and_none_is_much_larger_than_a_frame() {
+        let run = Uuid::from_u128(5);
+        let mut batch = Batch::default();
+        let line = |n: u64| vec![b'a' + (n % 7) as u8; 300];
+        for n in 0..300 {
+            let (stream, at, bytes) = (Stream::Stdout, Timestamp(1_000 + n), line(n));
+            batch.push(&Entry { run, stream, at, bytes: &bytes, shape: Shape::Line });
+        }
+        let (mut next, mut parts) = (0, 0);
+        for part in batch.parts() {
+            assert!(part.packed.len() <= FRAME_BYTES + LINE_LIMIT + 64);
+            let records = unpack(part.packed, next, part.first_at, part.count, None).unwrap();
+            assert_eq!(part.last_at, records.last().unwrap().at);
+            for record in records {
+                assert_eq!((record.position, record.run, record.at), (next, run, Timestamp(1_000 + next)));
+                assert_eq!(record.bytes, line(next));
+                next += 1;
+            }
+            parts += 1;
+        }
+        assert_eq!((next, parts), (300, 90_000_u64.div_ceil(FRAME_BYTES as u64)));
+        batch.clear();
+        assert_eq!((batch.parts().count(), batch.is_empty()), (0, true));
     }
 
     #[test]
@@ -220,7 +291,7 @@ mod tests {
             bytes: b"four",
             shape: Shape::Line,
         });
-        let packed = batch.packed();
+        let packed = batch.parts().next().unwrap().packed;
         for len in 0..packed.len() {
             assert_eq!(unpack(&packed[..len], 1, Timestamp(9), 1, None), None, "{len} bytes");
         }

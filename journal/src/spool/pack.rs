@@ -32,19 +32,19 @@ pub(super) fn pack(
     while let Some(frame) = segment.frame(offset)? {
         offset += frame.len;
         // What cannot be packed as a whole is better left as it is.
-        let Opened::Records(records) = seal.open(&frame, segment.encrypted) else { return Ok(None) };
+        let Opened::Records(records) = seal.open(&frame, &segment) else { return Ok(None) };
         for record in &records {
             let (run, stream, at, shape) = (record.run, record.stream, record.at, record.shape);
             batch.push(&Entry { run, stream, at, bytes: &record.bytes, shape });
             if batch.is_full() {
-                seal.frame(&batch, next, &mut bytes);
+                seal.frames(&batch, next, &mut bytes).map_err(SpoolError::io("pack", &path))?;
                 next += u64::from(batch.count());
                 batch.clear();
             }
         }
     }
     if !batch.is_empty() {
-        seal.frame(&batch, next, &mut bytes);
+        seal.frames(&batch, next, &mut bytes).map_err(SpoolError::io("pack", &path))?;
     }
     if segment.goes_past(offset) || bytes.len() as u64 >= offset {
         return Ok(None);

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::places::Places;
 use super::segment::{HEAD, Opened, Seal, Segment, Spot, list, path_of};
 use super::{Key, Record, SpoolError};
 
@@ -18,6 +20,7 @@ struct Place {
 pub struct Reader {
     dir: PathBuf,
     seal: Seal,
+    places: Option<Arc<Places>>,
     /// The next position to give.
     next: u64,
     place: Option<Place>,
@@ -33,11 +36,18 @@ impl Reader {
         Reader {
             dir: dir.to_path_buf(),
             seal: Seal::new(owner, key),
+            places: None,
             next: 1,
             place: None,
             ready: VecDeque::new(),
             damaged: 0,
         }
+    }
+
+    /// The same reader, which uses and adds to what others found out about where lines lie.
+    #[must_use]
+    pub fn sharing(self, places: &Arc<Places>) -> Reader {
+        Reader { places: Some(Arc::clone(places)), ..self }
     }
 
     /// Makes `position` the next to be read. What retention has deleted is skipped.
@@ -101,7 +111,8 @@ impl Reader {
         let before = before.unwrap_or(u64::MAX);
         let mut segments = list(&self.dir)?;
         segments.retain(|first| *first < before);
-        Ok(Backwards { dir: self.dir.clone(), seal: self.seal.clone(), segments, place: None, before })
+        let (dir, seal, places) = (self.dir.clone(), self.seal.clone(), self.places.clone());
+        Ok(Backwards { dir, seal, places, segments, place: None, before })
     }
 
     /// The position of the oldest record that is kept and the one after the newest; both the
@@ -113,8 +124,9 @@ impl Reader {
         let firsts = list(&self.dir)?;
         let (Some(oldest), Some(newest)) = (firsts.first(), firsts.last()) else { return Ok((1, 1)) };
         let segment = self.open_segment(*newest)?;
-        let spots = segment.map_or(Ok(Vec::new()), |segment| segment.spots())?;
-        Ok((*oldest, spots.last().map_or(*newest, Spot::end)))
+        let spots = segment.map(|segment| spots(self.places.as_deref(), &self.seal, *newest, &segment));
+        let end = spots.transpose()?.and_then(|spots| spots.last().map(Spot::end));
+        Ok((*oldest, end.unwrap_or(*newest)))
     }
 
     /// The position of the oldest record that is kept, or of the next one when none is;
@@ -144,30 +156,50 @@ impl Reader {
             if here.last().is_some_and(|last| last >= first)
                 && let Some(segment) = self.open_segment(*first)?
             {
-                self.gather(&segment, here, &mut found)?;
+                let before = found.len();
+                if !self.gather(*first, &segment, here, &mut found)?
+                    && let Some(places) = &self.places
+                {
+                    found.truncate(before);
+                    places.forget(self.seal.owner, *first);
+                    self.gather(*first, &segment, here, &mut found)?;
+                }
             }
         }
         Ok(found)
     }
 
-    /// Adds the records of one segment that are at these positions.
-    fn gather(&self, segment: &Segment, wanted: &[u64], found: &mut Vec<Record>) -> Result<(), SpoolError> {
-        let mut rest = wanted;
-        for spot in segment.spots()? {
+    /// Adds the records of one segment that are at these positions. False when a frame does
+    /// not lie, or not soundly, where it should.
+    fn gather(
+        &self,
+        first: u64,
+        segment: &Segment,
+        wanted: &[u64],
+        found: &mut Vec<Record>,
+    ) -> Result<bool, SpoolError> {
+        let (mut rest, mut sound) = (wanted, true);
+        let spots = spots(self.places.as_deref(), &self.seal, first, segment)?;
+        while let Some(next) = rest.first() {
+            // The one frame that may hold it.
+            let Some(spot) = spots.get(spots.partition_point(|spot| spot.end() <= *next)) else { break };
             rest = rest.get(rest.partition_point(|position| *position < spot.first)..).unwrap_or_default();
             let (here, later) = rest.split_at(rest.partition_point(|position| *position < spot.end()));
             rest = later;
             if here.is_empty() {
                 continue;
             }
-            let Some(frame) = segment.frame(spot.offset)? else { continue };
-            match self.seal.open_some(&frame, segment.encrypted, Some(here)) {
+            let Some(frame) = segment.frame_at(spot)? else {
+                sound = false;
+                continue;
+            };
+            match self.seal.open_some(&frame, segment, Some(here)) {
                 Opened::Records(records) => found.extend(records),
                 Opened::WrongKey => return Err(SpoolError::Key { path: segment.path.clone() }),
                 Opened::Damaged => {}
             }
         }
-        Ok(())
+        Ok(sound)
     }
 
     /// Unpacks the next frame; false when there is none yet.
@@ -208,7 +240,7 @@ impl Reader {
         if frame.end() <= self.next {
             return Ok(true);
         }
-        match self.seal.open(&frame, place.segment.encrypted) {
+        match self.seal.open(&frame, &place.segment) {
             Opened::Records(records) => {
                 let next = self.next;
                 self.ready.extend(records.into_iter().filter(|record| record.position >= next));
@@ -230,6 +262,19 @@ impl Reader {
     }
 }
 
+/// Where the frames of a segment lie.
+fn spots(
+    places: Option<&Places>,
+    seal: &Seal,
+    first: u64,
+    segment: &Segment,
+) -> Result<Arc<Vec<Spot>>, SpoolError> {
+    match places {
+        Some(places) => places.of(seal.owner, first, segment),
+        None => segment.spots().map(Arc::new),
+    }
+}
+
 /// `None` when the segment's head is not written yet or retention was faster.
 fn open_segment(dir: &Path, owner: Uuid, first: u64) -> Result<Option<Segment>, SpoolError> {
     match Segment::open(&path_of(dir, first), owner) {
@@ -242,10 +287,11 @@ fn open_segment(dir: &Path, owner: Uuid, first: u64) -> Result<Option<Segment>, 
 pub struct Backwards {
     dir: PathBuf,
     seal: Seal,
+    places: Option<Arc<Places>>,
     /// Segments not entered yet, ascending.
     segments: Vec<u64>,
-    /// The segment that is being read, and its frames not read yet, ascending.
-    place: Option<(Segment, Vec<Spot>)>,
+    /// The segment that is being read, its frames, and how many of them are not read yet.
+    place: Option<(Segment, Arc<Vec<Spot>>, usize)>,
     before: u64,
 }
 
@@ -256,23 +302,22 @@ impl Backwards {
     /// When a file cannot be read, is foreign, or is under another key.
     pub fn next_frame(&mut self) -> Result<Option<Vec<Record>>, SpoolError> {
         loop {
-            let Some((segment, spots)) = &mut self.place else {
+            let Some((segment, spots, left)) = &mut self.place else {
                 let Some(first) = self.segments.pop() else { return Ok(None) };
                 if let Some(segment) = open_segment(&self.dir, self.seal.owner, first)? {
-                    let spots = segment.spots()?;
-                    self.place = Some((segment, spots));
+                    let spots = spots(self.places.as_deref(), &self.seal, first, &segment)?;
+                    let left = spots.partition_point(|spot| spot.first < self.before);
+                    self.place = Some((segment, spots, left));
                 }
                 continue;
             };
-            let Some(spot) = spots.pop() else {
+            let Some(spot) = left.checked_sub(1).and_then(|last| spots.get(last)) else {
                 self.place = None;
                 continue;
             };
-            if spot.first >= self.before {
-                continue;
-            }
-            let Some(frame) = segment.frame(spot.offset)? else { continue };
-            match self.seal.open(&frame, segment.encrypted) {
+            *left -= 1;
+            let Some(frame) = segment.frame_at(spot)? else { continue };
+            match self.seal.open(&frame, segment) {
                 Opened::Records(mut records) => {
                     records.retain(|record| record.position < self.before);
                     if !records.is_empty() {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::batch::{BATCH_LIMIT, Batch, unpack};
+use super::batch::{BATCH_LIMIT, Batch, Part, unpack};
+use super::squeeze::{self, Packing};
 use crate::cipher::{self, NONCE_BYTES};
 
 use super::{Key, Record, SpoolError};
@@ -20,10 +21,12 @@ pub(super) const FRAME_HEAD: usize = 40;
 /// How much is read at once when heads are looked for: many heads of small frames, and not
 /// much beside the head of a large one.
 const WINDOW: usize = 4096;
-const MAGIC: &[u8; 8] = b"TNSPOOL\x01";
+const MAGIC: &[u8; 7] = b"TNSPOOL";
+/// The layout that is written.
+const VERSION: u8 = 2;
 const ENCRYPTED: u8 = 1;
-/// No frame's body is longer: LZ4 grows what it cannot shrink by less than 1 % and 64
-/// bytes, encryption by 40.
+/// No frame's body is longer: what cannot be made small grows by less than 1 % and 64
+/// bytes, encryption adds 40.
 const BODY_LIMIT: usize = BATCH_LIMIT + BATCH_LIMIT / 64 + 256;
 
 /// Who a spool belongs to and the key it is under.
@@ -46,7 +49,7 @@ impl Seal {
     /// The head of a new segment.
     pub(super) fn head(&self) -> [u8; HEAD] {
         let mut head = [0; HEAD];
-        let parts = MAGIC.iter().chain(self.owner.as_bytes());
+        let parts = MAGIC.iter().chain([&VERSION]).chain(self.owner.as_bytes());
         head.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
         if let Some(flags) = head.get_mut(24) {
             *flags = if self.key.is_some() { ENCRYPTED } else { 0 };
@@ -54,17 +57,25 @@ impl Seal {
         head
     }
 
-    /// Appends the frame of a batch to `out`.
-    pub(super) fn frame(&self, batch: &Batch, first: u64, out: &mut Vec<u8>) {
-        let packed = batch.packed();
-        let (first_at, last_at) = batch.times();
+    /// Appends the frames of a batch to `out`; tells how many.
+    pub(super) fn frames(&self, batch: &Batch, first: u64, out: &mut Vec<u8>) -> std::io::Result<u32> {
+        let (mut frames, mut next) = (0, first);
+        for part in batch.parts() {
+            self.frame(&part, next, out)?;
+            next += u64::from(part.count);
+            frames += 1;
+        }
+        Ok(frames)
+    }
+
+    fn frame(&self, part: &Part<'_>, first: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
         let mut rest = [0u8; FRAME_HEAD - 8];
-        let fields = first.to_le_bytes().into_iter().chain(first_at.0.to_le_bytes());
-        let fields = fields.chain(last_at.0.to_le_bytes()).chain(batch.count().to_le_bytes());
-        let fields = fields.chain((packed.len() as u32).to_le_bytes());
+        let fields = first.to_le_bytes().into_iter().chain(part.first_at.0.to_le_bytes());
+        let fields = fields.chain(part.last_at.0.to_le_bytes()).chain(part.count.to_le_bytes());
+        let fields = fields.chain((part.packed.len() as u32).to_le_bytes());
         rest.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
 
-        let squeezed = lz4_flex::block::compress(packed);
+        let squeezed = squeeze::squeeze(part.packed)?;
         let body = match &self.key {
             None => squeezed,
             Some(key) => {
@@ -82,30 +93,34 @@ impl Seal {
         out.extend_from_slice(&crc.finalize().to_le_bytes());
         out.extend_from_slice(&rest);
         out.extend_from_slice(&body);
+        Ok(())
     }
 
     /// The records of a frame.
-    pub(super) fn open(&self, frame: &Frame, encrypted: bool) -> Opened {
-        self.open_some(frame, encrypted, None)
+    pub(super) fn open(&self, frame: &Frame, segment: &Segment) -> Opened {
+        self.open_some(frame, segment, None)
     }
 
     /// The records of a frame at the positions in `wanted`, which ascend, or all.
-    pub(super) fn open_some(&self, frame: &Frame, encrypted: bool, wanted: Option<&[u64]>) -> Opened {
-        let squeezed = match (&self.key, encrypted) {
-            (_, false) => frame.body.clone(),
+    pub(super) fn open_some(&self, frame: &Frame, segment: &Segment, wanted: Option<&[u64]>) -> Opened {
+        let opened;
+        let squeezed = match (&self.key, segment.encrypted) {
+            (_, false) => &frame.body,
             (None, true) => return Opened::WrongKey,
             (Some(key), true) => {
                 let Some((nonce, sealed)) = frame.body.split_first_chunk::<NONCE_BYTES>() else {
                     return Opened::Damaged;
                 };
                 match cipher::open(key, nonce, &self.aad(&frame.rest), &mut sealed.to_vec()) {
-                    Some(squeezed) => squeezed.to_vec(),
+                    Some(squeezed) => {
+                        opened = squeezed.to_vec();
+                        &opened
+                    }
                     None => return Opened::WrongKey,
                 }
             }
         };
-        lz4_flex::block::decompress(&squeezed, frame.unpacked)
-            .ok()
+        squeeze::expand(segment.packing, squeezed, frame.unpacked)
             .and_then(|packed| unpack(&packed, frame.first, frame.first_at, frame.count, wanted))
             .map_or(Opened::Damaged, Opened::Records)
     }
@@ -121,12 +136,18 @@ pub(super) struct Spot {
     pub(super) offset: u64,
     pub(super) first: u64,
     count: u32,
+    len: u32,
 }
 
 impl Spot {
     /// The position after its last record.
     pub(super) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
+    }
+
+    /// Where the next one begins.
+    pub(super) fn end_offset(&self) -> u64 {
+        self.offset + u64::from(self.len)
     }
 }
 
@@ -140,6 +161,8 @@ pub(super) struct Checked {
     pub(super) begun: Option<Timestamp>,
     /// How many frames.
     pub(super) frames: u32,
+    /// Their length when unpacked.
+    pub(super) unpacked: u64,
 }
 
 /// What became of opening a frame.
@@ -166,6 +189,17 @@ impl Frame {
     pub(super) fn end(&self) -> u64 {
         self.first.saturating_add(u64::from(self.count))
     }
+
+    fn checksum(&self) -> u32 {
+        let mut found = crc32fast::Hasher::new();
+        found.update(&self.rest);
+        found.update(&self.body);
+        found.finalize()
+    }
+
+    fn spot(&self, offset: u64) -> Spot {
+        Spot { offset, first: self.first, count: self.count, len: self.len as u32 }
+    }
 }
 
 /// An open segment.
@@ -173,6 +207,7 @@ pub(super) struct Segment {
     pub(super) file: File,
     pub(super) path: PathBuf,
     pub(super) encrypted: bool,
+    pub(super) packing: Packing,
 }
 
 impl Segment {
@@ -186,18 +221,32 @@ impl Segment {
         }
         let ours = head.starts_with(MAGIC) && head.get(8..24) == Some(owner.as_bytes());
         let flags = head.get(24).copied().unwrap_or_default();
-        if !ours || flags & !ENCRYPTED != 0 {
-            return Err(SpoolError::Foreign { path: path.to_path_buf(), owner });
+        let packing = match head.get(7) {
+            Some(1) => Some(Packing::Lz4),
+            Some(&VERSION) => Some(Packing::Zstd),
+            _ => None,
+        };
+        match packing {
+            Some(packing) if ours && flags & !ENCRYPTED == 0 => {
+                let (path, encrypted) = (path.to_path_buf(), flags & ENCRYPTED != 0);
+                Ok(Some(Segment { file, path, encrypted, packing }))
+            }
+            _ => Err(SpoolError::Foreign { path: path.to_path_buf(), owner }),
         }
-        Ok(Some(Segment { file, path: path.to_path_buf(), encrypted: flags & ENCRYPTED != 0 }))
     }
 
     /// Where its frames lie, by their heads alone. Only frames that lie in the file whole are
     /// given; whether their bytes are sound is seen when one is read.
     pub(super) fn spots(&self) -> Result<Vec<Spot>, SpoolError> {
-        let len = self.file.metadata().map_err(SpoolError::io("inspect", &self.path))?.len();
         let mut spots = Vec::new();
-        let (mut offset, mut begin) = (HEAD as u64, 0);
+        self.more_spots(&mut spots)?;
+        Ok(spots)
+    }
+
+    /// Adds those that lie behind the ones that are known.
+    pub(super) fn more_spots(&self, spots: &mut Vec<Spot>) -> Result<(), SpoolError> {
+        let len = self.file.metadata().map_err(SpoolError::io("inspect", &self.path))?.len();
+        let (mut offset, mut begin) = (spots.last().map_or(HEAD as u64, Spot::end_offset), 0);
         let mut window = [0; WINDOW];
         let mut filled = 0;
         loop {
@@ -209,14 +258,14 @@ impl Segment {
                     filled = self.read_some(&mut window, offset)?;
                     match window.get(..filled).and_then(|all| all.first_chunk()) {
                         Some(head) => Head::parse(head),
-                        None => return Ok(spots),
+                        None => return Ok(()),
                     }
                 }
             };
             let Some(Head { frame, .. }) = head.filter(|head| offset + head.frame.len <= len) else {
-                return Ok(spots);
+                return Ok(());
             };
-            spots.push(Spot { offset, first: frame.first, count: frame.count });
+            spots.push(frame.spot(offset));
             offset += frame.len;
         }
     }
@@ -228,7 +277,7 @@ impl Segment {
             return Ok(None);
         }
         let Some(Head { frame, .. }) = Head::parse(&head) else { return Ok(None) };
-        Ok(Some((Spot { offset, first: frame.first, count: frame.count }, frame.len)))
+        Ok(Some((frame.spot(offset), frame.len)))
     }
 
     fn read_some(&self, buffer: &mut [u8], offset: u64) -> Result<usize, SpoolError> {
@@ -255,20 +304,34 @@ impl Segment {
         if !self.read_at(&mut frame.body, offset + FRAME_HEAD as u64)? {
             return Ok(None);
         }
-        let mut found = crc32fast::Hasher::new();
-        found.update(&frame.rest);
-        found.update(&frame.body);
-        Ok((found.finalize() == crc).then_some(frame))
+        Ok((frame.checksum() == crc).then_some(frame))
+    }
+
+    /// The frame that lies at a spot, in one read; `None` when another or none lies there.
+    pub(super) fn frame_at(&self, spot: &Spot) -> Result<Option<Frame>, SpoolError> {
+        let mut bytes = vec![0; spot.len as usize];
+        if !self.read_at(&mut bytes, spot.offset)? {
+            return Ok(None);
+        }
+        let head = bytes.first_chunk().and_then(Head::parse);
+        let Some(Head { body, crc, frame }) = head else { return Ok(None) };
+        if body + FRAME_HEAD != bytes.len() || frame.first != spot.first || frame.count != spot.count {
+            return Ok(None);
+        }
+        bytes.drain(..FRAME_HEAD);
+        let frame = Frame { body: bytes, ..frame };
+        Ok((frame.checksum() == crc).then_some(frame))
     }
 
     /// Reads every frame up to the first that is not whole.
     pub(super) fn check(&self) -> Result<Checked, SpoolError> {
-        let mut checked = Checked { len: HEAD as u64, end: None, begun: None, frames: 0 };
+        let mut checked = Checked { len: HEAD as u64, end: None, begun: None, frames: 0, unpacked: 0 };
         while let Some(frame) = self.frame(checked.len)? {
             checked.len += frame.len;
             checked.end = Some(frame.end());
             checked.begun = checked.begun.or(Some(frame.first_at));
             checked.frames += 1;
+            checked.unpacked += frame.unpacked as u64;
         }
         Ok(checked)
     }

@@ -1,8 +1,9 @@
 //! The one writer of a spool: gives positions, appends frames, starts new segments and
 //! deletes the oldest.
 //!
-//! A segment of many small frames is packed together when it is closed. After a failed write the file is cut back to its last whole frame, so that a full disk
-//! costs what was printed meanwhile and nothing that was kept before.
+//! A segment of many small frames is packed together when it is closed. After a failed write
+//! the file is cut back to its last whole frame, so that a full disk costs what was printed
+//! meanwhile and nothing that was kept before.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
@@ -14,8 +15,9 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::batch::BATCH_LIMIT;
+use super::batch::{BATCH_LIMIT, FRAME_BYTES};
 use super::segment::{Checked, HEAD, Seal, Segment, list, path_of};
+use super::squeeze::Packing;
 use super::{Batch, Entry, Key, SpoolError, pack};
 use crate::time::Timestamp;
 
@@ -67,8 +69,8 @@ const LARGEST_SEGMENT: u64 = 4 << 20;
 /// Frames in a segment, at most. A process that prints a line now and then makes a frame of
 /// each, which takes more bytes than the line; they are packed together at the end.
 const MOST_FRAMES: u32 = 2048;
-/// A closed segment whose frames are smaller on average is packed together.
-const SMALL_FRAME: u64 = 8 * 1024;
+/// A closed segment whose frames hold less on average is packed together.
+const SMALL_FRAME: u64 = FRAME_BYTES as u64 / 2;
 
 struct Closed {
     first: u64,
@@ -84,6 +86,8 @@ struct Active {
     /// When its first record was printed; `None` when it has none.
     begun: Option<Timestamp>,
     frames: u32,
+    /// What its frames hold, unpacked.
+    unpacked: u64,
 }
 
 /// The writing end of a spool. There must be only one for a directory at any time.
@@ -143,11 +147,12 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Goes on with the newest segment when it is under the same kind of seal.
+    /// Goes on with the newest segment when it is under the same kind of seal and of the
+    /// layout that is written.
     fn resume(&mut self, first: u64) -> Result<(), SpoolError> {
         let path = path_of(&self.dir, first);
         let Some(segment) = Segment::open(&path, self.seal.owner)? else { return Ok(()) };
-        let Checked { len, end, begun, frames } = segment.check()?;
+        let Checked { len, end, begun, frames, unpacked } = segment.check()?;
         self.next = end.unwrap_or(first);
         let file = OpenOptions::new().append(true).open(&path).map_err(SpoolError::io("open", &path))?;
         let meta = file.metadata().map_err(SpoolError::io("inspect", &path))?;
@@ -156,8 +161,8 @@ impl Writer {
         if meta.len() > len {
             file.set_len(len).map_err(SpoolError::io("cut the torn end of", &path))?;
         }
-        if segment.encrypted == self.seal.is_encrypted() {
-            self.active = Some(Active { file, first, len, written, begun, frames });
+        if segment.encrypted == self.seal.is_encrypted() && segment.packing == Packing::Zstd {
+            self.active = Some(Active { file, first, len, written, begun, frames, unpacked });
         } else if end.is_some() {
             self.closed.push_back(Closed { first, len, written });
         }
@@ -191,7 +196,7 @@ impl Writer {
         result
     }
 
-    /// Writes a batch as one frame, after whatever was appended before.
+    /// Writes a batch at once, after whatever was appended before.
     ///
     /// # Errors
     /// When writing failed: nothing of the batch is kept, and no position used.
@@ -203,6 +208,9 @@ impl Writer {
             let source = std::io::Error::from(std::io::ErrorKind::InvalidInput);
             return Err(SpoolError::io("write a batch of more than 1 MiB to", &self.dir)(source));
         }
+        let mut frames = Vec::with_capacity(batch.size() / 2);
+        let count = self.seal.frames(batch, self.next, &mut frames);
+        let count = count.map_err(SpoolError::io("compress a batch for", &self.dir))?;
         if self.active.as_ref().is_some_and(|active| self.is_full(active, batch.times().0)) {
             self.close();
         }
@@ -210,14 +218,13 @@ impl Writer {
             Some(active) => active,
             None => self.begin()?,
         };
-        let mut frame = Vec::with_capacity(batch.size() / 2);
-        self.seal.frame(batch, self.next, &mut frame);
-        match active.file.write_all(&frame) {
+        match active.file.write_all(&frames) {
             Ok(()) => {
-                active.len += frame.len() as u64;
+                active.len += frames.len() as u64;
                 active.written = batch.times().1;
                 active.begun = active.begun.or(Some(batch.times().0));
-                active.frames += 1;
+                active.frames += count;
+                active.unpacked += batch.size() as u64;
                 self.next += u64::from(batch.count());
                 self.active = Some(active);
                 Ok(())
@@ -263,8 +270,9 @@ impl Writer {
     }
 
     fn close(&mut self) {
-        let Some(Active { first, mut len, written, frames, .. }) = self.active.take() else { return };
-        if frames > 1 && len / u64::from(frames) < SMALL_FRAME {
+        let Some(active) = self.active.take() else { return };
+        let Active { first, mut len, written, frames, unpacked, .. } = active;
+        if frames > 1 && unpacked / u64::from(frames) < SMALL_FRAME {
             match pack::pack(&self.dir, first, &self.seal, written) {
                 Ok(packed) => len = packed.unwrap_or(len),
                 // It stays as it is, only larger than need be.
@@ -293,7 +301,7 @@ impl Writer {
             self.drop_oldest()?;
         }
         let (first, written) = (self.next, Timestamp(0));
-        Ok(Active { file, first, len: HEAD as u64, written, begun: None, frames: 0 })
+        Ok(Active { file, first, len: HEAD as u64, written, begun: None, frames: 0, unpacked: 0 })
     }
 
     fn drop_oldest(&mut self) -> Result<(), SpoolError> {

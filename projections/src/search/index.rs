@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::{Field, IndexRecordOption, NumericOptions, Schema, TextFieldIndexing, TextOptions};
+use tantivy::store::{Compressor, ZstdCompressor};
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy, TantivyDocument,
@@ -22,7 +23,7 @@ use super::tokens::Words;
 use crate::output::level::Level;
 
 /// Raised when fields or words change: an index of another version is built again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Memory of the writer: what a segment may gather before it is written.
 const HEAP: usize = 32 << 20;
 /// A segment of which more is deleted is written anew, so that deleted words leave the disk.
@@ -80,6 +81,8 @@ fn schema() -> (Schema, Fields) {
     let mut schema = Schema::builder();
     let words = TextFieldIndexing::default()
         .set_tokenizer("words")
+        // Lines do not differ so much in length that it should weigh in their order.
+        .set_fieldnorms(false)
         .set_index_option(IndexRecordOption::WithFreqsAndPositions);
     let text = schema.add_text_field("text", TextOptions::default().set_indexing_options(words));
     let instance = schema.add_u64_field("instance", NumericOptions::default().set_indexed().set_fast());
@@ -115,7 +118,9 @@ impl Files {
         let by = IndexSortByField { field: "order".into(), order: Order::Desc };
         let settings = IndexSettings {
             sort_by_field: Some(by),
-            // Nothing is stored, so a thread for compressing it would only cost.
+            // Nothing is stored but that there is nothing, four bytes a line if they were not
+            // compressed well; a thread for that would only cost.
+            docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(1) }),
             docstore_compress_dedicated_thread: false,
             ..IndexSettings::default()
         };

@@ -272,7 +272,10 @@ fn follow(
 
 #[cfg(test)]
 mod tests {
+    use tenantry_journal::time::Timestamp;
+
     use super::*;
+    use crate::http::observed::{Line, Source};
 
     #[test]
     fn an_instance_is_meant_by_its_full_name_or_its_id() {
@@ -284,6 +287,20 @@ mod tests {
         assert!(
             !takes(Some("worker"), None) && !takes(None, Some("worker:user1")) && !takes(None, Some("user"))
         );
+    }
+
+    /// The case that takes engines that backtrack longer than the world stands.
+    #[test]
+    fn nested_repetitions_are_looked_for_in_a_megabyte() {
+        let filter = line_filter(None, Some("(a+)+$")).unwrap();
+        let key: InstanceKey = "api:user1".parse().unwrap();
+        let shown = |text: String| {
+            let (position, at, source) = (1, Timestamp(1), Source::Stdout);
+            filter.show(&key, Line { position, at, source, text }).is_some()
+        };
+        let many = "a".repeat(1 << 20);
+        assert!(shown(many.clone()) && shown(format!("b{many}")));
+        assert!(!shown(format!("{many}b")));
     }
 
     #[test]
