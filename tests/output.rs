@@ -353,3 +353,40 @@ async fn output_outlives_its_instance_until_retention_ends_it() {
     }
     until(|| search(&app, json!({"query": "remembered"})), |found| found["total"] == 0).await;
 }
+
+#[tokio::test]
+async fn a_tail_that_does_not_read_is_told_what_it_missed() {
+    const LINE: usize = 16_000;
+    let app = TestApp::in_home(Home::with(&config("log_max_mb = 1"))).await;
+    spawn(&app, "talk", "a").await;
+    let mut stalled = open(&app, "/api/logs/stream", Some(&app.token)).await;
+    // Until it follows, which nothing tells.
+    let first = loop {
+        say(&app, "talk:a", 'o', b"info first\n");
+        match tokio::time::timeout(Duration::from_millis(50), hear(&mut stalled)).await {
+            Ok(line) => break line,
+            Err(_) => continue,
+        }
+    };
+    assert_eq!(first["message"], "info first");
+    // More than the sockets hold, and far more than is kept; random, so that it stays large.
+    let mut random = std::fs::File::open("/dev/urandom").unwrap();
+    for _ in 0..24 {
+        let mut bytes = vec![0; 64 * LINE];
+        random.read_exact(&mut bytes).unwrap();
+        let lines: Vec<u8> = bytes.iter().map(|byte| b'!' + byte % 90).collect();
+        let lines: Vec<u8> = lines.chunks(LINE - 1).flat_map(|line| [line, b"\n"].concat()).collect();
+        say(&app, "talk:a", 'o', &lines);
+    }
+    say(&app, "talk:a", 'o', b"info last\n");
+    let missed = loop {
+        let line = hear(&mut stalled).await;
+        let text = line["message"].as_str().unwrap();
+        assert_ne!(text, "info last", "it heard the last line and nothing of what it missed");
+        if text.contains("were deleted here by retention") {
+            break line;
+        }
+    };
+    assert_eq!(missed["level"], "warn", "{missed}");
+    while hear(&mut stalled).await["message"] != "info last" {}
+}

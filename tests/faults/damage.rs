@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tenantry_journal::id::KeyId;
+use tenantry_journal::keyring::{Keyring, MasterKey};
 
 use crate::support::app::{Home, TestApp};
 use crate::tools::{Acknowledged, files, keeper_pid, kill, notes, run, tenant};
@@ -121,6 +123,45 @@ async fn what_a_flipped_byte_took_comes_back_from_the_write_ahead_file_or_is_ref
         }
     }
     assert!(healed > 0, "nothing came back");
+}
+
+/// What is damaged must not pass as erased: that would be a lie about who erased what.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_whose_key_does_not_open_it_is_refused_by_seq_and_not_shown_as_erased() {
+    let (home, done, _) = lived_in().await;
+    let keyring = home.data_dir().join("keyring");
+    let right = std::fs::read(&keyring).unwrap();
+    let tenant = KeyId(done.0[0].0.parse().unwrap());
+    {
+        let ring = Keyring::open(&home.data_dir(), MasterKey::load(&home.data_dir()).unwrap()).unwrap();
+        ring.erase(tenant).unwrap();
+        assert!(ring.create(tenant));
+        ring.sync().unwrap();
+    }
+    let before = files(&home.data_dir());
+    let verified = home.program().args(["journal", "verify", "--data-dir"]).arg(home.data_dir()).output();
+    let verified = verified.unwrap();
+    let printed = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(3), "{printed}");
+    let report: Value = serde_json::from_str(&printed).unwrap();
+    let bad = report["first_bad_seq"].as_u64().unwrap();
+    assert!(bad <= done.0[0].1, "the event that made the tenant comes before its first change: {report}");
+
+    let refused = home.serve().output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains(&format!("event {bad}")), "{bad}: {said}");
+    assert!(said.contains("put back copies of the journal and the keyring"), "no way out: {said}");
+    for (path, bytes) in before.iter().filter(|(path, _)| !path.ends_with("lock")) {
+        // Opened whole, the store engine writes down where it begins; the events stay.
+        if path.starts_with(home.data_dir().join("snapshots")) || path == &keyring {
+            assert!(std::fs::read(path).unwrap() == *bytes, "the refusal changed {}", path.display());
+        }
+    }
+    // The way out that is named.
+    std::fs::write(&keyring, right).unwrap();
+    let app = TestApp::in_home(home).await;
+    done.check(&app).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

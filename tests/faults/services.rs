@@ -1,5 +1,6 @@
 //! Services that misbehave, through the API.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::app::{Home, PATIENCE, TestApp, alive, fixture};
 use crate::tools::{
-    answers, events, instance, instance_until, keeper_pid, peak_mib, pid_of, spawn, until, variable,
-    with_command_line,
+    answers, events, instance, instance_until, keeper_pid, more_events, peak_mib, pid_of, spawn, until,
+    variable, with_command_line,
 };
 
 /// More than the program and its keeper ever need, and less than what is printed at once.
@@ -57,6 +58,14 @@ args = ["{api}", "{{data_dir}}/mute"]
 env = {{ MODE = "mute" }}
 health = "/health"
 startup_timeout = 1
+stop_timeout = 1
+
+[service.slow]
+command = "python3"
+args = ["{api}", "{{data_dir}}/slow"]
+env = {{ MODE = "mute" }}
+health = "/health"
+startup_timeout = 120
 stop_timeout = 1
 
 [service.deaf]
@@ -209,4 +218,63 @@ async fn a_hundred_megabytes_without_a_newline_take_no_memory_and_block_nobody()
     assert!(server < MEMORY_MIB && keeper < MEMORY_MIB, "server {server} MiB, keeper {keeper} MiB");
     assert_eq!(instance(&app, "flood/a").await.expect(200)["restart_count"], 0);
     assert!(events(&app, "instance.exited").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_slow_services_hold_up_neither_the_start_nor_the_api() {
+    const SLOW: usize = 20;
+    let app = TestApp::in_home(home()).await;
+    // Each answer waits for an instance that never comes up; nobody waits for the answers.
+    let names: Vec<String> = (0..SLOW).map(|n| format!("s{n}")).collect();
+    let asking = futures_util::future::join_all(names.iter().map(|name| spawn(&app, "slow", name)));
+    tokio::select! {
+        _ = asking => {}
+        _ = more_events(&app, "instance.started", SLOW - 1) => {}
+    }
+    let app = TestApp::in_home(app.kill()).await;
+    let listed = app.send(app.instances_request("GET", "/api/instances?service=slow")).await.expect(200);
+    assert_eq!(listed["pagination"]["total"], SLOW, "{listed}");
+    // It became ready, and starts another, while all of them still start.
+    spawn(&app, "api", "a").await.expect(201);
+    for name in &names {
+        let shown = instance(&app, &format!("slow/{name}")).await.expect(200);
+        assert_eq!(shown["status"], "starting", "{shown}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_gives_up_during_a_restart_leaves_the_instance_there() {
+    let app = TestApp::in_home(home()).await;
+    spawn(&app, "api", "a").await.expect(201);
+    let address = app.instances.strip_prefix("http://").unwrap();
+    let request = format!(
+        "POST /api/instances/api/a/restart HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: 0\r\n\r\n",
+        app.token
+    );
+    let port = variable(pid_of(&app, "api:a").await, "PORT");
+    for _ in 0..5 {
+        let mut gone = std::net::TcpStream::connect(address).unwrap();
+        gone.write_all(request.as_bytes()).unwrap();
+    }
+    more_events(&app, "instance.restart_requested", 0).await;
+    // A restart of what is not there makes nothing.
+    let stranger = app.instances_request("POST", "/api/instances/api/nobody/restart");
+    app.send(stranger).await.expect(404);
+    assert_eq!(instance(&app, "api/nobody").await.status, 404);
+    let running = instance_until(&app, "api/a", |shown| shown["status"] == "running").await;
+    assert_eq!(running["restart_count"], 0, "a person asked for each: {running}");
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let pid = pid_of(&app, "api:a").await;
+        let said = match app.client.get(format!("http://127.0.0.1:{port}/")).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        if said == format!("ok {pid}") {
+            break;
+        }
+        assert!(Instant::now() < end, "process {pid} does not answer: {said:?}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
 }
