@@ -228,7 +228,6 @@ impl TestApp {
 
     /// Starts one with a command of the test's own.
     pub(crate) async fn from_command(home: Arc<Home>, mut command: Command) -> TestApp {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = child.stderr.take().unwrap();
