@@ -18,5 +18,6 @@ pub mod output;
 pub mod past;
 pub mod proxy;
 pub mod reactor;
+pub mod sites;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,4 +1,4 @@
-//! Routes of document 1: users, tenants, deployments, services, health, ports.
+//! Routes of document 1: users, tenants, deployments, services, health, nginx, ports.
 //!
 //! Fields, status codes and message types are the document's; this room has no rules.
 
@@ -9,6 +9,7 @@ mod deployments;
 pub(crate) mod dump;
 mod health;
 mod health_ws;
+mod nginx;
 mod ports;
 mod services;
 mod tenants;
@@ -40,6 +41,9 @@ pub fn routes() -> Routes {
         .get("/api/tenants/{id}/health", Access::VIEWER, health::get)
         .post("/api/tenants/{id}/health-check", Access::VIEWER, health::check)
         .get("/ws/tenants/{id}/health", Access::SOCKET, health_ws::open)
+        .post("/api/nginx/reload", Access::OPERATOR.unlimited(), nginx::reload)
+        .post("/api/nginx/test", Access::VIEWER.unlimited(), nginx::test)
+        .get("/api/nginx/configs", Access::VIEWER.unlimited().live(), nginx::configs)
         .get("/api/ports", Access::VIEWER.unlimited(), ports::list)
         .get("/api/ports/next-available", Access::VIEWER.unlimited(), ports::next_available)
 }
