@@ -3,6 +3,8 @@
 
 #[path = "nginx/authority.rs"]
 mod authority;
+#[path = "nginx/burst.rs"]
+mod burst;
 #[path = "nginx/certificates.rs"]
 mod certificates;
 #[path = "nginx/front.rs"]
@@ -14,3 +16,5 @@ mod life;
 #[path = "nginx/management.rs"]
 mod management;
 mod support;
+#[path = "nginx/traffic.rs"]
+mod traffic;

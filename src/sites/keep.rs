@@ -35,6 +35,8 @@ const SOON: Duration = Duration::from_millis(50);
 struct Memory {
     signature: u64,
     looked: Option<Instant>,
+    /// When a renewal may be due; at once without it.
+    renew: Option<Instant>,
     renewing: HashSet<TenantId>,
 }
 
@@ -49,9 +51,13 @@ impl Sites {
             let wake = self.look(&mut memory, &mut renewals).await;
             let wait = async {
                 tokio::select! {
-                    () = self.changed.notified() => memory.looked = None,
+                    () = self.changed.notified() => {
+                        memory.looked = None;
+                        memory.renew = None;
+                    }
                     changed = changes.changed() => return changed.is_ok(),
                     Some(ended) = renewals.join_next() => {
+                        memory.renew = None;
                         if let Ok(tenant) = ended {
                             memory.renewing.remove(&tenant);
                         } else {
@@ -86,9 +92,18 @@ impl Sites {
             memory.looked = Some(Instant::now());
             // What failed is tried again at the next look without a reason.
             memory.signature = signature;
+            memory.renew = None;
             self.put_right(&world).await;
         }
-        self.renew(&world, memory, renewals)
+        let now = Instant::now();
+        match memory.renew.filter(|at| *at > now) {
+            Some(at) => at - now,
+            None => {
+                let wait = self.renew(&world, memory, renewals);
+                memory.renew = Some(now + wait);
+                wait
+            }
+        }
     }
 
     /// Writes the sites anew that are not as they are to be.

@@ -192,6 +192,29 @@ async fn an_authority_that_says_later_is_not_asked_before() {
 }
 
 #[tokio::test]
+async fn a_crash_while_an_authority_hangs_is_gone_over() {
+    let Some(front) = Front::start() else { return };
+    let Some(authority) = Authority::start(&front).await else { return };
+    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let home = Home::new();
+    let mut serve = acme(&front, &home, &authority);
+    serve.env("TENANTRY_ACME_DIRECTORY", format!("http://{}/dir", hangs.local_addr().unwrap()));
+    let app = TestApp::from_command(home, serve).await;
+    let id = tenant(&app, "smith", "smith.example.com").await;
+    let deployment = app.deploy(&id).await;
+    let (_asking, _) = hangs.accept().await.unwrap();
+    let shown = app.get(&format!("/api/deployments/{deployment}")).await.expect(200);
+    assert_eq!(step(&shown, SSL)["status"], "running");
+    let home = app.kill();
+    let serve = acme(&front, &home, &authority);
+    let app = TestApp::from_command(home, serve).await;
+    let ended = app.deployed(&deployment).await;
+    assert_eq!(ended["status"], "success", "{ended}");
+    let shown = app.get(&format!("/api/tenants/{id}")).await.expect(200);
+    assert_eq!(shown["certificate"]["domain"], "smith.example.com");
+}
+
+#[tokio::test]
 async fn local_names_are_served_by_a_certificate_that_signs_itself() {
     let Some(front) = Front::start() else { return };
     let home = Home::new();

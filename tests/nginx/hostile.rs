@@ -35,8 +35,6 @@ async fn a_change_that_nginx_refuses_is_taken_back_and_others_are_not_touched() 
     let app = front.app().await;
     let good = tenant(&app, "good", "good.example.com").await;
     assert_eq!(deploy(&app, &good, json!({})).await["status"], "success");
-    // Valid by itself, and not together with a second default of that address.
-    front.foreign("own", "upstream tenantry_other { server 127.0.0.1:9; }");
     let shared = front.path("sites-available/tenantry-shared");
     let before = std::fs::read_to_string(&shared).unwrap();
     // A file under the name of the next site.
@@ -62,6 +60,24 @@ async fn a_change_that_nginx_refuses_is_taken_back_and_others_are_not_touched() 
     assert_eq!(std::fs::read_to_string(&shared).unwrap(), before);
     assert_eq!(front.get("good.example.com", "/").await.0, 200);
     assert_eq!(front.get("next.example.com", "/").await, (200, "mine".to_owned()));
+}
+
+#[tokio::test]
+async fn a_site_that_nginx_refuses_is_not_put_in_place() {
+    let Some(front) = Front::start() else { return };
+    let app = front.app().await;
+    // Valid by itself, and not together with ours.
+    front.foreign("own", "upstream tenantry_proxy { server 127.0.0.1:9; }");
+    app.post("/api/nginx/reload", json!({})).await.expect(200);
+    let id = tenant(&app, "smith", "smith.example.com").await;
+    let ended = deploy(&app, &id, json!({"skip_services": true})).await;
+    let detail = step(&ended, NGINX)["detail"].as_str().unwrap();
+    assert!(detail.contains("nginx refuses the change, nothing was changed"), "{detail}");
+    assert!(detail.contains("duplicate upstream") && !detail.contains("tenantry-new"), "{detail}");
+    assert_eq!(front.files("sites-available"), Vec::<String>::new());
+    assert_eq!(front.files("sites-enabled"), ["own"]);
+    assert_eq!(front.files("conf"), ["nginx.conf", "own.types"]);
+    assert_eq!(app.post("/api/nginx/test", json!({})).await.expect(200)["valid"], true);
 }
 
 #[tokio::test]

@@ -35,6 +35,22 @@ async fn the_configuration_is_tested_reloaded_and_listed() {
         "enabled": true, "managed": true});
     assert_eq!(*of("smith.example.com"), own);
     assert_eq!(of("api.smith.example.com")["type"], "api");
+    let said = |words: &[&str]| {
+        let mut program = app.home().program();
+        program
+            .arg("nginx")
+            .args(words)
+            .env("TENANTRY_SERVER", &app.manager)
+            .env("TENANTRY_TOKEN", &app.token);
+        let output = program.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(said(&["test"]).contains("syntax is ok"));
+    assert_eq!(said(&["reload"]), "NGINX reloaded successfully\n");
+    assert!(said(&["configs"]).contains("shopapi.test") && said(&["configs"]).contains("not ours"));
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&said(&["configs", "--json"])).unwrap(), listed);
+
     let foreign = of("shopapi.test");
     assert_eq!((&foreign["tenant_id"], &foreign["managed"]), (&json!(null), &json!(false)));
     assert_eq!(foreign["type"], "api");

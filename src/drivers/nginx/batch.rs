@@ -42,6 +42,14 @@ struct Batch<'a> {
     generation: String,
 }
 
+/// Does work on files; thousands of them must not hold up whatever else this thread serves.
+fn on_files<T>(work: impl FnOnce() -> T) -> T {
+    match tokio::runtime::Handle::current().runtime_flavor() {
+        tokio::runtime::RuntimeFlavor::CurrentThread => work(),
+        _ => tokio::task::block_in_place(work),
+    }
+}
+
 fn failed(error: NginxError) -> Outcome {
     Err(Arc::new(error))
 }
@@ -164,7 +172,7 @@ impl Batch<'_> {
     }
 
     async fn run(mut self, wanted: Vec<Wanted>) -> Vec<Outcome> {
-        let ours = self.sites.ours();
+        let ours = on_files(|| self.sites.ours());
         let mut outcomes: Vec<Option<Outcome>> = wanted.iter().map(|_| None).collect();
         let mut parts = Vec::new();
         for (place, wish) in wanted.iter().enumerate() {
@@ -262,7 +270,7 @@ impl Batch<'_> {
             }
         }
         for part in parts {
-            match self.put_in_place(&part.changes) {
+            match on_files(|| self.put_in_place(&part.changes)) {
                 Ok(put) => done.push((part, put)),
                 Err(error) => set(outcomes, part.place, failed(error)),
             }
@@ -324,7 +332,7 @@ impl Batch<'_> {
         outcomes: &mut [Option<Outcome>],
     ) -> Result<Vec<Part>, (Vec<Part>, NginxError)> {
         for part in &parts {
-            if let Err(error) = self.aside(&part.changes) {
+            if let Err(error) = on_files(|| self.aside(&part.changes)) {
                 self.drop_all(&parts);
                 return Err((parts, error));
             }
@@ -403,7 +411,7 @@ impl Batch<'_> {
         self.aside(&self.shared)?;
         let mut changes = self.shared.clone();
         changes.extend(parts.iter().flat_map(|part| part.changes.iter().cloned()));
-        let files = self.sites.enabled_with(&self.pattern, &changes);
+        let files = on_files(|| self.sites.enabled_with(&self.pattern, &changes));
         let text = self.layout.with_sites(&self.sites.enabled, &files)?;
         // Beside the main file, since relative paths in it are relative to its directory.
         let dir = self.layout.conf.parent().unwrap_or(Path::new("/"));
