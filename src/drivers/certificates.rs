@@ -215,6 +215,15 @@ impl Certificates {
         }
     }
 
+    /// Removes one version.
+    pub fn forget(&self, slug: &Slug, version: &str) {
+        if self.files(slug, version).is_some() {
+            let _ = std::fs::remove_dir_all(self.of(slug).join(version));
+            // Only when nothing else lies there.
+            let _ = std::fs::remove_dir(self.of(slug));
+        }
+    }
+
     /// Removes everything of a tenant.
     ///
     /// # Errors

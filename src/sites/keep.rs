@@ -34,6 +34,7 @@ const SOON: Duration = Duration::from_millis(50);
 #[derive(Default)]
 struct Memory {
     signature: u64,
+    has_asked: bool,
     looked: Option<Instant>,
     /// When a renewal may be due; at once without it.
     renew: Option<Instant>,
@@ -93,7 +94,9 @@ impl Sites {
             // What failed is tried again at the next look without a reason.
             memory.signature = signature;
             memory.renew = None;
-            self.put_right(&world).await;
+            // What a crash had put in place may not be taken on yet: the first look asks nginx.
+            let asks = !std::mem::replace(&mut memory.has_asked, true);
+            self.put_right(&world, asks).await;
         }
         let now = Instant::now();
         match memory.renew.filter(|at| *at > now) {
@@ -107,7 +110,7 @@ impl Sites {
     }
 
     /// Writes the sites anew that are not as they are to be.
-    async fn put_right(&self, world: &World) {
+    async fn put_right(&self, world: &World, asks: bool) {
         let nginx = Arc::clone(&self.nginx);
         let found = tokio::task::spawn_blocking(move || (nginx.present(), nginx.is_shared_written())).await;
         let Ok((present, is_shared_written)) = found else { return };
@@ -120,13 +123,20 @@ impl Sites {
             let sites = tenant.and_then(|tenant| self.of(tenant));
             // A site of nobody's that is known is left: somebody wanted it to stay.
             sites.is_some_and(|sites| {
-                !is_shared_written || self.nginx.digests(&sites).is_ok_and(|wanted| wanted != *found)
+                asks || !is_shared_written || self.nginx.digests(&sites).is_ok_and(|wanted| wanted != *found)
             })
         });
-        join_all(wrong.map(|(id, _)| self.rewrite(id))).await;
+        let failed = join_all(wrong.map(|(id, _)| self.rewrite(id))).await.into_iter().flatten();
+        // One thing is wrong for all of them, mostly.
+        let failed: Vec<(TenantId, String)> = failed.collect();
+        if let Some((tenant, error)) = failed.first() {
+            let tenants = failed.len();
+            tracing::warn!(tenants, tenant.id = %tenant, error, "sites are not as they are to be");
+        }
     }
 
-    async fn rewrite(&self, tenant_id: TenantId) {
+    /// Writes a tenant's sites anew; says why not.
+    async fn rewrite(&self, tenant_id: TenantId) -> Option<(TenantId, String)> {
         match self.configure(tenant_id).await {
             Ok((sites, ensured)) if ensured.changed > 0 => {
                 let tls = sites.iter().any(|site| site.tls.is_some());
@@ -135,11 +145,10 @@ impl Sites {
                 if let Err(error) = self.handle.submit(noted).await {
                     tracing::warn!(error = %error, "that sites were written anew is not recorded");
                 }
+                None
             }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::warn!(tenant.id = %tenant_id, error, "a tenant's sites are not as they are to be");
-            }
+            Ok(_) => None,
+            Err(error) => Some((tenant_id, error)),
         }
     }
 

@@ -69,6 +69,11 @@ impl Sites {
                 return self.failed(&case, error).await;
             }
         };
+        if details(&self.handle.world(), tenant).is_none() {
+            // Deleted meanwhile: no key of it may stay.
+            self.certificates.forget(&case.slug, &kept.version);
+            return Err("the tenant is gone".to_owned());
+        }
         let (until, issuer) = (kept.facts.not_after, kept.facts.issuer.clone());
         self.take_on(&case, kept).await?;
         tracing::info!(tenant.id = %tenant, issuer, not_after = %until, "a certificate is in place");

@@ -91,6 +91,7 @@ async fn begin<'a>(nginx: &'a Nginx, wanted: &[Wanted]) -> Result<Batch<'a>, Ngi
     let sites = nginx.directories();
     let layout = nginx.layout().await?;
     sites.prepare()?;
+    clear(&layout);
     let pattern = layout.pattern(&sites.enabled)?;
     let (shared, generation) = (Vec::new(), String::new());
     let mut batch = Batch { nginx, layout, sites, pattern, shared, generation };
@@ -258,7 +259,10 @@ impl Batch<'_> {
             }
         };
         let (mut done, mut before): (Vec<(Part, Vec<Before>)>, Vec<Before>) = (Vec::new(), Vec::new());
-        match self.put_in_place(&self.shared) {
+        let all: Vec<&Change> =
+            self.shared.iter().chain(parts.iter().flat_map(|part| &part.changes)).collect();
+        let settled = on_files(|| self.sites.settle(&all));
+        match settled.and_then(|()| self.put_in_place(&self.shared)) {
             Ok(put) => before.extend(put),
             Err(error) => {
                 let error = Arc::new(error);
@@ -415,7 +419,7 @@ impl Batch<'_> {
         let text = self.layout.with_sites(&self.sites.enabled, &files)?;
         // Beside the main file, since relative paths in it are relative to its directory.
         let dir = self.layout.conf.parent().unwrap_or(Path::new("/"));
-        let aside = Scratch(dir.join(format!(".tenantry-test-{}.conf", std::process::id())));
+        let aside = Scratch(dir.join(format!("{TRIED}{}.conf", std::process::id())));
         write(&aside.0, &text).map_err(|source| NginxError::io("write", &aside.0, source))?;
         let command = with_conf(&self.nginx.settings().command, &aside.0);
         let tested = self.nginx.run_test(&command).await?;
@@ -495,6 +499,19 @@ fn with_conf(command: &[String], conf: &Path) -> Vec<String> {
     out.push("-c".to_owned());
     out.push(conf.display().to_string());
     out
+}
+
+/// What the copy of the main file begins with that is tested.
+const TRIED: &str = ".tenantry-test-";
+
+/// Removes copies that a crash left behind.
+fn clear(layout: &Layout) {
+    let dir = layout.conf.parent().unwrap_or(Path::new("/"));
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(TRIED)) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// A file that is gone when this is.

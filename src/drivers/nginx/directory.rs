@@ -1,6 +1,6 @@
 //! The two directories of sites: what lies there, and how it is changed and changed back.
 //!
-//! A file is written aside and synced, then renamed; a link is made aside and renamed. What
+//! A file is written aside, synced, then renamed; a link is made aside and renamed. What
 //! was there before is kept until the change has proved itself. Files without our mark are
 //! read and listed, and never touched.
 
@@ -16,6 +16,8 @@ use super::site::{Owner, owner};
 
 /// What is written aside begins so; nginx's patterns take no leading dot.
 const ASIDE: &str = ".tenantry-new-";
+/// So many files are synced one by one.
+const FEW: usize = 8;
 /// No site of ours is longer; of a longer file only the beginning is looked at.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -111,11 +113,27 @@ impl Directories {
         Ok(())
     }
 
-    /// Writes a file aside, synced. It may hold a key, so nobody else reads it.
+    /// Writes a file aside; [`Directories::settle`] syncs it. It may hold a key, so nobody else reads it.
     pub(super) fn write_aside(&self, name: &str, text: &str) -> Result<PathBuf, NginxError> {
         let path = self.available.join(format!("{ASIDE}{name}"));
         write(&path, text).map_err(|source| NginxError::io("write", &path, source))?;
         Ok(path)
+    }
+
+    /// Makes what was written aside durable: a few files one by one, many with their whole
+    /// file system, which takes as long as one of them.
+    pub(super) fn settle(&self, changes: &[&Change]) -> Result<(), NginxError> {
+        let written = changes.iter().filter(|change| change.text.is_some());
+        let files: Vec<PathBuf> =
+            written.map(|change| self.available.join(format!("{ASIDE}{}", change.name))).collect();
+        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        if files.len() <= FEW {
+            return files
+                .iter()
+                .try_for_each(|path| sync(path).map_err(|source| NginxError::io("sync", path, source)));
+        }
+        let synced = File::open(&self.available).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
+        synced.map_err(|source| NginxError::io("sync", &self.available, source))
     }
 
     /// Removes what was written aside.
@@ -159,6 +177,8 @@ impl Directories {
     pub(super) fn put_back(&self, before: &Before) -> Result<(), NginxError> {
         if let Some(text) = &before.text {
             self.write_aside(&before.name, text)?;
+            let change = Change { name: before.name.clone(), text: Some(String::new()) };
+            self.settle(&[&change])?;
         }
         let put = self.put(&before.name, before.text.as_deref(), before.was_linked);
         put.map_err(|(what, source)| NginxError::io(what, &self.available.join(&before.name), source))
@@ -221,15 +241,14 @@ pub(super) fn read(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Writes a file of mode 0600, synced.
+/// Writes a file of mode 0600.
 pub(super) fn write(path: &Path, text: &str) -> std::io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
+    file.write_all(text.as_bytes())
 }
 
 #[cfg(test)]
