@@ -52,10 +52,12 @@ use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
 use crate::past::Past;
 use crate::proxy::Proxy;
+use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
 use crate::reactor::{Outside, Reactor};
+use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
@@ -75,6 +77,8 @@ const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
 const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
 /// What the key of the configuration's hash is derived for.
 const CONFIG_KEY: &str = "tenantry 2026-11 hash of the configuration";
+/// What the key that nginx shows to the proxy is derived for.
+const EDGE_KEY: &str = "tenantry 2026-11 nginx before the proxy";
 /// What the key of logins is derived for.
 const JWT_KEY: &str = "tenantry 2026-11 logins";
 
@@ -200,9 +204,13 @@ impl App {
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
         let runs = Runs::default();
+        let edge = Secret::new(URL_SAFE_NO_PAD.encode(*keyring.derive(EDGE_KEY)));
+        let edge_key = EdgeKey::new(edge.reveal());
+        let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
-                .draining(runs.clone());
+                .draining(runs.clone())
+                .with_sites(Arc::clone(&sites));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -222,8 +230,9 @@ impl App {
         tasks.spawn(Arc::clone(&traffic).run(shutdown.clone()));
         let configured = {
             let (policy, settings) = (Arc::clone(&policy), Arc::clone(&settings));
-            let traffic = Arc::clone(&traffic);
+            let (traffic, sites) = (Arc::clone(&traffic), Arc::clone(&sites));
             let follow = move |config: &Config| {
+                sites.follow(config);
                 policy.store(Arc::new(config.policy()));
                 settings.store(Arc::new(http_settings(config)));
                 traffic.set_domain(config.domain.clone());
@@ -255,6 +264,7 @@ impl App {
             config: Arc::clone(&configured),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            sites: Arc::clone(&sites),
             metrics,
         });
         let mut listeners = Listeners::open(&config.data_dir).await;
@@ -262,13 +272,16 @@ impl App {
             let socket = listeners.bind(name, address)?;
             let bound = socket.local_addr()?;
             let api = api.map(|listener| Api::new(state.clone(), listener));
-            let front = Front { api, proxy: Arc::clone(&traffic), settings: Arc::clone(&settings) };
+            let (proxy, settings) = (Arc::clone(&traffic), Arc::clone(&settings));
+            let front = Front { api, proxy, settings, edge: edge_key };
             tasks.spawn(serve(socket, front, shutdown.clone()));
             Ok(bound)
         };
         let manager = listen("manager", config.manager, Some(Listener::Manager))?;
         let instances = listen("instances", config.instances, Some(Listener::Instances))?;
         let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
+        sites.listen_at(proxy.unwrap_or(manager));
+        tasks.spawn(sites.run(shutdown.clone()));
         tasks.spawn(listeners.keep(supervisor, shutdown.clone()));
         let snapshots = (stop_snapshots, snapshotter);
         let app = App {

@@ -18,6 +18,7 @@ mod logins;
 mod logs;
 mod metrics;
 mod names;
+mod nginx;
 mod outline;
 mod reload;
 mod remote;
@@ -256,6 +257,7 @@ pub enum Verdict {
 
 /// Does what the process's arguments say.
 pub fn main(program: &dyn Program) -> ExitCode {
+    crate::tls::install();
     run(Cli::parse(), program)
 }
 

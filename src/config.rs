@@ -25,6 +25,7 @@ use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
 use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
+use crate::drivers::nginx::Listen;
 
 pub use source::Source;
 pub use validate::{Verdict, validate};
@@ -94,6 +95,12 @@ pub struct Nginx {
     pub sites_available: Option<PathBuf>,
     /// Where links to them make them live.
     pub sites_enabled: Option<PathBuf>,
+    /// The file with the master's pid.
+    pub pid: Option<PathBuf>,
+    /// Where sites listen.
+    pub listen: Option<Listen>,
+    /// Where sites listen with TLS.
+    pub listen_tls: Option<Listen>,
 }
 
 /// The `[analyze]` section.
@@ -294,17 +301,16 @@ impl Config {
         }
     }
 
-    /// Why the steps of a deployment that have no driver are skipped.
+    /// Why steps of a deployment are skipped, if they are.
     fn edges(&self) -> Edges {
-        let nginx = if self.deploy.nginx {
-            "this version does not write nginx sites"
-        } else {
-            "nginx is off in the configuration"
-        };
+        let nginx = (!self.deploy.nginx).then_some("nginx is off in the configuration");
         let ssl = match self.deploy.ssl {
-            Ssl::Off => "certificates are off in the configuration",
-            Ssl::SelfSigned | Ssl::Acme => "this version does not make certificates",
+            Ssl::Off => Some("certificates are off in the configuration"),
+            Ssl::SelfSigned | Ssl::Acme if !self.deploy.nginx => {
+                Some("nginx is off in the configuration, so there is no site for a certificate")
+            }
+            Ssl::SelfSigned | Ssl::Acme => None,
         };
-        Edges { nginx_off: Some(nginx.to_owned()), ssl_off: Some(ssl.to_owned()) }
+        Edges { nginx_off: nginx.map(str::to_owned), ssl_off: ssl.map(str::to_owned) }
     }
 }

@@ -5,6 +5,7 @@
 //! [`react::react`] says what the world outside still lacks.
 
 pub mod access;
+pub mod certificate;
 pub mod command;
 pub mod ctx;
 pub mod decide;

@@ -1,17 +1,22 @@
-//! One file for each outside thing: files, git, databases, probes, tools, logs.
+//! One file for each outside thing: files, git, databases, probes, tools, logs,
+//! nginx, certificates.
 //!
 //! A driver knows no events, no World and no other driver; what belongs together is put
 //! together by the reactor. Every `ensure_*` may be repeated: a second call finds its work
 //! done. Nothing here passes data through a shell, and whatever lies below a root is
 //! reached through [`below`], which follows no symbolic link.
 
+pub mod acme;
 pub mod below;
+pub mod certificates;
 pub mod database;
 pub mod deploy_log;
 pub mod files;
 pub mod git;
 pub mod listening;
+pub mod nginx;
 pub mod owner;
+pub mod private;
 pub mod probe;
 pub mod remote;
 pub mod tool;

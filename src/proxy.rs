@@ -8,7 +8,7 @@
 mod body;
 mod exchange;
 mod guarded;
-mod headers;
+pub mod headers;
 mod idle;
 mod page;
 mod ready;

@@ -11,6 +11,7 @@ mod gate;
 mod instance;
 mod outside;
 mod pace;
+mod site;
 mod steps;
 mod switch;
 mod tenant;

@@ -10,6 +10,7 @@ pub mod health;
 pub mod instance;
 pub mod port;
 pub mod setting;
+pub mod site;
 pub mod system;
 pub mod tenant;
 pub mod theme;
@@ -173,6 +174,12 @@ vocabulary! {
     "token.revoked" 1 => TokenRevoked(access::TokenRevoked);
 
     "config.changed" 1 => ConfigChanged(system::ConfigChanged);
+
+    "nginx.reloaded" 1 => NginxReloaded(site::NginxReloaded);
+    "site.configured" 1 => SiteConfigured(site::SiteConfigured);
+    "certificate.requested" 1 => CertificateRequested(site::CertificateRequested);
+    "certificate.issued" 1 => CertificateIssued(site::CertificateIssued);
+    "certificate.failed" 1 => CertificateFailed(site::CertificateFailed);
 }
 
 impl Event {

@@ -9,6 +9,7 @@
 //! never written to a snapshot but rebuilt by [`World::reindex`].
 
 pub mod access;
+pub mod certificates;
 pub mod deployments;
 pub mod instances;
 pub mod ports;
@@ -148,6 +149,11 @@ impl World {
             Event::StepRolledBack(event) => self.step_rolled_back(recorded, event),
             Event::ReleaseActivated(event) => self.release_activated(recorded, event),
             Event::DeploymentFinished(event) => self.deployment_finished(recorded, event),
+
+            Event::NginxReloaded(_) | Event::SiteConfigured(_) => {}
+            Event::CertificateRequested(event) => self.certificate_requested(recorded, event),
+            Event::CertificateIssued(event) => self.certificate_issued(recorded, event),
+            Event::CertificateFailed(event) => self.certificate_failed(recorded, event),
 
             Event::SettingChanged(event) => {
                 let setting =

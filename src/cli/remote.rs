@@ -11,6 +11,7 @@ use super::login::{self, LoginArgs, LogoutArgs};
 use super::logs::{self, Logs};
 use super::metrics::{self, Metrics, Top};
 use super::names::{self, Complete};
+use super::nginx::{self, Nginx};
 use super::search::{self, Search};
 use super::tenants::{self, Tenants};
 use super::tokens::{self, Token};
@@ -58,6 +59,11 @@ pub(super) enum Remote {
         #[command(subcommand)]
         command: Deployments,
     },
+    /// Work with nginx: its sites, its test, its reload.
+    Nginx {
+        #[command(subcommand)]
+        command: Nginx,
+    },
     /// Names for shells to complete.
     #[command(name = "__complete", hide = true)]
     Complete(Complete),
@@ -84,6 +90,7 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
         Remote::Deployments { command } => deployments::run(command),
+        Remote::Nginx { command } => nginx::run(command),
         Remote::Complete(args) => names::run(args).map(done),
     }
 }

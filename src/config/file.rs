@@ -310,11 +310,8 @@ fn deploy(
         .choice("ssl", &[("acme", Ssl::Acme), ("self-signed", Ssl::SelfSigned), ("off", Ssl::Off)])
         .map(|found| found.value)
         .unwrap_or_default();
-    if nginx {
-        section.notes.warn("[deploy]: nginx = \"on\" has no effect yet: the step is skipped");
-    }
-    if ssl != Ssl::Off {
-        section.notes.warn("[deploy]: 'ssl' has no effect yet: the step is skipped");
+    if ssl != Ssl::Off && !nginx {
+        section.notes.warn("[deploy]: 'ssl' has no effect while 'nginx' is \"off\"");
     }
     let below = section.section("template", Some("TENANTRY_DEPLOY_TEMPLATE_"));
     output::of_tenants(retention, &below);
@@ -344,7 +341,13 @@ fn nginx(section: Section<'_>, working_dir: &Path) -> Nginx {
         command: section.words("command").map(|found| found.value),
         sites_available: path("sites_available"),
         sites_enabled: path("sites_enabled"),
+        pid: path("pid"),
+        listen: section.parsed("listen").map(|found| found.value),
+        listen_tls: section.parsed("listen_tls").map(|found| found.value),
     };
+    if nginx.command.as_ref().is_some_and(Vec::is_empty) {
+        section.notes.bad(&section.place, "[nginx]: 'command' is empty");
+    }
     section.finish();
     nginx
 }

@@ -89,6 +89,9 @@ impl Config {
                 "command": self.nginx.command,
                 "sites_available": self.nginx.sites_available,
                 "sites_enabled": self.nginx.sites_enabled,
+                "pid": self.nginx.pid,
+                "listen": self.nginx.listen.map(|listen| listen.to_string()),
+                "listen_tls": self.nginx.listen_tls.map(|listen| listen.to_string()),
             },
             "analyze": {
                 "allow_hosts": self.analyze.allow_hosts,

@@ -10,12 +10,14 @@ use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
+use tenantry_journal::event::site::Signer;
 use tenantry_journal::event::tenant::{Backup, Removal};
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId, TokenId, UserId};
 use tenantry_journal::name::{Domain, InstanceKey, Slug};
 use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 
+use super::certificate::{Asked, Obtained};
 use super::reconfigure::Reconfigure;
 
 /// TCP ports that something on this machine listens on, as found just before the command.
@@ -204,6 +206,8 @@ pub enum Command {
         /// To what.
         value: Secret,
     },
+    /// Take note that somebody had nginx reload.
+    NoteNginxReloaded,
 
     /// The control plane serves.
     NoteStarted {
@@ -349,6 +353,38 @@ pub enum Command {
         tenant_id: TenantId,
         /// What it made.
         backup: Backup,
+    },
+    /// A tenant's sites were written anew by themselves.
+    NoteSite {
+        /// Whose.
+        tenant_id: TenantId,
+        /// Whether they are served by TLS.
+        tls: bool,
+    },
+    /// A certificate is about to be asked for.
+    RequestCertificate {
+        /// For whom.
+        tenant_id: TenantId,
+        /// Whom.
+        signer: Signer,
+        /// On whose account.
+        asked: Asked,
+    },
+    /// A certificate lies in the data directory.
+    CertificateObtained {
+        /// For whom.
+        tenant_id: TenantId,
+        /// What it says.
+        certificate: Box<Obtained>,
+    },
+    /// No certificate came of it.
+    CertificateRefused {
+        /// For whom.
+        tenant_id: TenantId,
+        /// A sentence: why not.
+        detail: String,
+        /// How long the authority wants not to be asked again, in milliseconds.
+        barred_ms: Option<u64>,
     },
     /// A tenant's checks came to a result.
     TenantHealthObserved {

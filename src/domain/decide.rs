@@ -1,6 +1,7 @@
 //! The one place where commands become events.
 
 use tenantry_journal::event::Event;
+use tenantry_journal::event::site::NginxReloaded;
 use tenantry_journal::event::system::{KeeperConnected, KeeperLost, SystemStarted};
 use tenantry_journal::id::{InstanceId, Seq, TenantId};
 use tenantry_projections::world::World;
@@ -8,7 +9,7 @@ use tenantry_projections::world::World;
 use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
-use super::{access, deployment, instance, reconfigure, rest, run, successor, tenant};
+use super::{access, certificate, deployment, instance, reconfigure, rest, run, successor, tenant};
 
 /// Decides a command: the events that it causes, in their order. None means that there was
 /// nothing to do.
@@ -86,6 +87,18 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::RevokeToken { token_id } => access::revoke_token(world, *token_id),
         Command::ChangeSetting { key, value } => access::change_setting(key, value),
 
+        Command::NoteNginxReloaded => Ok(vec![NginxReloaded {}.into()]),
+        Command::NoteSite { tenant_id, tls } => Ok(certificate::site_configured(world, *tenant_id, *tls)),
+        Command::RequestCertificate { tenant_id, signer, asked } => {
+            certificate::request(world, *tenant_id, *signer, *asked, ctx)
+        }
+        Command::CertificateObtained { tenant_id, certificate } => {
+            Ok(certificate::obtained(world, *tenant_id, certificate))
+        }
+        Command::CertificateRefused { tenant_id, detail, barred_ms } => {
+            Ok(certificate::refused(world, *tenant_id, detail, *barred_ms, ctx))
+        }
+
         Command::NoteStarted { version, boot_id } => {
             Ok(vec![SystemStarted { version: version.clone(), boot_id: boot_id.clone() }.into()])
         }
@@ -150,6 +163,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         | Event::KeeperLost(_)
         | Event::ConfigChanged(_)
         | Event::SettingChanged(_)
+        | Event::NginxReloaded(_)
         | Event::UserCreated(_)
         | Event::UserPasswordChanged(_)
         | Event::TokenCreated(_)
@@ -165,6 +179,10 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::HealthChanged(event) => (Some(event.tenant_id), None),
         Event::PortAllocated(event) => (Some(event.tenant_id), None),
         Event::PortReleased(event) => (Some(event.tenant_id), None),
+        Event::SiteConfigured(event) => (Some(event.tenant_id), None),
+        Event::CertificateRequested(event) => (Some(event.tenant_id), None),
+        Event::CertificateIssued(event) => (Some(event.tenant_id), None),
+        Event::CertificateFailed(event) => (Some(event.tenant_id), None),
         Event::DeploymentRequested(event) => (Some(event.tenant_id), None),
         Event::ReleaseActivated(event) => (Some(event.tenant_id), None),
         Event::DeploymentFinished(event) => (Some(event.tenant_id), None),

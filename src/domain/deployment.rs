@@ -83,6 +83,8 @@ fn reason_to_skip(kind: StepKind, switches: DeploySwitches, policy: &Policy) -> 
         StepKind::ConfigureNginx if switches.skip_nginx => asked("skip_nginx"),
         StepKind::ConfigureNginx => policy.edges.nginx_off.clone(),
         StepKind::SetupSsl if switches.skip_ssl => asked("skip_ssl"),
+        // A certificate is proved by the site and belongs into it.
+        StepKind::SetupSsl if switches.skip_nginx => asked("skip_nginx"),
         StepKind::SetupSsl => policy.edges.ssl_off.clone(),
     }
 }

@@ -1,4 +1,4 @@
-//! Routes of document 1: users, tenants, deployments, services, health, ports.
+//! Routes of document 1: users, tenants, deployments, services, health, nginx, ports.
 //!
 //! Fields, status codes and message types are the document's; this room has no rules.
 
@@ -10,6 +10,7 @@ pub(crate) mod dump;
 mod health;
 mod health_ws;
 pub(crate) mod log;
+mod nginx;
 mod ports;
 mod remote;
 mod service_logs;
@@ -47,6 +48,9 @@ pub fn routes() -> Routes {
         .get("/api/tenants/{id}/remote/persons/count", Access::VIEWER.live(), remote::persons)
         .post("/api/tenants/{id}/remote/backup", Access::OPERATOR, remote::backup)
         .get("/ws/tenants/{id}/health", Access::SOCKET, health_ws::open)
+        .post("/api/nginx/reload", Access::OPERATOR.unlimited(), nginx::reload)
+        .post("/api/nginx/test", Access::VIEWER.unlimited(), nginx::test)
+        .get("/api/nginx/configs", Access::VIEWER.unlimited().live(), nginx::configs)
         .get("/api/ports", Access::VIEWER.unlimited(), ports::list)
         .get("/api/ports/next-available", Access::VIEWER.unlimited(), ports::next_available)
 }

@@ -28,6 +28,7 @@ use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::observed::{Checks, Measures, Outputs};
 use crate::http::write::KeysInFlight;
+use crate::sites::Sites;
 use crate::telemetry::Metrics;
 
 /// A moment that cannot be answered for.
@@ -175,6 +176,8 @@ pub struct Parts {
     pub token_key: TokenKey,
     /// The recent events as JSON.
     pub rendered: Rendered,
+    /// nginx sites and certificates.
+    pub sites: Arc<Sites>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }

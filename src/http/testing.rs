@@ -49,6 +49,7 @@ use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
 use crate::engine::{Engine, JournalSource, Setup, boot};
 use crate::past::Past;
+use crate::sites::Sites;
 use crate::telemetry::Metrics;
 
 /// The configuration that every test begins with.
@@ -103,6 +104,7 @@ impl TestApi {
     }
 
     pub(super) async fn on(listener: Listener) -> TestApi {
+        crate::tls::install();
         let dir = tempfile::tempdir().unwrap();
         let keyring = Arc::new(Keyring::open(dir.path(), MasterKey::new([7; 32])).unwrap());
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
@@ -136,6 +138,8 @@ impl TestApi {
         let handle = engine.handle();
         let source = JournalSource::new(store, vault);
         let printed = Arc::new(Printed::default());
+        let edge = tenantry_journal::sealed::Secret::new("edge".to_owned());
+        let sites = Sites::new(&config.current(), handle.clone(), edge, metrics.nginx_reloads());
         let app = AppState::new(Parts {
             time: Arc::new(Past::new(TimeTravel::new(Arc::new(source), snapshots), handle.clone())),
             engine: handle,
@@ -158,6 +162,7 @@ impl TestApi {
             config,
             token_key: TokenKey::new([2; 32]),
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            sites,
             metrics,
         });
         let mut api = TestApi {

@@ -10,13 +10,16 @@ use hyper::header::{
     PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
+use crate::drivers::nginx::EDGE_HEADER;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Other headers by which programs learn who asked or for which host.
-const CLAIMS: [HeaderName; 4] = [
+const CLAIMS: [HeaderName; 5] = [
+    HeaderName::from_static(EDGE_HEADER),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-server"),
@@ -66,7 +69,7 @@ pub(super) fn to_instance(headers: &mut HeaderMap, peer: &Peer, host: &HeaderVal
         headers.remove(name);
     }
     headers.insert(X_FORWARDED_FOR, peer.address.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(peer.scheme));
     headers.insert(X_FORWARDED_HOST, host.clone());
     headers.insert(FORWARDED, peer.forwarded(host));
     headers.insert(HOST, host.clone());
@@ -100,12 +103,26 @@ fn upgrading(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
 }
 
+/// What nginx shows to be believed.
+#[derive(Clone, Copy, Debug)]
+pub struct EdgeKey(blake3::Hash);
+
+impl EdgeKey {
+    /// Remembers a digest of it alone.
+    #[must_use]
+    pub fn new(key: &str) -> EdgeKey {
+        EdgeKey(blake3::hash(key.as_bytes()))
+    }
+}
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     address: HeaderValue,
     /// As RFC 7239 writes it.
     node: String,
+    /// How it came to us.
+    scheme: &'static str,
 }
 
 impl Peer {
@@ -117,13 +134,26 @@ impl Peer {
         };
         let text = address.to_string();
         let address = HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
-        Peer { address, node }
+        Peer { address, node, scheme: "http" }
+    }
+
+    /// Whom nginx speaks for, when the request comes from it: it knows the key that stands in
+    /// its configuration alone, and says who asked and how.
+    pub(super) fn through_edge(headers: &HeaderMap, key: &EdgeKey) -> Option<Peer> {
+        let shown = headers.get(EDGE_HEADER)?;
+        // Equal hashes are compared in constant time.
+        if blake3::hash(shown.as_bytes()) != key.0 {
+            return None;
+        }
+        let address = headers.get(X_FORWARDED_FOR)?.to_str().ok()?.parse().ok()?;
+        let is_secure = headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+        Some(Peer { scheme: if is_secure { "https" } else { "http" }, ..Peer::new(address) })
     }
 
     fn forwarded(&self, host: &HeaderValue) -> HeaderValue {
         let host = host.to_str().unwrap_or_default();
         // A host holds neither quotes nor backslashes; one that does names nothing of ours.
-        let text = format!("for={};host=\"{host}\";proto=http", self.node);
+        let text = format!("for={};host=\"{host}\";proto={}", self.node, self.scheme);
         HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("for=unknown"))
     }
 }
@@ -169,6 +199,27 @@ mod tests {
                 "x-forwarded-proto: http",
             ]
         );
+    }
+
+    #[test]
+    fn only_who_knows_the_key_speaks_for_others() {
+        let key = EdgeKey::new("secret");
+        let said = |edge: &'static str| {
+            headers(&[
+                ("x-tenantry-edge", edge),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-forwarded-proto", "https"),
+            ])
+        };
+        assert!(Peer::through_edge(&said("guess"), &key).is_none());
+        assert!(Peer::through_edge(&headers(&[("x-forwarded-for", "6.6.6.6")]), &key).is_none());
+        let mut sent = said("secret");
+        let peer = Peer::through_edge(&sent, &key).unwrap();
+        to_instance(&mut sent, &peer, &HeaderValue::from_static("a.test"));
+        assert_eq!(sent.get("x-forwarded-for").unwrap(), "6.6.6.6");
+        assert_eq!(sent.get("x-forwarded-proto").unwrap(), "https");
+        assert_eq!(sent.get("forwarded").unwrap(), "for=6.6.6.6;host=\"a.test\";proto=https");
+        assert!(!sent.contains_key("x-tenantry-edge"), "the instance does not learn the key");
     }
 
     #[test]

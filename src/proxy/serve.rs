@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use super::Proxy;
 use super::body::ResponseBody;
 use super::guarded::{Guarded, LIMITS, Told};
-use super::headers::Peer;
+use super::headers::{EdgeKey, Peer};
 use super::page::Refusal;
 use super::strict::HEAD_LIMIT;
 use crate::http::api::Api;
@@ -52,6 +52,8 @@ pub struct Front {
     pub proxy: Arc<Proxy>,
     /// Which names are the API's.
     pub settings: Arc<ArcSwap<HttpSettings>>,
+    /// What nginx shows to be believed.
+    pub edge: EdgeKey,
 }
 
 /// One client.
@@ -186,19 +188,22 @@ impl Client {
         let named = host(&request);
         let name = named.as_ref().and_then(|host| host.to_str().ok()).map(origin::name_of);
         let is_own = name.is_some_and(|name| origin::is_own(name, &front.settings.load().hosts));
-        let route = name.filter(|_| !is_own).and_then(|name| front.proxy.route(name.trim_end_matches('.')));
+        let beyond = Peer::through_edge(request.headers(), &front.edge);
+        let peer = beyond.as_ref().unwrap_or(&self.peer);
+        // What comes through nginx is for a tenant, or for nobody: never for the API.
+        let route = name
+            .filter(|_| !is_own || beyond.is_some())
+            .and_then(|name| front.proxy.route(name.trim_end_matches('.')));
         let mut response = match (route, named, &front.api) {
-            (Some(route), Some(host), _) => {
-                front.proxy.answer(request, route, host, &self.peer, answering).await
-            }
-            (_, _, Some(api)) => {
+            (Some(route), Some(host), _) => front.proxy.answer(request, route, host, peer, answering).await,
+            (_, _, Some(api)) if beyond.is_none() => {
                 let mut request = request
                     .map(|body| if body.is_end_stream() { ApiBody::empty() } else { ApiBody::new(body) });
                 request.extensions_mut().insert(ConnectInfo(self.address));
                 api.answer(request).await.map(|body| ResponseBody::api(body, answering))
             }
-            (_, Some(_), None) => return refuse(Refusal::Foreign, answering),
-            (_, None, None) => return refuse(Refusal::Malformed, answering),
+            (_, Some(_), _) => return refuse(Refusal::Foreign, answering),
+            (_, None, _) => return refuse(Refusal::Malformed, answering),
         };
         // What follows a wish to change the protocol is not looked at by the strict reader.
         if upgrades && response.status() != StatusCode::SWITCHING_PROTOCOLS {

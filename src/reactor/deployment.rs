@@ -14,7 +14,7 @@ use tenantry_projections::world::deployments::Deployment;
 use tenantry_projections::world::tenants::Tenant;
 
 use super::outside::{Outside, TaskError};
-use super::{steps, switch};
+use super::{site, steps, switch};
 use crate::domain::command::{Command, StepReport};
 use crate::drivers::deploy_log::DeployLog;
 
@@ -95,9 +95,8 @@ async fn work(
         StepKind::InitializeDatabase => steps::initialize_database(outside, &job).await,
         StepKind::CreateServices => Ok(Done::without_commit("services are supervised instances")),
         StepKind::StartServices => switch::start_services(outside, &job, cause).await?,
-        StepKind::ConfigureNginx | StepKind::SetupSsl => {
-            Err(format!("there is no driver for the step '{}'", step.name()))
-        }
+        StepKind::ConfigureNginx => site::configure(outside, &job).await,
+        StepKind::SetupSsl => site::secure(outside, &job, cause).await,
     };
     match &worked {
         Ok(done) => job.log.line(&done.detail),

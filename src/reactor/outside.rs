@@ -16,6 +16,7 @@ use crate::drivers::files::{Cancel, Files};
 use crate::engine::{Handle, Outcome, SubmitError};
 use crate::keeper::client::KeeperError;
 use crate::proxy::runs::Runs;
+use crate::sites::Sites;
 use crate::supervisor::Supervisor;
 
 /// How many deployments copy files or prepare databases at once: these load disk, network
@@ -38,6 +39,8 @@ pub struct Outside {
     pub logs: DeployLogs,
     /// Requests that are under way to runs.
     pub runs: Runs,
+    /// nginx sites and certificates, when there is a driver for them.
+    pub sites: Option<Arc<Sites>>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -66,13 +69,19 @@ impl Outside {
         logs: DeployLogs,
     ) -> Outside {
         let (heavy, looks) = (Semaphore::new(HEAVY_STEPS), Semaphore::new(LOOKS));
-        Outside { handle, policy, supervisor, logs, runs: Runs::default(), heavy, looks }
+        Outside { handle, policy, supervisor, logs, runs: Runs::default(), sites: None, heavy, looks }
     }
 
     /// Lets the requests of a run come to their end before it is ended.
     #[must_use]
     pub fn draining(self, runs: Runs) -> Outside {
         Outside { runs, ..self }
+    }
+
+    /// Makes sites and certificates.
+    #[must_use]
+    pub fn with_sites(self, sites: Arc<Sites>) -> Outside {
+        Outside { sites: Some(sites), ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {

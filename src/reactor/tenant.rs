@@ -6,6 +6,7 @@ use tenantry_journal::event::tenant::Removal;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId};
 
 use super::outside::{Outside, TaskError, blocking};
+use super::site;
 use crate::domain::command::Command;
 use crate::error::chain;
 
@@ -14,6 +15,10 @@ pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -
     let Some(tenant) = world.tenants.get(tenant_id) else { return Ok(()) };
     let Some(wanted) = tenant.deletion else { return Ok(()) };
     let mut removed = Removal { files: false, nginx: false, services: wanted.services };
+    if wanted.nginx {
+        let slug = tenant.details.open().map(|details| details.slug.clone());
+        removed.nginx = site::remove(outside, tenant_id, slug.as_ref()).await?;
+    }
     if wanted.files {
         let directory = tenant.details.open().map(|details| PathBuf::from(&details.directory));
         let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();

@@ -136,3 +136,10 @@ pub struct ListenerRouteLabels {
     /// The route's pattern; `unmatched` without one.
     pub route: String,
 }
+
+/// Who signed a certificate: `acme` or `self-signed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SignerLabel {
+    /// Who.
+    pub signer: &'static str,
+}

@@ -15,6 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::ExitStatus;
+use tenantry_journal::event::site::Signer;
 use tenantry_journal::feed::Feed;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
@@ -25,6 +26,7 @@ use super::labels::{
 };
 use super::process::Process;
 use super::text;
+use crate::drivers::nginx::Counts;
 use crate::supervisor::{Meter, Usage};
 
 /// From 50 µs to 1.6 s: a sync of a fast disk to one of a disk in trouble.
@@ -122,6 +124,9 @@ pub struct Metrics {
     journal_head: Gauge,
     instances: Family<StatusLabel, Gauge>,
     tenants: Gauge,
+    nginx_reloads: Family<ResultLabel, Counter>,
+    certificates: Family<SignerLabel, Gauge>,
+    certificate_expiry: Family<SignerLabel, Gauge>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -165,14 +170,19 @@ impl Metrics {
             journal_head: Gauge::default(),
             instances: Family::default(),
             tenants: Gauge::default(),
+            nginx_reloads: Family::default(),
+            certificates: Family::default(),
+            certificate_expiry: Family::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
             drop(metrics.health_checks.get_or_create(&ResultLabel { result }));
+            drop(metrics.nginx_reloads.get_or_create(&ResultLabel { result }));
         }
         metrics.note_usage(&UsageTotals::default());
         metrics.register(&mut registry, version);
         metrics.register_usage(&mut registry);
+        metrics.register_edge(&mut registry);
         registry.register_collector(Box::new(Process { started_at }));
         Metrics { registry, ..metrics }
     }
@@ -265,6 +275,40 @@ impl Metrics {
         );
     }
 
+    fn register_edge(&self, to: &mut Registry) {
+        let reloads = "Times that nginx was told to take on its configuration, by result";
+        to.register("tenantry_nginx_reloads", reloads, self.nginx_reloads.clone());
+        let certificates = "Tenants' certificates, by who signed them";
+        to.register("tenantry_certificates", certificates, self.certificates.clone());
+        let expiry = "Unix time at which the first of tenants' certificates ends, by who signed it";
+        to.register("tenantry_certificate_expiry_timestamp_seconds", expiry, self.certificate_expiry.clone());
+    }
+
+    /// The counters of the driver of nginx.
+    #[must_use]
+    pub fn nginx_reloads(&self) -> Counts {
+        let of = |result| self.nginx_reloads.get_or_create(&ResultLabel { result }).clone();
+        Counts { done: of(Passed::passed), failed: of(Passed::failed) }
+    }
+
+    fn note_certificates(&self, world: &World) {
+        // One that nobody has any more leaves no number behind.
+        self.certificate_expiry.clear();
+        for signer in [Signer::Acme, Signer::SelfSigned] {
+            let label = SignerLabel { signer: signer.as_str() };
+            let known = world.tenants.iter().filter_map(|tenant| tenant.tls.certificate.as_ref());
+            let ends: Vec<u64> = known
+                .filter(|known| known.signer == signer)
+                .map(|known| known.not_after.unix_seconds())
+                .collect();
+            let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            self.certificates.get_or_create(&label).set(whole(ends.len() as u64));
+            if let Some(first) = ends.into_iter().min() {
+                self.certificate_expiry.get_or_create(&label).set(whole(first));
+            }
+        }
+    }
+
     /// Takes note of what all instances use together.
     pub fn note_usage(&self, totals: &UsageTotals) {
         for (meter, total) in [(Meter::Group, &totals.groups), (Meter::Processes, &totals.processes)] {
@@ -320,6 +364,7 @@ impl Metrics {
     pub fn page(&self, world: &World) -> (&'static str, String) {
         self.journal_head.set(i64::try_from(world.seq.0).unwrap_or(i64::MAX));
         self.tenants.set(i64::try_from(world.tenants.iter().count()).unwrap_or(i64::MAX));
+        self.note_certificates(world);
         let mut counts = [0_i64; Status::ALL.len()];
         for instance in world.instances.iter() {
             let status = Status::of(instance);

@@ -19,6 +19,7 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
+use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
 use super::{Attention, World};
@@ -96,6 +97,8 @@ pub struct Tenant {
     pub config: Option<Sealed<TenantConfig>>,
     /// Its look, as far as somebody set it.
     pub theme: Theme,
+    /// Its certificate, and what came of asking for one.
+    pub tls: Tls,
 }
 
 impl Tenant {
@@ -163,6 +166,13 @@ impl Tenants {
         }
     }
 
+    /// Changes what is no part of the tenant as it is shown, so that no `ETag` moves.
+    pub(super) fn change_quietly(&mut self, id: TenantId, change: impl FnOnce(&mut Tenant)) {
+        if let Some(tenant) = self.by_id.get_mut(&id) {
+            change(Arc::make_mut(tenant));
+        }
+    }
+
     fn index(&mut self, id: TenantId, details: &Sealed<TenantDetails>) {
         let Some(details) = details.open() else { return };
         self.by_slug.insert(details.slug.clone(), id);
@@ -209,6 +219,7 @@ impl World {
             health: None,
             config: None,
             theme: Theme::default(),
+            tls: Tls::default(),
         };
         if let Some(before) = self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant)) {
             self.tenants.unindex(&before.details);

@@ -13,6 +13,7 @@ use tenantry_journal::event::health::*;
 use tenantry_journal::event::instance::*;
 use tenantry_journal::event::port::*;
 use tenantry_journal::event::setting::*;
+use tenantry_journal::event::site::*;
 use tenantry_journal::event::system::*;
 use tenantry_journal::event::tenant::*;
 use tenantry_journal::event::theme::*;
@@ -198,6 +199,28 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             let value = Sealed::new(KeyId::CONTROL_PLANE, Secret::new(format!("secret-setting-{c}")));
             SettingChanged { key: format!("key-{a}"), value }.into()
         }
+        "nginx.reloaded" => NginxReloaded {}.into(),
+        "site.configured" => SiteConfigured { tenant_id, tls: c == 0 }.into(),
+        "certificate.requested" => {
+            CertificateRequested { tenant_id, signer: pick([Signer::Acme, Signer::SelfSigned], c + 1) }.into()
+        }
+        "certificate.issued" => CertificateIssued {
+            tenant_id,
+            signer: pick([Signer::Acme, Signer::SelfSigned], c),
+            names: Sealed::new(tenant_id, vec!["private.example.com".parse().unwrap()]),
+            issuer: "An Authority".into(),
+            not_before: time(seq),
+            not_after: time(seq + 1),
+            version: format!("{c:024x}"),
+        }
+        .into(),
+        "certificate.failed" => CertificateFailed {
+            tenant_id,
+            detail: text(tenant_id, "refused"),
+            retry_at: time(seq),
+            barred_until: (c == 2).then(|| time(seq)),
+        }
+        .into(),
         "user.created" => {
             let profile =
                 UserProfile { username: format!("user-{b}-{c}"), email: "private@example.com".into() };

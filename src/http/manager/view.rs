@@ -84,6 +84,22 @@ pub(super) struct TenantPage<'a> {
     directory: &'a str,
     github_repo: Option<&'a str>,
     notes: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateView<'a>>,
+}
+
+/// The certificate of a tenant's sites.
+#[derive(Serialize)]
+struct CertificateView<'a> {
+    domain: &'a str,
+    issuer: &'a str,
+    not_after: Timestamp,
+}
+
+fn certificate(tenant: &Tenant) -> Option<CertificateView<'_>> {
+    let known = tenant.tls.certificate.as_ref()?;
+    let domain = known.names.open().map_or(Some(ERASED), |names| names.first().map(|name| name.as_str()))?;
+    Some(CertificateView { domain, issuer: &known.issuer, not_after: known.not_after })
 }
 
 #[derive(Serialize)]
@@ -110,6 +126,7 @@ impl<'a> TenantPage<'a> {
             directory: details.map_or_else(|| tenant.details.stand_in(), |d| &d.directory),
             github_repo: details.and_then(|d| d.github_repo.as_deref()),
             notes: details.and_then(|d| d.notes.as_deref()),
+            certificate: certificate(tenant),
         }
     }
 }
