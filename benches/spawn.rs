@@ -157,6 +157,7 @@ fn running(list: &Value) -> u64 {
 
 /// Spawns so many through the API, all at once. Their connections end with this.
 async fn spawn(server: &Server, count: u64, name: &str) -> f64 {
+    tenantry::tls::install();
     let client = reqwest::Client::new();
     let mut requests = JoinSet::new();
     let began = Instant::now();

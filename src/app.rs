@@ -39,6 +39,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Source};
 use crate::configured::Configured;
 use crate::domain::command::{Command, Submission};
+use crate::drivers::blob::Blobs;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::events::rendered::Rendered;
@@ -53,7 +54,7 @@ use crate::proxy::Proxy;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
-use crate::reactor::{Outside, Reactor};
+use crate::reactor::{Outside, Reactor, Themes};
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
@@ -202,9 +203,12 @@ impl App {
         });
         let spools = DeployLogs::new(config.data_dir.join("deployments"));
         let runs = Runs::default();
+        let blobs = Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&vault)));
+        let analyze = Arc::new(ArcSwap::from_pointee(config.analyze.clone()));
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
-                .draining(runs.clone());
+                .draining(runs.clone())
+                .dressing(Themes::new(Arc::clone(&blobs), Arc::clone(&analyze)));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -228,6 +232,7 @@ impl App {
             let follow = move |config: &Config| {
                 policy.store(Arc::new(config.policy()));
                 settings.store(Arc::new(http_settings(config)));
+                analyze.store(Arc::new(config.analyze.clone()));
                 traffic.set_domain(config.domain.clone());
             };
             Arc::new(Configured::new(config.clone(), source, *keyring.derive(CONFIG_KEY), follow))
@@ -255,6 +260,7 @@ impl App {
             rate_limit: RateLimit::default(),
             config: Arc::clone(&configured),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
+            blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });

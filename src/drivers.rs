@@ -5,12 +5,21 @@
 //! done. Nothing here passes data through a shell, and whatever lies below a root is
 //! reached through [`below`], which follows no symbolic link.
 
+pub mod analyzer;
+pub mod assets;
 pub mod below;
+pub mod blob;
+pub mod chromium;
 pub mod database;
 pub mod deploy_log;
+pub mod fetch;
 pub mod files;
 pub mod git;
 pub mod listening;
+pub mod logo;
 pub mod owner;
+pub mod page;
+pub mod palette;
 pub mod probe;
+pub mod svg;
 pub mod tool;

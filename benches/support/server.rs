@@ -43,6 +43,7 @@ impl Server {
         let env: Vec<(String, String)> =
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let Launched { manager, instances, child, stdout } = launch(dir.path(), &env);
+        tenantry::tls::install();
         let client = reqwest::Client::new();
         let mut server =
             Server { manager, instances, token: String::new(), client, child, dir, env, _stdout: stdout };

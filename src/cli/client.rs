@@ -156,6 +156,7 @@ impl Client {
     /// # Errors
     /// When the credential can be none.
     pub(super) fn new(address: String, token: Option<&str>) -> anyhow::Result<Client> {
+        crate::tls::install();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(redirect::Policy::none())

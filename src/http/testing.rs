@@ -45,6 +45,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, Overrides};
 use crate::configured::Configured;
 use crate::domain::command::{Command, Submission};
+use crate::drivers::blob::Blobs;
 use crate::engine::{Engine, JournalSource, Setup, boot};
 use crate::past::Past;
 use crate::telemetry::Metrics;
@@ -101,6 +102,7 @@ impl TestApi {
     }
 
     pub(super) async fn on(listener: Listener) -> TestApi {
+        crate::tls::install();
         let dir = tempfile::tempdir().unwrap();
         let keyring = Arc::new(Keyring::open(dir.path(), MasterKey::new([7; 32])).unwrap());
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
@@ -132,6 +134,7 @@ impl TestApi {
         })
         .unwrap();
         let handle = engine.handle();
+        let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
         let source = JournalSource::new(store, vault);
         let printed = Arc::new(Printed::default());
         let app = AppState::new(Parts {
@@ -154,6 +157,7 @@ impl TestApi {
             rate_limit: RateLimit::default(),
             config,
             token_key: TokenKey::new([2; 32]),
+            blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });

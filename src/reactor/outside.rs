@@ -9,6 +9,7 @@ use tenantry_projections::world::World;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::analysis::Themes;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
@@ -38,6 +39,8 @@ pub struct Outside {
     pub logs: DeployLogs,
     /// Requests that are under way to runs.
     pub runs: Runs,
+    /// What themes and analyses need; without it they wait.
+    pub themes: Option<Themes>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -66,13 +69,19 @@ impl Outside {
         logs: DeployLogs,
     ) -> Outside {
         let (heavy, looks) = (Semaphore::new(HEAVY_STEPS), Semaphore::new(LOOKS));
-        Outside { handle, policy, supervisor, logs, runs: Runs::default(), heavy, looks }
+        Outside { handle, policy, supervisor, logs, runs: Runs::default(), themes: None, heavy, looks }
     }
 
     /// Lets the requests of a run come to their end before it is ended.
     #[must_use]
     pub fn draining(self, runs: Runs) -> Outside {
         Outside { runs, ..self }
+    }
+
+    /// Applies themes and analyzes websites.
+    #[must_use]
+    pub fn dressing(self, themes: Themes) -> Outside {
+        Outside { themes: Some(themes), ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {
