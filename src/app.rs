@@ -40,6 +40,7 @@ use crate::config::{Config, Source};
 use crate::configured::Configured;
 use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
+use crate::drivers::blob::Blobs;
 use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::api::Api;
@@ -56,7 +57,7 @@ use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
-use crate::reactor::{Outside, Reactor};
+use crate::reactor::{Outside, Reactor, Themes};
 use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
@@ -207,10 +208,13 @@ impl App {
         let edge = Secret::new(URL_SAFE_NO_PAD.encode(*keyring.derive(EDGE_KEY)));
         let edge_key = EdgeKey::new(edge.reveal());
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
+        let blobs = Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&vault)));
+        let analyze = Arc::new(ArcSwap::from_pointee(config.analyze.clone()));
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
                 .draining(runs.clone())
-                .with_sites(Arc::clone(&sites));
+                .with_sites(Arc::clone(&sites))
+                .dressing(Themes::new(Arc::clone(&blobs), Arc::clone(&analyze)));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -235,6 +239,7 @@ impl App {
                 sites.follow(config);
                 policy.store(Arc::new(config.policy()));
                 settings.store(Arc::new(http_settings(config)));
+                analyze.store(Arc::new(config.analyze.clone()));
                 traffic.set_domain(config.domain.clone());
             };
             Arc::new(Configured::new(config.clone(), source, *keyring.derive(CONFIG_KEY), follow))
@@ -263,6 +268,7 @@ impl App {
             rate_limit: RateLimit::default(),
             config: Arc::clone(&configured),
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
+            blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             sites: Arc::clone(&sites),
             metrics,

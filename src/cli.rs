@@ -29,6 +29,7 @@ mod search;
 mod sse;
 mod table;
 mod tenants;
+mod themes;
 mod tokens;
 mod when;
 

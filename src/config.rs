@@ -110,6 +110,12 @@ pub struct Analyze {
     pub allow_hosts: Vec<String>,
     /// Where the language model's API is.
     pub anthropic_base_url: Option<String>,
+    /// Which model is asked.
+    pub anthropic_model: Option<String>,
+    /// A file that holds the API key, where no setting does.
+    pub anthropic_api_key_file: Option<PathBuf>,
+    /// The browser for screenshots, or "off".
+    pub chromium: Option<String>,
 }
 
 /// The `[acme]` section.

@@ -22,3 +22,4 @@ pub mod run;
 pub mod successor;
 pub mod tenant;
 pub mod text;
+pub mod theme;

@@ -7,16 +7,25 @@
 //! reached through [`below`], which follows no symbolic link.
 
 pub mod acme;
+pub mod analyzer;
+pub mod assets;
 pub mod below;
+pub mod blob;
 pub mod certificates;
+pub mod chromium;
 pub mod database;
 pub mod deploy_log;
+pub mod fetch;
 pub mod files;
 pub mod git;
 pub mod listening;
+pub mod logo;
 pub mod nginx;
 pub mod owner;
+pub mod page;
+pub mod palette;
 pub mod private;
 pub mod probe;
 pub mod remote;
+pub mod svg;
 pub mod tool;

@@ -6,6 +6,7 @@
 //! has one task at a time; a task watches the World and ends by itself when it is no longer
 //! wanted. What fails, or ends without having changed anything, waits longer each time.
 
+mod analysis;
 mod deployment;
 mod gate;
 mod instance;
@@ -15,18 +16,20 @@ mod site;
 mod steps;
 mod switch;
 mod tenant;
+mod theme;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_journal::id::{AnalysisId, DeploymentId, InstanceId, TenantId};
 use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::effect::{Due, Effect};
 use crate::domain::react::react;
+pub use analysis::Themes;
 pub use outside::{Outside, TaskError};
 use pace::Pace;
 
@@ -42,6 +45,8 @@ enum Subject {
     Instance(InstanceId),
     Deployment(DeploymentId),
     Tenant(TenantId),
+    Theme(TenantId),
+    Analysis(AnalysisId),
 }
 
 impl Subject {
@@ -54,6 +59,8 @@ impl Subject {
             | Effect::ForgetInstance(id) => Subject::Instance(id),
             Effect::RunStep(id, _) | Effect::RollBack(id) => Subject::Deployment(id),
             Effect::RemoveTenant(id) => Subject::Tenant(id),
+            Effect::ApplyTheme(id) => Subject::Theme(id),
+            Effect::Analyze(id) => Subject::Analysis(id),
         }
     }
 }
@@ -163,5 +170,7 @@ async fn perform(outside: &Outside, due: Due) -> Result<(), TaskError> {
         Effect::RunStep(id, step) => deployment::run_step(outside, id, step, cause).await,
         Effect::RollBack(id) => deployment::roll_back(outside, id, cause).await,
         Effect::RemoveTenant(id) => tenant::remove(outside, id, cause).await,
+        Effect::ApplyTheme(id) => theme::apply(outside, id, cause).await,
+        Effect::Analyze(id) => analysis::analyze(outside, id, cause).await,
     }
 }

@@ -11,9 +11,11 @@ use proptest::prelude::*;
 use support::scenario::Scenario;
 use tenantry::domain::command::{Command, DeploySwitches, StepReport};
 use tenantry::domain::effect::Effect;
+use tenantry::domain::theme::{Found, ThemeChanges, theory};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
+use tenantry_journal::event::theme::SuggestionSource;
 use tenantry_journal::id::{RunId, TenantId};
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Rest, Side};
@@ -40,6 +42,10 @@ enum Move {
     Weigh(u8),
     /// Replaces one by a new run.
     Roll(u8),
+    /// Changes one's look.
+    Dress(u8, u8),
+    /// Asks for an analysis of one's website, or takes what one suggested.
+    Look(u8, bool),
     Wait(u32),
 }
 
@@ -60,6 +66,8 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<u8>().prop_map(Move::Wake),
         1 => any::<u8>().prop_map(Move::Weigh),
         3 => any::<u8>().prop_map(Move::Roll),
+        2 => (any::<u8>(), 0..4_u8).prop_map(|(n, color)| Move::Dress(n, color)),
+        2 => (any::<u8>(), any::<bool>()).prop_map(|(n, ask)| Move::Look(n, ask)),
         1 => (0..120_000_u32).prop_map(Move::Wait),
     ];
     prop::collection::vec(one, 1..200)
@@ -125,6 +133,22 @@ fn perform(s: &mut Scenario, effect: Effect, well: bool) {
         Effect::RemoveTenant(tenant_id) => {
             let removed = Removal { files: true, nginx: false, services: true };
             vec![Command::TenantRemoved { tenant_id, removed }]
+        }
+        Effect::ApplyTheme(tenant_id) => {
+            let theme = s.world.tenants.get(tenant_id).unwrap().theme.changed;
+            vec![Command::ThemeApplied { tenant_id, theme }]
+        }
+        Effect::Analyze(analysis_id) => {
+            let found = Found {
+                source: SuggestionSource::Palette,
+                model: None,
+                drafts: theory::suggest(&[]),
+                palette: Vec::new(),
+                screenshot: None,
+                notes: Vec::new(),
+            };
+            let report = Box::new(if well { Ok(found) } else { Err("failed".to_owned()) });
+            vec![Command::BeginAnalysis { analysis_id }, Command::FinishAnalysis { analysis_id, report }]
         }
     };
     for command in commands {
@@ -200,6 +224,25 @@ fn make(s: &mut Scenario, step: &Move) {
         Move::Weigh(n) => {
             let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
             pick(n, &keys).map(|key| Command::ChangeWeight { key, weight: n })
+        }
+        Move::Dress(n, color) => tenant(s, n).map(|tenant_id| {
+            let colors = [("primary_color".to_owned(), format!("#0000{color:02x}"))].into();
+            Command::UpdateTheme { tenant_id, changes: ThemeChanges { colors, ..ThemeChanges::default() } }
+        }),
+        Move::Look(n, true) => tenant(s, n).map(|tenant_id| Command::RequestAnalysis {
+            tenant_id,
+            website: "https://example.com/".into(),
+            capture_screenshot: n % 2 == 0,
+        }),
+        Move::Look(n, false) => {
+            let all: Vec<_> = s
+                .world
+                .analyses
+                .iter()
+                .filter_map(|analysis| Some((analysis.tenant_id, analysis.result()?.suggestions.first()?.id)))
+                .collect();
+            pick(n, &all)
+                .map(|(tenant_id, suggestion_id)| Command::ApplySuggestion { tenant_id, suggestion_id })
         }
         Move::Wait(ms) => {
             s.now = s.now.plus_ms(u64::from(ms));

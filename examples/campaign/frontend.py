@@ -1,5 +1,8 @@
 """The campaign's public site: pages, static files, and the few figures that the public may see.
 
+The look is the tenant's `assets/theme.json`, read again with each request: the
+control plane replaces that file whole, so a new theme shows without a restart.
+
 Invariants: only files inside `static/` (and logos inside the tenant's
 `assets/`) are ever read, by a known suffix, and none whose name starts with a
 dot; the pass-through forwards the named reads and nothing else, so contacts and
@@ -8,6 +11,7 @@ backups stay behind the backend's own credential.
 
 import html
 import http.client
+import json
 import os
 from urllib.parse import quote, unquote, urlsplit
 
@@ -18,7 +22,7 @@ STATIC = os.path.join(os.path.dirname(os.path.realpath(__file__)), "static")
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
          ".png": "image/png", ".jpg": "image/jpeg", ".webp": "image/webp", ".ico": "image/x-icon"}
-LOGO_TYPES = (".png", ".jpg", ".webp")
+LOGO_TYPES = (".png", ".jpg", ".webp", ".svg")
 PAGES = {"/": "index.html", "/events": "events.html"}
 PUBLIC_READS = ("/api/stats", "/api/persons/count", "/api/events")
 POLICY = (("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
@@ -26,6 +30,9 @@ POLICY = (("Content-Security-Policy", "default-src 'self'; frame-ancestors 'none
 COLORS = (("--primary", "PRIMARY_COLOR", "#0e173e"), ("--secondary", "SECONDARY_COLOR", "#f1c613"),
           ("--accent", "ACCENT_COLOR", "#f1c613"), ("--text", "TEXT_COLOR", "#374151"),
           ("--surface", "SIDEBAR_COLOR", "#f8fafc"))
+MAX_THEME_BYTES = 64 * 1024  # The control plane writes about one kilobyte.
+# A logo that is opened by itself must not be a page that runs something.
+LOGO_POLICY = (("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox"),)
 BACKEND_SECONDS = 5
 MAX_ANSWER_BYTES = 1_000_000  # The public reads answer a few kilobytes.
 
@@ -47,6 +54,16 @@ def color(value, default):
     digits = value[1:]
     valid = value.startswith("#") and len(digits) in (3, 6) and all(c in "0123456789abcdefABCDEF" for c in digits)
     return value if valid else default
+
+
+def read_theme(directory):
+    """What the control plane says of the look, as a dict; empty when it says nothing that can be read."""
+    try:
+        with open(os.path.join(directory, "assets", "theme.json"), encoding="utf-8") as file:
+            theme = json.loads(file.read(MAX_THEME_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return theme if isinstance(theme, dict) else {}
 
 
 def fetch(url, token):
@@ -91,12 +108,24 @@ class Frontend(Handler):
     def page(self, name):
         with open(os.path.join(STATIC, name), encoding="utf-8") as file:
             text = file.read()
+        logo = self.look().get("logo_icon")
+        if not (isinstance(logo, str) and logo.startswith("/assets/logos/")):
+            logo = "/static/star.svg"
+        text = text.replace("{{LOGO}}", html.escape(logo))
         text = text.replace("{{APP_NAME}}", html.escape(self.settings.app_name))
         text = text.replace("{{ADMIN_EMAIL}}", html.escape(self.settings.get("ADMIN_EMAIL", "team@example.org")))
         self.send_bytes(200, TYPES[".html"], text.encode(), POLICY + (("Cache-Control", "no-cache"),))
 
+    def look(self):
+        return read_theme(self.settings.directory)
+
     def theme(self):
-        rules = "".join("{}:{};".format(name, color(self.settings.get(key), default)) for name, key, default in COLORS)
+        look = self.look()
+        rules = ""
+        for name, key, default in COLORS:
+            said = look.get(key.lower())
+            chosen = color(said if isinstance(said, str) else "", color(self.settings.get(key), default))
+            rules += "{}:{};".format(name, chosen)
         body = ":root{" + rules + "}\n"
         self.send_bytes(200, TYPES[".css"], body.encode(), (("Cache-Control", "no-cache"),))
 
@@ -107,7 +136,8 @@ class Frontend(Handler):
             return self.not_found()
         with open(path, "rb") as file:
             body = file.read()
-        return self.send_bytes(200, TYPES[suffix], body, POLICY + (("Cache-Control", "max-age=60"),))
+        policy = LOGO_POLICY if root != STATIC else POLICY
+        return self.send_bytes(200, TYPES[suffix], body, policy + (("Cache-Control", "max-age=60"),))
 
     def not_found(self):
         return self.send_bytes(404, "text/plain; charset=utf-8", b"Not found\n")

@@ -335,6 +335,23 @@ class Frontend(InDirectory):
         self.assertIn("--primary:#0e173e;", body)
         self.assertIn("--accent:#abcdef;", body)
 
+    def test_shows_another_theme_without_a_restart(self):
+        site = self.start(PRIMARY_COLOR="#abcdef")
+        self.assertIn(b"--primary:#abcdef;", site.ask("GET", "/theme.css")[2])
+        self.write("assets/logos/logo-icon.svg", "<svg xmlns='http://www.w3.org/2000/svg'/>")
+        self.write("assets/theme.json", '{"primary_color": "#123456", "accent_color": "red;}", "logo_icon": "/assets/logos/logo-icon.svg"}')
+        body = site.ask("GET", "/theme.css")[2]
+        self.assertIn(b"--primary:#123456;", body)
+        self.assertIn(b"--accent:#f1c613;", body)
+        self.assertIn(b'<img src="/assets/logos/logo-icon.svg"', site.ask("GET", "/")[2])
+        status, headers, _ = site.ask("GET", "/assets/logos/logo-icon.svg")
+        self.assertEqual((status, headers["Content-Type"]), (200, "image/svg+xml"))
+        self.assertIn("sandbox", headers["Content-Security-Policy"])
+        for broken in ("{", "[]", '{"primary_color": 3, "logo_icon": "https://evil.example/x.svg"}'):
+            self.write("assets/theme.json", broken)
+            self.assertIn(b"--primary:#abcdef;", site.ask("GET", "/theme.css")[2], broken)
+            self.assertIn(b'<img src="/static/star.svg"', site.ask("GET", "/")[2], broken)
+
     def test_reads_the_name_from_dotenv_and_lets_the_environment_win(self):
         self.write(".env", 'APP_NAME="From the file"\nADMIN_EMAIL=file@example.org\n')
         body = self.start(APP_NAME="From outside").ask("GET", "/")[2]

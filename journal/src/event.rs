@@ -166,6 +166,11 @@ vocabulary! {
 
     "health.changed" 1 => HealthChanged(health::HealthChanged);
     "theme.updated" 1 => ThemeUpdated(theme::ThemeUpdated);
+    "theme.applied" 1 => ThemeApplied(theme::ThemeApplied);
+    "theme.analysis_requested" 1 => AnalysisRequested(theme::AnalysisRequested);
+    "theme.analysis_started" 1 => AnalysisStarted(theme::AnalysisStarted);
+    "theme.analysis_completed" 1 => AnalysisCompleted(theme::AnalysisCompleted);
+    "theme.analysis_failed" 1 => AnalysisFailed(theme::AnalysisFailed);
     "setting.changed" 1 => SettingChanged(setting::SettingChanged);
 
     "user.created" 1 => UserCreated(access::UserCreated);

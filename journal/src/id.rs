@@ -77,6 +77,10 @@ ids! {
     UserId,
     /// An API token.
     TokenId,
+    /// One look at a customer's website.
+    AnalysisId,
+    /// A look that an analysis suggests.
+    SuggestionId,
 }
 
 /// Names the key under which something is sealed: a tenant's, a user's, or the control

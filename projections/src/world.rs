@@ -15,11 +15,12 @@ pub mod instances;
 pub mod ports;
 pub mod requests;
 pub mod tenants;
+pub mod themes;
 
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
-use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
+use tenantry_journal::id::{AnalysisId, DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_journal::time::Timestamp;
@@ -30,6 +31,7 @@ use instances::Instances;
 use ports::Ports;
 use requests::Requests;
 use tenants::Tenants;
+use themes::Analyses;
 
 /// Something that the world outside may still lack; the reactor looks at these alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +42,10 @@ pub enum Attention {
     Deployment(DeploymentId),
     /// This tenant is being deleted.
     Tenant(TenantId),
+    /// This tenant's directory does not show its theme.
+    Theme(TenantId),
+    /// This analysis has not ended.
+    Analysis(AnalysisId),
 }
 
 /// A process that is unique on this machine until the next boot.
@@ -81,6 +87,8 @@ pub struct World {
     pub instances: Instances,
     /// The deployments, the last few of each tenant.
     pub deployments: Deployments,
+    /// Looks at customers' websites, the last few of each tenant.
+    pub analyses: Analyses,
     /// Users and tokens.
     pub access: Access,
     /// Settings that somebody set, by key.
@@ -113,6 +121,11 @@ impl World {
             Event::TenantDeleted(event) => self.tenant_deleted(event.tenant_id),
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
+            Event::ThemeApplied(event) => self.theme_applied(event),
+            Event::AnalysisRequested(event) => self.analysis_requested(recorded, event),
+            Event::AnalysisStarted(event) => self.analysis_started(recorded, event),
+            Event::AnalysisCompleted(event) => self.analysis_completed(recorded, event),
+            Event::AnalysisFailed(event) => self.analysis_failed(recorded, event),
             Event::HealthChanged(event) => self.health_changed(recorded, event),
 
             Event::PortAllocated(event) => self.port_allocated(recorded, event),
@@ -194,6 +207,12 @@ impl World {
         }
         for tenant in self.tenants.iter().filter(|tenant| tenant.deletion.is_some()) {
             self.attention.insert(Attention::Tenant(tenant.id));
+        }
+        for tenant in self.tenants.iter().filter(|tenant| tenant.theme.applied < tenant.theme.changed) {
+            self.attention.insert(Attention::Theme(tenant.id));
+        }
+        for analysis in self.analyses.iter().filter(|analysis| !analysis.is_over()) {
+            self.attention.insert(Attention::Analysis(analysis.id));
         }
     }
 }

@@ -14,6 +14,7 @@ use super::names::{self, Complete};
 use super::nginx::{self, Nginx};
 use super::search::{self, Search};
 use super::tenants::{self, Tenants};
+use super::themes::{self, Themes};
 use super::tokens::{self, Token};
 
 /// What is asked of a running server.
@@ -53,6 +54,12 @@ pub(super) enum Remote {
         #[command(subcommand)]
         command: Tenants,
     },
+    /// Work with tenants' themes: colours, and suggestions from a website.
+    #[command(visible_alias = "themes")]
+    Theme {
+        #[command(subcommand)]
+        command: Themes,
+    },
     /// Look at deployments.
     #[command(visible_alias = "deployment")]
     Deployments {
@@ -89,6 +96,7 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Events(args) => events::run(args).map(done),
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
+        Remote::Theme { command } => themes::run(command),
         Remote::Deployments { command } => deployments::run(command),
         Remote::Nginx { command } => nginx::run(command),
         Remote::Complete(args) => names::run(args).map(done),

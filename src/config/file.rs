@@ -83,7 +83,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         &mut retention,
     );
     let nginx = nginx(root.section("nginx", Some("TENANTRY_NGINX_")), &overrides.working_dir);
-    let analyze = analyze(root.section("analyze", Some("TENANTRY_ANALYZE_")));
+    let analyze = analyze(root.section("analyze", Some("TENANTRY_ANALYZE_")), &overrides.working_dir);
     let acme = acme(root.section("acme", Some("TENANTRY_ACME_")), &overrides.working_dir);
     for key in ["routing", "instances"] {
         root.without_effect(key);
@@ -352,10 +352,15 @@ fn nginx(section: Section<'_>, working_dir: &Path) -> Nginx {
     nginx
 }
 
-fn analyze(section: Section<'_>) -> Analyze {
+fn analyze(section: Section<'_>, working_dir: &Path) -> Analyze {
+    let text = |key| section.text(key).map(|found| found.value);
     let analyze = Analyze {
         allow_hosts: section.list("allow_hosts").map(|found| found.value).unwrap_or_default(),
-        anthropic_base_url: section.text("anthropic_base_url").map(|found| found.value),
+        anthropic_base_url: text("anthropic_base_url"),
+        anthropic_model: text("anthropic_model"),
+        anthropic_api_key_file: text("anthropic_api_key_file")
+            .map(|file| PathBuf::from(absolute(&file, working_dir))),
+        chromium: text("chromium"),
     };
     section.finish();
     analyze

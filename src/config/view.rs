@@ -96,6 +96,9 @@ impl Config {
             "analyze": {
                 "allow_hosts": self.analyze.allow_hosts,
                 "anthropic_base_url": self.analyze.anthropic_base_url,
+                "anthropic_model": self.analyze.anthropic_model,
+                "anthropic_api_key_file": self.analyze.anthropic_api_key_file,
+                "chromium": self.analyze.chromium,
             },
             "acme": {
                 "directory": self.acme.directory,

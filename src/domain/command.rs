@@ -12,13 +12,16 @@ use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::site::Signer;
 use tenantry_journal::event::tenant::{Backup, Removal};
-use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId, TokenId, UserId};
+use tenantry_journal::id::{
+    AnalysisId, DeploymentId, InstanceId, RunId, Seq, SuggestionId, TenantId, TokenId, UserId,
+};
 use tenantry_journal::name::{Domain, InstanceKey, Slug};
 use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 
 use super::certificate::{Asked, Obtained};
 use super::reconfigure::Reconfigure;
+use super::theme::{Found, ThemeChanges};
 
 /// TCP ports that something on this machine listens on, as found just before the command.
 pub type Listening = Arc<BTreeSet<u16>>;
@@ -129,6 +132,29 @@ pub enum Command {
     RestartTenant {
         /// Which.
         tenant_id: TenantId,
+    },
+    /// Change a tenant's look.
+    UpdateTheme {
+        /// Whose.
+        tenant_id: TenantId,
+        /// What to change.
+        changes: ThemeChanges,
+    },
+    /// Give a tenant the look that an analysis suggested.
+    ApplySuggestion {
+        /// Whose.
+        tenant_id: TenantId,
+        /// Which suggestion.
+        suggestion_id: SuggestionId,
+    },
+    /// Look at a customer's website and suggest themes.
+    RequestAnalysis {
+        /// For whom.
+        tenant_id: TenantId,
+        /// The page's address, checked.
+        website: String,
+        /// Whether a picture of the page is wanted.
+        capture_screenshot: bool,
     },
     /// Register an instance of a configured service and start it; one that is not running
     /// is started again.
@@ -339,6 +365,25 @@ pub enum Command {
         deployment_id: DeploymentId,
         /// A sentence: what was taken back, or what could not be.
         detail: String,
+    },
+    /// A theme lies in its tenant's directory.
+    ThemeApplied {
+        /// Whose.
+        tenant_id: TenantId,
+        /// The event that made the theme what it is there.
+        theme: Seq,
+    },
+    /// A page is about to be fetched.
+    BeginAnalysis {
+        /// For which analysis.
+        analysis_id: AnalysisId,
+    },
+    /// An analysis ended.
+    FinishAnalysis {
+        /// Which.
+        analysis_id: AnalysisId,
+        /// What it found, or a sentence that says why nothing.
+        report: Box<Result<Found, String>>,
     },
     /// What deletion of a tenant removes outside is removed.
     TenantRemoved {

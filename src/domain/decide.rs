@@ -9,7 +9,9 @@ use tenantry_projections::world::World;
 use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
-use super::{access, certificate, deployment, instance, reconfigure, rest, run, successor, tenant};
+use super::{
+    access, certificate, deployment, instance, reconfigure, rest, run, successor, tenant, theme,
+};
 
 /// Decides a command: the events that it causes, in their order. None means that there was
 /// nothing to do.
@@ -42,6 +44,19 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         }
         Command::RolledBack { deployment_id, detail } => {
             Ok(deployment::rolled_back(world, *deployment_id, detail, ctx))
+        }
+
+        Command::UpdateTheme { tenant_id, changes } => theme::update(world, *tenant_id, changes),
+        Command::ApplySuggestion { tenant_id, suggestion_id } => {
+            theme::apply_suggestion(world, *tenant_id, *suggestion_id)
+        }
+        Command::ThemeApplied { tenant_id, theme } => Ok(theme::applied(world, *tenant_id, *theme)),
+        Command::RequestAnalysis { tenant_id, website, capture_screenshot } => {
+            theme::request_analysis(world, *tenant_id, website, *capture_screenshot, ctx)
+        }
+        Command::BeginAnalysis { analysis_id } => Ok(theme::begin_analysis(world, *analysis_id)),
+        Command::FinishAnalysis { analysis_id, report } => {
+            Ok(theme::finish_analysis(world, *analysis_id, report, ctx))
         }
 
         Command::SpawnInstance { key, env, listening } => instance::spawn(world, key, env, listening, ctx),
@@ -126,6 +141,9 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         | Command::StartTenant { tenant_id }
         | Command::StopTenant { tenant_id }
         | Command::RestartTenant { tenant_id } => world.tenants.get(*tenant_id).map(|tenant| tenant.changed),
+        Command::UpdateTheme { tenant_id, .. } | Command::ApplySuggestion { tenant_id, .. } => {
+            world.tenants.get(*tenant_id).map(|tenant| tenant.theme.changed)
+        }
         Command::RestartInstance { key } | Command::RemoveInstance { key } => {
             world.instances.by_key(key).map(|instance| instance.changed)
         }
@@ -176,6 +194,11 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
         Event::TenantBackedUp(event) => (Some(event.tenant_id), None),
         Event::ThemeUpdated(event) => (Some(event.tenant_id), None),
+        Event::ThemeApplied(event) => (Some(event.tenant_id), None),
+        Event::AnalysisRequested(event) => (Some(event.tenant_id), None),
+        Event::AnalysisStarted(event) => (Some(event.tenant_id), None),
+        Event::AnalysisCompleted(event) => (Some(event.tenant_id), None),
+        Event::AnalysisFailed(event) => (Some(event.tenant_id), None),
         Event::HealthChanged(event) => (Some(event.tenant_id), None),
         Event::PortAllocated(event) => (Some(event.tenant_id), None),
         Event::PortReleased(event) => (Some(event.tenant_id), None),

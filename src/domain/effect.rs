@@ -1,7 +1,7 @@
 //! What the world outside still lacks, as data. Only the live reactor performs effects.
 
 use tenantry_journal::event::deployment::StepKind;
-use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
+use tenantry_journal::id::{AnalysisId, DeploymentId, InstanceId, RunId, Seq, TenantId};
 use tenantry_journal::time::Timestamp;
 
 /// Something to be done outside. Equal effects are the same work: while one is under way,
@@ -24,6 +24,10 @@ pub enum Effect {
     RollBack(DeploymentId),
     /// Remove what a tenant has outside.
     RemoveTenant(TenantId),
+    /// Write a tenant's theme into its directory.
+    ApplyTheme(TenantId),
+    /// Look at a website and think of themes.
+    Analyze(AnalysisId),
 }
 
 /// An effect with when it is due and what it answers.

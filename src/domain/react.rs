@@ -5,7 +5,7 @@
 
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::InstanceHealth;
-use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_journal::id::{AnalysisId, DeploymentId, InstanceId, TenantId};
 use tenantry_projections::world::instances::{Desired, Instance, Phase, Side};
 use tenantry_projections::world::{Attention, World};
 
@@ -21,6 +21,8 @@ pub fn react(world: &World) -> Vec<Due> {
             Attention::Instance(id) => instance(world, id),
             Attention::Deployment(id) => deployment(world, id),
             Attention::Tenant(id) => tenant(world, id),
+            Attention::Theme(id) => theme(world, id),
+            Attention::Analysis(id) => analysis(world, id),
         })
         .collect()
 }
@@ -73,4 +75,17 @@ fn tenant(world: &World, id: TenantId) -> Option<Due> {
     let rid_of_instances = tenant.frontend.is_none() && tenant.backend.is_none();
     let due = Due { effect: Effect::RemoveTenant(id), not_before: None, cause: tenant.changed };
     rid_of_instances.then_some(due)
+}
+
+fn theme(world: &World, id: TenantId) -> Option<Due> {
+    let tenant = world.tenants.get(id).filter(|tenant| tenant.deletion.is_none())?;
+    let lacking = tenant.theme.applied < tenant.theme.changed;
+    let due = Due { effect: Effect::ApplyTheme(id), not_before: None, cause: tenant.theme.changed };
+    lacking.then_some(due)
+}
+
+fn analysis(world: &World, id: AnalysisId) -> Option<Due> {
+    let analysis = world.analyses.get(id).filter(|analysis| !analysis.is_over())?;
+    let stays = world.tenants.get(analysis.tenant_id).is_some_and(|tenant| tenant.deletion.is_none());
+    stays.then_some(Due { effect: Effect::Analyze(id), not_before: None, cause: analysis.changed })
 }

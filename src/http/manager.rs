@@ -16,6 +16,8 @@ mod remote;
 mod service_logs;
 mod services;
 mod tenants;
+mod theme;
+mod theme_analysis;
 mod view;
 
 use super::error::Family;
@@ -33,6 +35,13 @@ pub fn routes() -> Routes {
         .get("/api/tenants/{id}", Access::VIEWER, tenants::get)
         .put("/api/tenants/{id}", Access::OPERATOR, tenants::update)
         .delete("/api/tenants/{id}", Access::OPERATOR, tenants::delete)
+        .get("/api/tenants/{id}/theme", Access::VIEWER, theme::get)
+        .put("/api/tenants/{id}/theme", Access::OPERATOR.body_limit(theme::FORM_BYTES), theme::update)
+        .get("/api/tenants/{id}/theme/logos/{kind}", Access::VIEWER, theme::logo)
+        .post("/api/tenants/{id}/theme/analyze", Access::OPERATOR, theme_analysis::analyze)
+        .get("/api/tenants/{id}/theme/suggestions", Access::VIEWER, theme_analysis::suggestions)
+        .get("/api/tenants/{id}/theme/screenshots/{file}", Access::VIEWER, theme_analysis::screenshot)
+        .post("/api/tenants/{id}/theme/apply-suggestion", Access::OPERATOR, theme_analysis::apply)
         .post("/api/tenants/{id}/deploy", Access::OPERATOR, deployments::deploy)
         .get("/api/tenants/{id}/deployments", Access::VIEWER, deployments::list)
         .get("/api/deployments/{id}", Access::VIEWER, deployments::get)

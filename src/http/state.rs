@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::configured::Configured;
 use crate::control_log::ControlLog;
 use crate::domain::policy::Policy;
+use crate::drivers::blob::Blobs;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::observed::{Checks, Measures, Outputs};
@@ -174,6 +175,8 @@ pub struct Parts {
     pub config: Arc<Configured>,
     /// Texts of API tokens for requests that may come twice.
     pub token_key: TokenKey,
+    /// Uploaded files and screenshots.
+    pub blobs: Arc<Blobs>,
     /// The recent events as JSON.
     pub rendered: Rendered,
     /// nginx sites and certificates.

@@ -47,6 +47,7 @@ use crate::config::{self, Config, Overrides};
 use crate::configured::Configured;
 use crate::control_log::ControlLog;
 use crate::domain::command::{Command, Submission};
+use crate::drivers::blob::Blobs;
 use crate::engine::{Engine, JournalSource, Setup, boot};
 use crate::past::Past;
 use crate::sites::Sites;
@@ -136,6 +137,7 @@ impl TestApi {
         })
         .unwrap();
         let handle = engine.handle();
+        let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
         let source = JournalSource::new(store, vault);
         let printed = Arc::new(Printed::default());
         let edge = tenantry_journal::sealed::Secret::new("edge".to_owned());
@@ -161,6 +163,7 @@ impl TestApi {
             rate_limit: RateLimit::default(),
             config,
             token_key: TokenKey::new([2; 32]),
+            blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             sites,
             metrics,

@@ -9,6 +9,7 @@ use tenantry_projections::world::World;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::analysis::Themes;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
@@ -41,6 +42,8 @@ pub struct Outside {
     pub runs: Runs,
     /// nginx sites and certificates, when there is a driver for them.
     pub sites: Option<Arc<Sites>>,
+    /// What themes and analyses need; without it they wait.
+    pub themes: Option<Themes>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -69,7 +72,17 @@ impl Outside {
         logs: DeployLogs,
     ) -> Outside {
         let (heavy, looks) = (Semaphore::new(HEAVY_STEPS), Semaphore::new(LOOKS));
-        Outside { handle, policy, supervisor, logs, runs: Runs::default(), sites: None, heavy, looks }
+        Outside {
+            handle,
+            policy,
+            supervisor,
+            logs,
+            runs: Runs::default(),
+            sites: None,
+            themes: None,
+            heavy,
+            looks,
+        }
     }
 
     /// Lets the requests of a run come to their end before it is ended.
@@ -82,6 +95,12 @@ impl Outside {
     #[must_use]
     pub fn with_sites(self, sites: Arc<Sites>) -> Outside {
         Outside { sites: Some(sites), ..self }
+    }
+
+    /// Applies themes and analyzes websites.
+    #[must_use]
+    pub fn dressing(self, themes: Themes) -> Outside {
+        Outside { themes: Some(themes), ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {

@@ -127,6 +127,7 @@ pub struct Metrics {
     nginx_reloads: Family<ResultLabel, Counter>,
     certificates: Family<SignerLabel, Gauge>,
     certificate_expiry: Family<SignerLabel, Gauge>,
+    theme_analyses: Family<ResultLabel, Counter>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -173,11 +174,13 @@ impl Metrics {
             nginx_reloads: Family::default(),
             certificates: Family::default(),
             certificate_expiry: Family::default(),
+            theme_analyses: Family::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
             drop(metrics.health_checks.get_or_create(&ResultLabel { result }));
             drop(metrics.nginx_reloads.get_or_create(&ResultLabel { result }));
+            drop(metrics.theme_analyses.get_or_create(&ResultLabel { result }));
         }
         metrics.note_usage(&UsageTotals::default());
         metrics.register(&mut registry, version);
@@ -194,6 +197,8 @@ impl Metrics {
         to.register("tenement_restarts", "Restarts after crashes", self.restarts.clone());
         to.register("tenement_health_checks", "Health checks by result", self.health_checks.clone());
         to.register("tenantry_tenants", "Tenants", self.tenants.clone());
+        let analyses = "Analyses of websites by result";
+        to.register("tenantry_theme_analyses", analyses, self.theme_analyses.clone());
 
         to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
         to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());
@@ -328,6 +333,8 @@ impl Metrics {
             Event::InstanceRestartScheduled(_) => drop(self.restarts.inc()),
             Event::InstanceStarted(_) => drop(self.runs_started.inc()),
             Event::InstanceStartFailed(_) => drop(self.runs_failed.inc()),
+            Event::AnalysisCompleted(_) => self.note_analysis(Passed::passed),
+            Event::AnalysisFailed(_) => self.note_analysis(Passed::failed),
             Event::InstanceExited(event) if event.status == ExitStatus::MemoryLimit => {
                 self.memory_limit_kills.inc();
             }
@@ -351,6 +358,10 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    fn note_analysis(&self, result: Passed) {
+        self.theme_analyses.get_or_create(&ResultLabel { result }).inc();
     }
 
     /// Counts one health check of an instance.

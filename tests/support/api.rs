@@ -31,6 +31,7 @@ use tenantry::domain::policy::{
     Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
 };
 use tenantry::domain::react::react;
+use tenantry::drivers::blob::Blobs;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
@@ -254,6 +255,7 @@ pub(crate) struct Api {
 impl Api {
     /// With an administrator `admin`, an operator `olga` and a viewer `victor`.
     pub(crate) async fn start() -> Api {
+        tenantry::tls::install();
         let dir = tempfile::tempdir().unwrap();
         let keyring = Arc::new(Keyring::open(dir.path(), MasterKey::new([7; 32])).unwrap());
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
@@ -273,6 +275,7 @@ impl Api {
         let handle = engine.handle();
         // Stopping it joins its threads, and the test's own tasks may still want an answer.
         std::mem::forget(engine);
+        let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
             lines: Mutex::default(),
@@ -314,6 +317,7 @@ impl Api {
                 |_| {},
             )),
             token_key: TokenKey::new([5; 32]),
+            blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
             metrics,
         });
@@ -569,6 +573,13 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
         Effect::RollBack(deployment_id) => {
             submit(Command::RolledBack { deployment_id, detail: "taken back".into() }).await;
         }
+        Effect::ApplyTheme(tenant_id) => {
+            let theme = handle.world().tenants.get(tenant_id).map(|tenant| tenant.theme.changed);
+            if let Some(theme) = theme {
+                submit(Command::ThemeApplied { tenant_id, theme }).await;
+            }
+        }
+        Effect::Analyze(_) => {}
         Effect::RemoveTenant(tenant_id) => {
             let removed = handle.world().tenants.get(tenant_id).and_then(|tenant| tenant.deletion);
             if let Some(removed) = removed {

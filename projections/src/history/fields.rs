@@ -92,8 +92,11 @@ fn config(fields: &mut Fields, tenant: &Tenant) {
 }
 
 fn theme(fields: &mut Fields, tenant: &Tenant) {
-    for (name, value) in tenant.theme.colors.iter().chain(&tenant.theme.logos) {
+    for (name, value) in &tenant.theme.colors {
         fields.add(format!("theme.{name}"), value);
+    }
+    for (name, logo) in &tenant.theme.logos {
+        fields.add(format!("theme.{name}"), &logo.digest);
     }
 }
 

@@ -1,6 +1,5 @@
 //! The customers, and what adds up to each one's status.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -12,7 +11,6 @@ use tenantry_journal::event::tenant::{
     Removal, TenantConfig, TenantConfigUpdated, TenantCreated, TenantDeletionRequested, TenantDetails,
     TenantUpdated,
 };
-use tenantry_journal::event::theme::ThemeUpdated;
 use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::name::{Domain, Slug};
 use tenantry_journal::recorded::Recorded;
@@ -22,6 +20,7 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
+use super::themes::Theme;
 use super::{Attention, World};
 
 /// Document 1's `status`.
@@ -53,15 +52,6 @@ pub struct HealthRecord {
     pub database: String,
     /// When it changed.
     pub since: Timestamp,
-}
-
-/// A tenant's look.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Theme {
-    /// Colors that were set, by field.
-    pub colors: BTreeMap<String, String>,
-    /// Digests of uploaded logos, by field.
-    pub logos: BTreeMap<String, String>,
 }
 
 /// One customer.
@@ -224,6 +214,7 @@ impl World {
         if let Some(before) = self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant)) {
             self.tenants.unindex(&before.details);
             self.attention.remove(&Attention::Tenant(event.tenant_id));
+            self.attention.remove(&Attention::Theme(event.tenant_id));
         }
         self.tenants.index(event.tenant_id, &event.details);
     }
@@ -257,14 +248,11 @@ impl World {
         for deployment in self.deployments.forget_tenant(id) {
             self.attention.remove(&Attention::Deployment(deployment));
         }
+        for analysis in self.analyses.forget_tenant(id) {
+            self.attention.remove(&Attention::Analysis(analysis));
+        }
+        self.attention.remove(&Attention::Theme(id));
         self.attention.remove(&Attention::Tenant(id));
-    }
-
-    pub(super) fn theme_updated(&mut self, recorded: &Recorded, event: &ThemeUpdated) {
-        self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
-            tenant.theme.colors.extend(event.colors.clone());
-            tenant.theme.logos.extend(event.logos.clone());
-        });
     }
 
     pub(super) fn health_changed(&mut self, recorded: &Recorded, event: &HealthChanged) {

@@ -17,7 +17,7 @@ use tenantry_journal::event::site::*;
 use tenantry_journal::event::system::*;
 use tenantry_journal::event::tenant::*;
 use tenantry_journal::event::theme::*;
-use tenantry_journal::id::KeyId;
+use tenantry_journal::id::{KeyId, Seq};
 use tenantry_journal::recorded::{Actor, Recorded};
 use tenantry_journal::sealed::{Sealed, Secret};
 
@@ -193,8 +193,60 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             HealthChanged { tenant_id, overall, frontend, backend, database: "healthy".into() }.into()
         }
         "theme.updated" => {
-            ThemeUpdated { tenant_id, colors: map("primary_color"), logos: map("logo") }.into()
+            let origin = (c == 1).then(|| {
+                let (analysis_id, suggestion_id) = (analysis(b.into()), suggestion(b.into()));
+                let website = "https://private.example.com".to_owned();
+                let source = SuggestionSource::Anthropic;
+                Sealed::new(tenant_id, ThemeOrigin { analysis_id, suggestion_id, website, source })
+            });
+            ThemeUpdated {
+                tenant_id,
+                colors: map("primary_color"),
+                logos: map("logo"),
+                formats: BTreeMap::from([("logo".to_owned(), pick(LogoFormat::ALL, c))]),
+                cleared: if c == 2 { vec!["logo_icon".into()] } else { Vec::new() },
+                origin,
+            }
+            .into()
         }
+        "theme.applied" => ThemeApplied { tenant_id, theme: Seq(seq) }.into(),
+        "theme.analysis_requested" => AnalysisRequested {
+            analysis_id: analysis(b.into()),
+            tenant_id,
+            website: text(tenant_id, "https://private.example.com"),
+            capture_screenshot: c == 0,
+        }
+        .into(),
+        "theme.analysis_started" => AnalysisStarted { analysis_id: analysis(b.into()), tenant_id }.into(),
+        "theme.analysis_completed" => {
+            let color = || format!("#0000{c:02x}");
+            let suggested = Suggestion {
+                id: suggestion(b.into()),
+                name: "private name".into(),
+                description: "private description".into(),
+                primary_color: color(),
+                secondary_color: color(),
+                accent_color: color(),
+                text_color: color(),
+                reasoning: "private reasoning".into(),
+            };
+            let result = AnalysisResult {
+                source: SuggestionSource::Palette,
+                model: None,
+                suggestions: vec![suggested],
+                palette: vec![Swatch { color: color(), share: 1000 }],
+                screenshot: Some(format!("{c:02x}")),
+                notes: vec!["private note".into()],
+            };
+            let result = Sealed::new(tenant_id, result);
+            AnalysisCompleted { analysis_id: analysis(b.into()), tenant_id, result }.into()
+        }
+        "theme.analysis_failed" => AnalysisFailed {
+            analysis_id: analysis(b.into()),
+            tenant_id,
+            reason: text(tenant_id, "private reason"),
+        }
+        .into(),
         "setting.changed" => {
             let value = Sealed::new(KeyId::CONTROL_PLANE, Secret::new(format!("secret-setting-{c}")));
             SettingChanged { key: format!("key-{a}"), value }.into()

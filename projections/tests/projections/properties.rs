@@ -19,10 +19,14 @@ fn attention(world: &World) -> BTreeSet<Attention> {
     let instances = world.instances.iter().filter(|instance| instance.needs_attention());
     let deployments = world.deployments.iter().filter(|deployment| !deployment.is_over());
     let tenants = world.tenants.iter().filter(|tenant| tenant.deletion.is_some());
+    let themes = world.tenants.iter().filter(|tenant| tenant.theme.applied < tenant.theme.changed);
+    let analyses = world.analyses.iter().filter(|analysis| !analysis.is_over());
     instances
         .map(|instance| Attention::Instance(instance.id))
         .chain(deployments.map(|deployment| Attention::Deployment(deployment.id)))
         .chain(tenants.map(|tenant| Attention::Tenant(tenant.id)))
+        .chain(themes.map(|tenant| Attention::Theme(tenant.id)))
+        .chain(analyses.map(|analysis| Attention::Analysis(analysis.id)))
         .collect()
 }
 

@@ -9,7 +9,8 @@ use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartPolicy};
 use tenantry_journal::event::tenant::{TenantCreated, TenantDetails};
 use tenantry_journal::id::{
-    CommandId, DeploymentId, EventId, InstanceId, KeyId, RunId, Seq, TenantId, TokenId, UserId,
+    AnalysisId, CommandId, DeploymentId, EventId, InstanceId, KeyId, RunId, Seq, SuggestionId, TenantId,
+    TokenId, UserId,
 };
 use tenantry_journal::recorded::{Actor, Draft, Idempotency, Recorded};
 use tenantry_journal::sealed::{Sealed, Secret, Vault};
@@ -30,7 +31,7 @@ macro_rules! ids {
 
 ids! {
     tenant TenantId 1, instance InstanceId 2, run RunId 3, deployment DeploymentId 4, user UserId 5,
-    token TokenId 6, event EventId 7, command CommandId 8,
+    token TokenId 6, event EventId 7, command CommandId 8, analysis AnalysisId 9, suggestion SuggestionId 10,
 }
 
 /// Time of the n-th event of a test's journal.
