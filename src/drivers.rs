@@ -8,6 +8,7 @@
 pub mod below;
 pub mod database;
 pub mod deploy_log;
+pub mod dotenv;
 pub mod files;
 pub mod git;
 pub mod listening;

@@ -7,6 +7,7 @@
 //! wanted. What fails, or ends without having changed anything, waits longer each time.
 
 mod deployment;
+mod env_file;
 mod gate;
 mod instance;
 mod outside;
@@ -41,6 +42,7 @@ enum Subject {
     Instance(InstanceId),
     Deployment(DeploymentId),
     Tenant(TenantId),
+    EnvFile(TenantId),
 }
 
 impl Subject {
@@ -53,6 +55,7 @@ impl Subject {
             | Effect::ForgetInstance(id) => Subject::Instance(id),
             Effect::RunStep(id, _) | Effect::RollBack(id) => Subject::Deployment(id),
             Effect::RemoveTenant(id) => Subject::Tenant(id),
+            Effect::WriteEnv(id) => Subject::EnvFile(id),
         }
     }
 }
@@ -162,5 +165,6 @@ async fn perform(outside: &Outside, due: Due) -> Result<(), TaskError> {
         Effect::RunStep(id, step) => deployment::run_step(outside, id, step, cause).await,
         Effect::RollBack(id) => deployment::roll_back(outside, id, cause).await,
         Effect::RemoveTenant(id) => tenant::remove(outside, id, cause).await,
+        Effect::WriteEnv(id) => env_file::write(outside, id, cause).await,
     }
 }

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use support::scenario::Scenario;
 use tenantry::domain::command::{Command, DeploySwitches, StepReport};
 use tenantry::domain::effect::Effect;
+use tenantry::domain::tenant_config::{ConfigChanges, EnvChanges};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
@@ -38,6 +39,8 @@ enum Move {
     /// A request comes for one.
     Wake(u8),
     Weigh(u8),
+    /// Changes a configuration, and asks for its file.
+    Configure(u8, u8),
     /// Replaces one by a new run.
     Roll(u8),
     Wait(u32),
@@ -59,6 +62,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<u8>().prop_map(Move::Sleep),
         2 => any::<u8>().prop_map(Move::Wake),
         1 => any::<u8>().prop_map(Move::Weigh),
+        2 => (any::<u8>(), 0..4_u8).prop_map(|(n, value)| Move::Configure(n, value)),
         3 => any::<u8>().prop_map(Move::Roll),
         1 => (0..120_000_u32).prop_map(Move::Wait),
     ];
@@ -121,6 +125,18 @@ fn perform(s: &mut Scenario, effect: Effect, well: bool) {
         }
         Effect::RollBack(deployment_id) => {
             vec![Command::RolledBack { deployment_id, detail: "back".into() }]
+        }
+        Effect::WriteEnv(tenant_id) => {
+            let wanted = s.world.configurations.get(tenant_id).and_then(|one| one.env_wanted);
+            let answer = |answers| {
+                if well {
+                    let (path, backup) = ("/srv/.env".to_owned(), None);
+                    Command::EnvWritten { tenant_id, answers, path, backup }
+                } else {
+                    Command::EnvFailed { tenant_id, answers, reason: "disk full".to_owned() }
+                }
+            };
+            wanted.map(answer).into_iter().collect()
         }
         Effect::RemoveTenant(tenant_id) => {
             let removed = Removal { files: true, nginx: false, services: true };
@@ -200,6 +216,14 @@ fn make(s: &mut Scenario, step: &Move) {
         Move::Weigh(n) => {
             let keys: Vec<_> = s.world.instances.iter().filter_map(|i| i.name.open().cloned()).collect();
             pick(n, &keys).map(|key| Command::ChangeWeight { key, weight: n })
+        }
+        Move::Configure(n, value) => {
+            if let Some(tenant_id) = tenant(s, n) {
+                let all = Some(BTreeMap::from([(format!("V{value}"), value.to_string())]));
+                let changes = ConfigChanges { env: EnvChanges { all, secret: None }, ..Default::default() };
+                let _ = s.attempt(&Command::UpdateConfig { tenant_id, changes });
+            }
+            tenant(s, n).map(|tenant_id| Command::RegenerateEnv { tenant_id })
         }
         Move::Wait(ms) => {
             s.now = s.now.plus_ms(u64::from(ms));

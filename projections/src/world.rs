@@ -9,25 +9,28 @@
 //! never written to a snapshot but rebuilt by [`World::reindex`].
 
 pub mod access;
+pub mod configurations;
 pub mod deployments;
 pub mod instances;
 pub mod ports;
 pub mod requests;
+pub mod settings;
 pub mod tenants;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
-use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_journal::time::Timestamp;
 
 use access::Access;
+use configurations::Configurations;
 use deployments::Deployments;
 use instances::Instances;
 use ports::Ports;
 use requests::Requests;
+use settings::Settings;
 use tenants::Tenants;
 
 /// Something that the world outside may still lack; the reactor looks at these alone.
@@ -39,6 +42,8 @@ pub enum Attention {
     Deployment(DeploymentId),
     /// This tenant is being deleted.
     Tenant(TenantId),
+    /// This tenant's `.env` file is to be written.
+    EnvFile(TenantId),
 }
 
 /// A process that is unique on this machine until the next boot.
@@ -48,17 +53,6 @@ pub struct ProcessMark {
     pub pid: u32,
     /// Start of the process in clock ticks since boot.
     pub start_ticks: u64,
-}
-
-/// A setting as somebody set it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Its value.
-    pub value: Sealed<Secret>,
-    /// When it was set.
-    pub updated_at: Timestamp,
-    /// The event that set it.
-    pub changed: Seq,
 }
 
 /// Everything, at one position.
@@ -83,7 +77,9 @@ pub struct World {
     /// Users and tokens.
     pub access: Access,
     /// Settings that somebody set, by key.
-    pub settings: OrdMap<String, Setting>,
+    pub settings: Settings,
+    /// What is noted of tenants' configurations.
+    pub configurations: Configurations,
     /// Requests that carried an idempotency key, the recent ones.
     pub requests: Requests,
     /// What the reactor has to look at.
@@ -105,15 +101,34 @@ impl World {
             Event::KeeperLost(_) => self.keeper = None,
             Event::ConfigChanged(_) => {}
 
-            Event::TenantCreated(event) => self.tenant_created(recorded, event),
-            Event::TenantUpdated(event) => self.tenant_updated(recorded, event),
-            Event::TenantConfigUpdated(event) => self.tenant_config_updated(recorded, event),
+            Event::TenantCreated(event) => {
+                self.tenant_created(recorded, event);
+                self.configuration_forgotten(event.tenant_id);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::TenantUpdated(event) => {
+                self.tenant_updated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::TenantConfigUpdated(event) => {
+                self.tenant_config_updated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::EnvRequested(event) => self.env_requested(recorded.seq, event.tenant_id),
+            Event::EnvWritten(event) => self.env_answered(event.tenant_id, event.answers),
+            Event::EnvFailed(event) => self.env_answered(event.tenant_id, event.answers),
             Event::TenantDeletionRequested(event) => self.tenant_deletion_requested(recorded, event),
-            Event::TenantDeleted(event) => self.tenant_deleted(event.tenant_id),
+            Event::TenantDeleted(event) => {
+                self.tenant_deleted(event.tenant_id);
+                self.configuration_forgotten(event.tenant_id);
+            }
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
             Event::HealthChanged(event) => self.health_changed(recorded, event),
 
-            Event::PortAllocated(event) => self.port_allocated(recorded, event),
+            Event::PortAllocated(event) => {
+                self.port_allocated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
             Event::PortReleased(event) => self.port_released(recorded, event),
 
             Event::InstanceSpawned(event) => self.instance_spawned(recorded, event),
@@ -148,14 +163,13 @@ impl World {
             Event::ReleaseActivated(event) => self.release_activated(recorded, event),
             Event::DeploymentFinished(event) => self.deployment_finished(recorded, event),
 
-            Event::SettingChanged(event) => {
-                let setting =
-                    Setting { value: event.value.clone(), updated_at: recorded.at, changed: recorded.seq };
-                self.settings.insert(event.key.clone(), setting);
-            }
+            Event::SettingChanged(event) => self.settings.changed(recorded, event),
+            Event::SettingCleared(event) => self.settings.cleared(&event.key),
 
             Event::UserCreated(event) => self.access.user_created(recorded, event),
             Event::UserPasswordChanged(event) => self.access.user_password_changed(recorded, event),
+            Event::UserUpdated(event) => self.access.user_updated(recorded, event),
+            Event::UserDeleted(event) => self.access.user_deleted(event.user_id),
             Event::TokenCreated(event) => self.access.token_created(recorded, event),
             Event::TokenRevoked(event) => self.access.token_revoked(event),
         }
@@ -188,5 +202,6 @@ impl World {
         for tenant in self.tenants.iter().filter(|tenant| tenant.deletion.is_some()) {
             self.attention.insert(Attention::Tenant(tenant.id));
         }
+        self.attention.extend(self.configurations.wanted().map(Attention::EnvFile).collect::<Vec<_>>());
     }
 }

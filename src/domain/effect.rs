@@ -24,6 +24,8 @@ pub enum Effect {
     RollBack(DeploymentId),
     /// Remove what a tenant has outside.
     RemoveTenant(TenantId),
+    /// Write a tenant's `.env` file.
+    WriteEnv(TenantId),
 }
 
 /// An effect with when it is due and what it answers.

@@ -21,6 +21,7 @@ pub fn react(world: &World) -> Vec<Due> {
             Attention::Instance(id) => instance(world, id),
             Attention::Deployment(id) => deployment(world, id),
             Attention::Tenant(id) => tenant(world, id),
+            Attention::EnvFile(id) => env_file(world, id),
         })
         .collect()
 }
@@ -66,6 +67,13 @@ fn deployment(world: &World, id: DeploymentId) -> Option<Due> {
         None => Effect::RunStep(id, deployment.current()?.kind),
     };
     Some(Due { effect, not_before: None, cause: deployment.cause })
+}
+
+fn env_file(world: &World, id: TenantId) -> Option<Due> {
+    let cause = world.configurations.get(id)?.env_wanted?;
+    // The directory of a tenant that is being deleted may be gone any moment.
+    let stays = world.tenants.get(id)?.deletion.is_none();
+    stays.then_some(Due { effect: Effect::WriteEnv(id), not_before: None, cause })
 }
 
 fn tenant(world: &World, id: TenantId) -> Option<Due> {

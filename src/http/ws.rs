@@ -161,7 +161,7 @@ async fn first_message(
     let world = app.engine.world();
     let (principal, proof) = authenticate(&world, &app.jwt, &token, app.now()).ok_or(Close::Unauthorized)?;
     app.last_used.note(principal.actor, app.now());
-    rate::take(app, principal.actor, &mut None).map_err(|_| Close::TryAgainLater)?;
+    rate::take(app, &app.engine.world(), principal.actor, &mut None).map_err(|_| Close::TryAgainLater)?;
     check_access(&principal, access).map_err(|_| Close::Forbidden)?;
     Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }

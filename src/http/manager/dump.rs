@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tenantry_journal::id::TenantId;
 use tenantry_projections::world::World;
 
+use super::config::ConfigView;
 use super::deployments::DeploymentView;
 use super::view::TenantPage;
 
@@ -14,11 +15,13 @@ fn object(value: &impl serde::Serialize) -> Value {
     })
 }
 
-/// Tenants, port allocations and deployments as the API shows them; of one tenant, or all.
+/// Tenants, configurations, port allocations and deployments as the API shows them; of one tenant, or all.
 pub(crate) fn dump(world: &World, only: Option<TenantId>) -> Value {
     let wanted = |id: TenantId| only.is_none_or(|only| only == id);
     let tenants = world.tenants.iter().filter(|tenant| wanted(tenant.id));
     let tenants: Vec<Value> = tenants.map(|tenant| object(&TenantPage::new(world, tenant, None))).collect();
+    let configs = world.tenants.iter().filter(|tenant| wanted(tenant.id));
+    let configs: Vec<Value> = configs.map(|tenant| object(&ConfigView::new(tenant))).collect();
     let held = world.ports.held().filter(|held| wanted(held.tenant_id));
     let ports: Vec<Value> = held
         .map(|held| {
@@ -34,5 +37,5 @@ pub(crate) fn dump(world: &World, only: Option<TenantId>) -> Value {
     let deployments = world.deployments.iter().filter(|deployment| wanted(deployment.tenant_id));
     let deployments: Vec<Value> =
         deployments.map(|deployment| object(&DeploymentView::new(deployment, None))).collect();
-    json!({"tenants": tenants, "ports": ports, "deployments": deployments})
+    json!({"tenants": tenants, "configs": configs, "ports": ports, "deployments": deployments})
 }
