@@ -20,3 +20,4 @@ pub mod proxy;
 pub mod reactor;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tls;

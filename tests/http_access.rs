@@ -182,7 +182,7 @@ async fn every_stream_of_a_token_ends_when_it_is_revoked_or_expires() {
         for path in &sockets {
             open_sockets.push(open(address, path, Some(&token)).await);
         }
-        let client = reqwest::Client::new();
+        let client = tenantry::tls::client().build().unwrap();
         let mut bodies = Vec::new();
         for path in &streams {
             let response =

@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Method, StatusCode, redirect};
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use url::Url;
+
+use crate::tls;
 
 use super::failure::{FAILED, Failure, NOT_ALLOWED, USAGE};
 use super::logins::Logins;
@@ -156,13 +158,7 @@ impl Client {
     /// # Errors
     /// When the credential can be none.
     pub(super) fn new(address: String, token: Option<&str>) -> anyhow::Result<Client> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("tenantry/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .context("no HTTP client can be made")?;
+        let http = tls::client().connect_timeout(CONNECT).build().context("no HTTP client can be made")?;
         let bearer = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim())));
         let mut bearer = bearer.transpose().map_err(|_| {
             Failure::new(

@@ -248,7 +248,7 @@ impl TestApp {
         }
         // Nothing more is printed, but a full pipe must never block the program.
         collect(stdout, Arc::new(Mutex::new(String::new())));
-        let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
+        let client = tenantry::tls::client().timeout(PATIENCE).build().unwrap();
         let pid = serve_pid(&child);
         let mut app = TestApp {
             manager: addresses.0,
