@@ -287,6 +287,7 @@ fn event(number: u64) -> Draft {
         caused_by: None,
         idempotency: None,
         event: SettingChanged {
+            shown: None,
             key: "smtp.secret".into(),
             value: Sealed::new(tenant(), Secret::new("sealed!".into())),
         }

@@ -3,6 +3,7 @@
 //! What needs the program itself is behind [`Program`]. Everything else is a client of a running
 //! server ([`remote`]). The exit codes stand in [`failure`].
 
+mod apply;
 mod client;
 mod completions;
 mod config;
@@ -20,17 +21,21 @@ mod metrics;
 mod names;
 mod nginx;
 mod outline;
+mod ports;
 mod reload;
 mod remote;
 mod remote_config;
 mod safe_text;
 mod screen;
 mod search;
+mod settings;
 mod sse;
 mod table;
+mod tenant_config;
 mod tenants;
 mod themes;
 mod tokens;
+mod users;
 mod when;
 
 use std::io;

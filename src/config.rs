@@ -6,7 +6,7 @@
 
 mod file;
 mod joined;
-mod mask;
+pub(crate) mod mask;
 mod output;
 mod reader;
 mod service;

@@ -17,7 +17,7 @@
 //! the one thing that cannot be told from a stranger: it is reaped, and not ended. In a control
 //! group or in namespaces of its own it can be told, and is ended.
 
-mod account;
+pub(crate) mod account;
 pub(crate) mod cgroup;
 mod child;
 pub mod client;

@@ -8,6 +8,7 @@
 
 mod analysis;
 mod deployment;
+mod env_file;
 mod gate;
 mod instance;
 mod outside;
@@ -47,6 +48,7 @@ enum Subject {
     Tenant(TenantId),
     Theme(TenantId),
     Analysis(AnalysisId),
+    EnvFile(TenantId),
 }
 
 impl Subject {
@@ -61,6 +63,7 @@ impl Subject {
             Effect::RemoveTenant(id) => Subject::Tenant(id),
             Effect::ApplyTheme(id) => Subject::Theme(id),
             Effect::Analyze(id) => Subject::Analysis(id),
+            Effect::WriteEnv(id) => Subject::EnvFile(id),
         }
     }
 }
@@ -172,5 +175,6 @@ async fn perform(outside: &Outside, due: Due) -> Result<(), TaskError> {
         Effect::RemoveTenant(id) => tenant::remove(outside, id, cause).await,
         Effect::ApplyTheme(id) => theme::apply(outside, id, cause).await,
         Effect::Analyze(id) => analysis::analyze(outside, id, cause).await,
+        Effect::WriteEnv(id) => env_file::write(outside, id, cause).await,
     }
 }

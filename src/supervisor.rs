@@ -37,7 +37,7 @@ pub(crate) use health::target;
 pub use history::{History, INTERVAL_MS, RequestCounts, Sample};
 pub use live::{Checks, Live, LiveFacts};
 pub use storage::Storage;
-pub use tenants::{PartHealth, ServiceState, TenantHealthReport};
+pub use tenants::{INTERVAL as TENANT_INTERVAL, PartHealth, ServiceState, TenantHealthReport};
 pub use usage::{CountRequests, Meter, Usage};
 
 /// How soon the keeper is looked for again after it was lost: at once is best, since without

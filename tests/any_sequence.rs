@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use support::scenario::Scenario;
 use tenantry::domain::command::{Command, DeploySwitches, StepReport};
 use tenantry::domain::effect::Effect;
+use tenantry::domain::tenant_config::{ConfigChanges, EnvChanges};
 use tenantry::domain::theme::{Found, ThemeChanges, theory};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
@@ -40,6 +41,8 @@ enum Move {
     /// A request comes for one.
     Wake(u8),
     Weigh(u8),
+    /// Changes a configuration, and asks for its file.
+    Configure(u8, u8),
     /// Replaces one by a new run.
     Roll(u8),
     /// Changes one's look.
@@ -65,6 +68,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         2 => any::<u8>().prop_map(Move::Sleep),
         2 => any::<u8>().prop_map(Move::Wake),
         1 => any::<u8>().prop_map(Move::Weigh),
+        2 => (any::<u8>(), 0..4_u8).prop_map(|(n, value)| Move::Configure(n, value)),
         3 => any::<u8>().prop_map(Move::Roll),
         2 => (any::<u8>(), 0..4_u8).prop_map(|(n, color)| Move::Dress(n, color)),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(n, ask)| Move::Look(n, ask)),
@@ -129,6 +133,18 @@ fn perform(s: &mut Scenario, effect: Effect, well: bool) {
         }
         Effect::RollBack(deployment_id) => {
             vec![Command::RolledBack { deployment_id, detail: "back".into() }]
+        }
+        Effect::WriteEnv(tenant_id) => {
+            let wanted = s.world.configurations.get(tenant_id).and_then(|one| one.env_wanted);
+            let answer = |answers| {
+                if well {
+                    let (path, backup) = ("/srv/.env".to_owned(), None);
+                    Command::EnvWritten { tenant_id, answers, path, backup }
+                } else {
+                    Command::EnvFailed { tenant_id, answers, reason: "disk full".to_owned() }
+                }
+            };
+            wanted.map(answer).into_iter().collect()
         }
         Effect::RemoveTenant(tenant_id) => {
             let removed = Removal { files: true, nginx: false, services: true };
@@ -243,6 +259,14 @@ fn make(s: &mut Scenario, step: &Move) {
                 .collect();
             pick(n, &all)
                 .map(|(tenant_id, suggestion_id)| Command::ApplySuggestion { tenant_id, suggestion_id })
+        }
+        Move::Configure(n, value) => {
+            if let Some(tenant_id) = tenant(s, n) {
+                let all = Some(BTreeMap::from([(format!("V{value}"), value.to_string())]));
+                let changes = ConfigChanges { env: EnvChanges { all, secret: None }, ..Default::default() };
+                let _ = s.attempt(&Command::UpdateConfig { tenant_id, changes });
+            }
+            tenant(s, n).map(|tenant_id| Command::RegenerateEnv { tenant_id })
         }
         Move::Wait(ms) => {
             s.now = s.now.plus_ms(u64::from(ms));

@@ -132,7 +132,10 @@ impl History {
         let fields =
             ["site_title", "contact_email", "region"].map(|key| (key.to_owned(), format!("value {n}")));
         let custom_env = BTreeMap::from([("API_KEY".to_owned(), Secret::new(format!("key-{n}")))]);
-        let config = Sealed::new(tenant_id, TenantConfig { fields: BTreeMap::from(fields), custom_env });
+        let config = Sealed::new(
+            tenant_id,
+            TenantConfig { fields: BTreeMap::from(fields), custom_env, secret_env: [].into() },
+        );
         self.push(
             tenant_id,
             None,

@@ -5,6 +5,7 @@
 //! with a default, anything else is a new version and an upcaster (see `upcast`).
 
 pub mod access;
+pub mod configuration;
 pub mod deployment;
 pub mod health;
 pub mod instance;
@@ -132,6 +133,9 @@ vocabulary! {
     "tenant.deleted" 1 => TenantDeleted(tenant::TenantDeleted);
     "tenant.config_updated" 1 => TenantConfigUpdated(tenant::TenantConfigUpdated);
     "tenant.backed_up" 1 => TenantBackedUp(tenant::TenantBackedUp);
+    "tenant.env_requested" 1 => EnvRequested(configuration::EnvRequested);
+    "tenant.env_written" 1 => EnvWritten(configuration::EnvWritten);
+    "tenant.env_failed" 1 => EnvFailed(configuration::EnvFailed);
 
     "port.allocated" 1 => PortAllocated(port::PortAllocated);
     "port.released" 1 => PortReleased(port::PortReleased);
@@ -172,9 +176,12 @@ vocabulary! {
     "theme.analysis_completed" 1 => AnalysisCompleted(theme::AnalysisCompleted);
     "theme.analysis_failed" 1 => AnalysisFailed(theme::AnalysisFailed);
     "setting.changed" 1 => SettingChanged(setting::SettingChanged);
+    "setting.cleared" 1 => SettingCleared(setting::SettingCleared);
 
     "user.created" 1 => UserCreated(access::UserCreated);
     "user.password_changed" 1 => UserPasswordChanged(access::UserPasswordChanged);
+    "user.updated" 1 => UserUpdated(access::UserUpdated);
+    "user.deleted" 1 => UserDeleted(access::UserDeleted);
     "token.created" 1 => TokenCreated(access::TokenCreated);
     "token.revoked" 1 => TokenRevoked(access::TokenRevoked);
 

@@ -10,26 +10,29 @@
 
 pub mod access;
 pub mod certificates;
+pub mod configurations;
 pub mod deployments;
 pub mod instances;
 pub mod ports;
 pub mod requests;
+pub mod settings;
 pub mod tenants;
 pub mod themes;
 
-use imbl::{OrdMap, OrdSet};
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{AnalysisId, DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
-use tenantry_journal::sealed::{Sealed, Secret};
 use tenantry_journal::time::Timestamp;
 
 use access::Access;
+use configurations::Configurations;
 use deployments::Deployments;
 use instances::Instances;
 use ports::Ports;
 use requests::Requests;
+use settings::Settings;
 use tenants::Tenants;
 use themes::Analyses;
 
@@ -46,6 +49,8 @@ pub enum Attention {
     Theme(TenantId),
     /// This analysis has not ended.
     Analysis(AnalysisId),
+    /// This tenant's `.env` file is to be written.
+    EnvFile(TenantId),
 }
 
 /// A process that is unique on this machine until the next boot.
@@ -55,17 +60,6 @@ pub struct ProcessMark {
     pub pid: u32,
     /// Start of the process in clock ticks since boot.
     pub start_ticks: u64,
-}
-
-/// A setting as somebody set it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Setting {
-    /// Its value.
-    pub value: Sealed<Secret>,
-    /// When it was set.
-    pub updated_at: Timestamp,
-    /// The event that set it.
-    pub changed: Seq,
 }
 
 /// Everything, at one position.
@@ -92,7 +86,9 @@ pub struct World {
     /// Users and tokens.
     pub access: Access,
     /// Settings that somebody set, by key.
-    pub settings: OrdMap<String, Setting>,
+    pub settings: Settings,
+    /// What is noted of tenants' configurations.
+    pub configurations: Configurations,
     /// Requests that carried an idempotency key, the recent ones.
     pub requests: Requests,
     /// What the reactor has to look at.
@@ -114,11 +110,27 @@ impl World {
             Event::KeeperLost(_) => self.keeper = None,
             Event::ConfigChanged(_) => {}
 
-            Event::TenantCreated(event) => self.tenant_created(recorded, event),
-            Event::TenantUpdated(event) => self.tenant_updated(recorded, event),
-            Event::TenantConfigUpdated(event) => self.tenant_config_updated(recorded, event),
+            Event::TenantCreated(event) => {
+                self.tenant_created(recorded, event);
+                self.configuration_forgotten(event.tenant_id);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::TenantUpdated(event) => {
+                self.tenant_updated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::TenantConfigUpdated(event) => {
+                self.tenant_config_updated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
+            Event::EnvRequested(event) => self.env_requested(recorded.seq, event.tenant_id),
+            Event::EnvWritten(event) => self.env_answered(event.tenant_id, event.answers),
+            Event::EnvFailed(event) => self.env_answered(event.tenant_id, event.answers),
             Event::TenantDeletionRequested(event) => self.tenant_deletion_requested(recorded, event),
-            Event::TenantDeleted(event) => self.tenant_deleted(event.tenant_id),
+            Event::TenantDeleted(event) => {
+                self.tenant_deleted(event.tenant_id);
+                self.configuration_forgotten(event.tenant_id);
+            }
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
             Event::ThemeApplied(event) => self.theme_applied(event),
@@ -128,7 +140,10 @@ impl World {
             Event::AnalysisFailed(event) => self.analysis_failed(recorded, event),
             Event::HealthChanged(event) => self.health_changed(recorded, event),
 
-            Event::PortAllocated(event) => self.port_allocated(recorded, event),
+            Event::PortAllocated(event) => {
+                self.port_allocated(recorded, event);
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
             Event::PortReleased(event) => self.port_released(recorded, event),
 
             Event::InstanceSpawned(event) => self.instance_spawned(recorded, event),
@@ -168,14 +183,13 @@ impl World {
             Event::CertificateIssued(event) => self.certificate_issued(recorded, event),
             Event::CertificateFailed(event) => self.certificate_failed(recorded, event),
 
-            Event::SettingChanged(event) => {
-                let setting =
-                    Setting { value: event.value.clone(), updated_at: recorded.at, changed: recorded.seq };
-                self.settings.insert(event.key.clone(), setting);
-            }
+            Event::SettingChanged(event) => self.settings.changed(recorded, event),
+            Event::SettingCleared(event) => self.settings.cleared(&event.key),
 
             Event::UserCreated(event) => self.access.user_created(recorded, event),
             Event::UserPasswordChanged(event) => self.access.user_password_changed(recorded, event),
+            Event::UserUpdated(event) => self.access.user_updated(recorded, event),
+            Event::UserDeleted(event) => self.access.user_deleted(event.user_id),
             Event::TokenCreated(event) => self.access.token_created(recorded, event),
             Event::TokenRevoked(event) => self.access.token_revoked(event),
         }
@@ -214,5 +228,6 @@ impl World {
         for analysis in self.analyses.iter().filter(|analysis| !analysis.is_over()) {
             self.attention.insert(Attention::Analysis(analysis.id));
         }
+        self.attention.extend(self.configurations.wanted().map(Attention::EnvFile).collect::<Vec<_>>());
     }
 }

@@ -29,8 +29,8 @@ pub struct Claims {
     pub iat: u64,
     /// Until when it holds, in seconds since the epoch.
     pub exp: u64,
-    /// When the password behind it was set, in milliseconds since the epoch: another password
-    /// makes the login void.
+    /// Since when the user's logins hold, in milliseconds since the epoch: another password, or
+    /// being disabled, begins that anew and makes the login void.
     pub pwd: u64,
 }
 
@@ -67,18 +67,18 @@ impl JwtKeys {
         }
     }
 
-    /// A login of a user whose password was set at `password_set_at`.
+    /// A login of a user whose logins hold since `since`.
     ///
     /// # Errors
     /// When the claims cannot be encoded.
     pub fn issue(
         &self,
         user: UserId,
-        password_set_at: Timestamp,
+        since: Timestamp,
         now: Timestamp,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let iat = now.unix_seconds();
-        let claims = Claims { sub: user, iat, exp: iat + LIFETIME_S, pwd: password_set_at.0 };
+        let claims = Claims { sub: user, iat, exp: iat + LIFETIME_S, pwd: since.0 };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
     }
 

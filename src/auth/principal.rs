@@ -38,6 +38,7 @@ impl Principal {
         match &self.scope {
             Scope::All => true,
             Scope::Tenant(own) => *own == tenant,
+            Scope::Tenants(own) => own.contains(&tenant),
             Scope::Service(_) => false,
         }
     }
@@ -47,10 +48,10 @@ impl Principal {
     pub fn reaches_instance(&self, world: &World, instance: InstanceId) -> bool {
         match &self.scope {
             Scope::All => true,
-            Scope::Tenant(own) => world
+            Scope::Tenant(_) | Scope::Tenants(_) => world
                 .instances
                 .get(instance)
-                .is_some_and(|found| found.tenant.is_some_and(|(tenant, _)| tenant == *own)),
+                .is_some_and(|found| found.tenant.is_some_and(|(tenant, _)| self.reaches_tenant(tenant))),
             Scope::Service(service) => {
                 world.instances.name(instance).is_some_and(|key| key.service == *service)
             }
@@ -99,7 +100,7 @@ impl Proof {
             }
             Proof::Login(claims) => {
                 let user = world.access.user(claims.sub)?;
-                if user.password_set_at.0 != claims.pwd || claims.is_over(now) {
+                if user.disabled || user.logins_since.0 != claims.pwd || claims.is_over(now) {
                     return None;
                 }
                 Some(Principal {

@@ -158,8 +158,7 @@ impl Client {
     /// # Errors
     /// When the credential can be none.
     pub(super) fn new(address: String, token: Option<&str>) -> anyhow::Result<Client> {
-        let http =
-            tls::client().connect_timeout(CONNECT).build().context("no HTTP client can be made")?;
+        let http = tls::client().connect_timeout(CONNECT).build().context("no HTTP client can be made")?;
         let bearer = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.trim())));
         let mut bearer = bearer.transpose().map_err(|_| {
             Failure::new(

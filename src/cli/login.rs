@@ -133,16 +133,33 @@ fn ask_username() -> anyhow::Result<String> {
 }
 
 /// A secret from the terminal without echo, or the first line of standard input.
-fn secret(prompt: &str) -> anyhow::Result<String> {
-    let secret = if io::stdin().is_terminal() {
-        rpassword::prompt_password(prompt).context("the terminal cannot be read")?
-    } else {
-        let mut line = String::new();
-        io::BufReader::new(io::stdin().lock().take(LONGEST_SECRET)).read_line(&mut line)?;
-        line.trim_end_matches(['\n', '\r']).to_owned()
-    };
-    if secret.is_empty() {
-        return Err(Failure::new(FAILED, "nothing was typed", "").into());
+///
+/// # Errors
+/// When nothing was typed, or the terminal cannot be read.
+pub(super) fn secret(prompt: &str) -> anyhow::Result<String> {
+    Ok(secrets(&[prompt])?.pop().unwrap_or_default())
+}
+
+/// Secrets from the terminal without echo, or the first lines of standard input.
+///
+/// # Errors
+/// When one was not typed, or the terminal cannot be read.
+pub(super) fn secrets(prompts: &[&str]) -> anyhow::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let is_terminal = io::stdin().is_terminal();
+    let mut input = io::BufReader::new(io::stdin().take(LONGEST_SECRET));
+    for prompt in prompts {
+        let secret = if is_terminal {
+            rpassword::prompt_password(prompt).context("the terminal cannot be read")?
+        } else {
+            let mut line = String::new();
+            input.read_line(&mut line)?;
+            line.trim_end_matches(['\n', '\r']).to_owned()
+        };
+        if secret.is_empty() {
+            return Err(Failure::new(FAILED, "nothing was typed", "").into());
+        }
+        found.push(secret);
     }
-    Ok(secret)
+    Ok(found)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use super::apply::{self, Apply};
 use super::deployments::{self, Deployments};
 use super::events::{self, Events};
 use super::instances::{self, Named, Ps, Spawn, Weight};
@@ -12,10 +13,13 @@ use super::logs::{self, Logs};
 use super::metrics::{self, Metrics, Top};
 use super::names::{self, Complete};
 use super::nginx::{self, Nginx};
+use super::ports::{self, Ports};
 use super::search::{self, Search};
+use super::settings::{self, Settings};
 use super::tenants::{self, Tenants};
 use super::themes::{self, Themes};
 use super::tokens::{self, Token};
+use super::users::{self, Users};
 
 /// What is asked of a running server.
 #[derive(Debug, Subcommand)]
@@ -60,6 +64,11 @@ pub(super) enum Remote {
         #[command(subcommand)]
         command: Themes,
     },
+    /// Bring tenants to what a file says of them.
+    ///
+    /// Shows what would change, asks, and changes it. Applied again it changes nothing. Tenants that
+    /// the file does not name are left alone. Exit code 3 when the file is not valid.
+    Apply(Apply),
     /// Look at deployments.
     #[command(visible_alias = "deployment")]
     Deployments {
@@ -70,6 +79,23 @@ pub(super) enum Remote {
     Nginx {
         #[command(subcommand)]
         command: Nginx,
+    },
+    /// See which ports are whose.
+    Ports {
+        #[command(subcommand)]
+        command: Ports,
+    },
+    /// Look at settings of the control plane, and change them.
+    #[command(visible_alias = "setting")]
+    Settings {
+        #[command(subcommand)]
+        command: Settings,
+    },
+    /// Work with users: who may log in, and what they may do.
+    #[command(visible_alias = "user")]
+    Users {
+        #[command(subcommand)]
+        command: Users,
     },
     /// Names for shells to complete.
     #[command(name = "__complete", hide = true)]
@@ -99,6 +125,10 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Theme { command } => themes::run(command),
         Remote::Deployments { command } => deployments::run(command),
         Remote::Nginx { command } => nginx::run(command),
+        Remote::Apply(args) => apply::run(args).map(done),
+        Remote::Ports { command } => ports::run(command).map(done),
+        Remote::Settings { command } => settings::run(command).map(done),
+        Remote::Users { command } => users::run(command).map(done),
         Remote::Complete(args) => names::run(args).map(done),
     }
 }

@@ -15,6 +15,7 @@ use super::outline::outline;
 use super::safe_text::safe;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
+use super::tenant_config::{self, Config};
 use super::when::moment;
 
 /// What can be done with tenants. A tenant is named by its id or its slug.
@@ -26,6 +27,14 @@ pub(super) enum Tenants {
     Show(Named),
     /// Create a tenant.
     Create(Create),
+    /// Change what a tenant is called, where it is served and what is deployed.
+    Update(Update),
+    /// Show a tenant's configuration, or change it.
+    ///
+    /// Its processes get another configuration the next time they start.
+    Config(Config),
+    /// Write a tenant's `.env` file anew; the one before is kept beside it.
+    RegenerateEnv(Named),
     /// Deploy a tenant; the deployment runs on when nobody watches.
     Deploy(Deploy),
     /// Start a tenant's processes and wait until they run.
@@ -103,6 +112,42 @@ pub(super) struct Create {
     common: Common,
 }
 
+/// What `tenants update` is asked.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = true, id = "changes", args = [
+    "name", "domain", "api_domain", "no_api_domain", "github_repo", "no_github_repo", "notes", "no_notes",
+])]
+pub(super) struct Update {
+    /// The tenant, by id or slug.
+    tenant: String,
+    /// Its name.
+    #[arg(long)]
+    name: Option<String>,
+    /// The host name of its frontend.
+    #[arg(long)]
+    domain: Option<Domain>,
+    /// The host name of its backend.
+    #[arg(long, value_name = "DOMAIN")]
+    api_domain: Option<Domain>,
+    /// It has no host name of its backend.
+    #[arg(long, conflicts_with = "api_domain")]
+    no_api_domain: bool,
+    /// The git repository of its application.
+    #[arg(long, value_name = "REPOSITORY")]
+    github_repo: Option<String>,
+    /// It has no repository.
+    #[arg(long, conflicts_with = "github_repo")]
+    no_github_repo: bool,
+    /// Notes about it.
+    #[arg(long)]
+    notes: Option<String>,
+    /// It has no notes.
+    #[arg(long, conflicts_with = "notes")]
+    no_notes: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
 /// What `tenants deploy` is asked.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Deploy {
@@ -132,6 +177,12 @@ pub(super) struct Delete {
     /// Delete its directory, its database with it.
     #[arg(long)]
     remove_files: bool,
+    /// Leave its nginx sites.
+    #[arg(long)]
+    keep_nginx: bool,
+    /// Leave its services, stopped.
+    #[arg(long)]
+    keep_services: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -142,6 +193,9 @@ pub(super) fn run(command: &Tenants) -> anyhow::Result<ExitCode> {
         Tenants::List(args) => show_list(args)?,
         Tenants::Show(args) => act(args, Method::GET, "")?,
         Tenants::Create(args) => create(args)?,
+        Tenants::Update(args) => update(args)?,
+        Tenants::Config(args) => tenant_config::run(args)?,
+        Tenants::RegenerateEnv(args) => act(args, Method::POST, "/config/regenerate-env")?,
         Tenants::Deploy(args) => return deploy(args),
         Tenants::Start(args) => act(args, Method::POST, "/start")?,
         Tenants::Stop(args) => act(args, Method::POST, "/stop")?,
@@ -242,7 +296,8 @@ fn act(args: &Named, method: Method, what: &str) -> anyhow::Result<()> {
     print(&args.common, &answer)
 }
 
-fn print(common: &Common, answer: &Value) -> anyhow::Result<()> {
+/// Prints one object of the API.
+pub(super) fn print(common: &Common, answer: &Value) -> anyhow::Result<()> {
     let screen: Screen = common.screen();
     if common.json {
         screen.print_json(answer)?;
@@ -272,6 +327,26 @@ fn create(args: &Create) -> anyhow::Result<()> {
     print(&args.common, &answer)
 }
 
+fn update(args: &Update) -> anyhow::Result<()> {
+    let client = args.common.client()?;
+    let given = |set: Option<Value>, cleared: bool| set.or(cleared.then_some(Value::Null));
+    let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+    let fields = [
+        ("name", text(&args.name)),
+        ("domain", args.domain.as_ref().map(|domain| json!(domain))),
+        ("api_domain", given(args.api_domain.as_ref().map(|domain| json!(domain)), args.no_api_domain)),
+        ("github_repo", given(text(&args.github_repo), args.no_github_repo)),
+        ("notes", given(text(&args.notes), args.no_notes)),
+    ];
+    let body: serde_json::Map<String, Value> =
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
+    let answer = block_on(async {
+        let id = find(&client, &args.tenant).await?;
+        Ok(client.send(Method::PUT, &format!("/api/tenants/{id}"), Some(&body.into())).await?)
+    })?;
+    print(&args.common, &answer)
+}
+
 fn deploy(args: &Deploy) -> anyhow::Result<ExitCode> {
     let client = args.common.client()?;
     let body = json!({"skip_ssl": args.skip_ssl, "skip_nginx": args.skip_nginx,
@@ -292,6 +367,8 @@ fn delete(args: &Delete) -> anyhow::Result<()> {
     let client = args.common.client()?;
     let mut query = Query::new();
     add(&mut query, "remove_files", args.remove_files.then_some(true));
+    add(&mut query, "remove_nginx", args.keep_nginx.then_some(false));
+    add(&mut query, "remove_services", args.keep_services.then_some(false));
     let answer = block_on(async {
         let id = find(&client, &args.tenant).await?;
         Ok(client.send_query(Method::DELETE, &format!("/api/tenants/{id}"), &query).await?)

@@ -60,6 +60,11 @@ const KEY_CHARS: usize = 20;
 /// So many of them must be mixed without a break.
 const MIXED_CHARS: usize = 8;
 
+/// What is shown of a variable of an environment; the same as the value when it is no secret.
+pub(crate) fn variable(name: &str, value: &str) -> String {
+    if is_secret_name(name) { HIDDEN.into() } else { masked(value) }
+}
+
 /// Hides every secret in a tree of settings.
 pub(super) fn mask(tree: &mut Value) {
     mask_named("", tree);

@@ -21,7 +21,9 @@ use tenantry_journal::time::Timestamp;
 
 use super::certificate::{Asked, Obtained};
 use super::reconfigure::Reconfigure;
+use super::tenant_config::ConfigChanges;
 use super::theme::{Found, ThemeChanges};
+use super::user::UserChanges;
 
 /// TCP ports that something on this machine listens on, as found just before the command.
 pub type Listening = Arc<BTreeSet<u16>>;
@@ -224,6 +226,35 @@ pub enum Command {
     RevokeToken {
         /// Which.
         token_id: TokenId,
+    },
+    /// Change what is known of a user.
+    UpdateUser {
+        /// Whom.
+        user_id: UserId,
+        /// What to replace.
+        changes: UserChanges,
+    },
+    /// Take a user away.
+    DeleteUser {
+        /// Whom.
+        user_id: UserId,
+    },
+    /// Change a tenant's configuration.
+    UpdateConfig {
+        /// Whose.
+        tenant_id: TenantId,
+        /// What to replace.
+        changes: ConfigChanges,
+    },
+    /// Have a tenant's `.env` file written anew.
+    RegenerateEnv {
+        /// Whose.
+        tenant_id: TenantId,
+    },
+    /// Set a setting again to what the file says, or the default.
+    ClearSetting {
+        /// Which.
+        key: String,
     },
     /// Set a setting.
     ChangeSetting {
@@ -430,6 +461,26 @@ pub enum Command {
         detail: String,
         /// How long the authority wants not to be asked again, in milliseconds.
         barred_ms: Option<u64>,
+    },
+    /// A tenant's `.env` file is written.
+    EnvWritten {
+        /// Whose.
+        tenant_id: TenantId,
+        /// The last request that this answers.
+        answers: Seq,
+        /// Where it is.
+        path: String,
+        /// Where the one before is kept.
+        backup: Option<String>,
+    },
+    /// A tenant's `.env` file cannot be written.
+    EnvFailed {
+        /// Whose.
+        tenant_id: TenantId,
+        /// The last request that this answers.
+        answers: Seq,
+        /// A sentence: why.
+        reason: String,
     },
     /// A tenant's checks came to a result.
     TenantHealthObserved {

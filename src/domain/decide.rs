@@ -10,7 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, deployment, instance, reconfigure, rest, run, successor, tenant, theme,
+    access, certificate, deployment, instance, reconfigure, rest, run, setting, successor, tenant,
+    tenant_config, theme, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -21,7 +22,7 @@ use super::{
 pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>, Rejection> {
     match command {
         Command::CreateTenant(create) => tenant::create(world, create, ctx),
-        Command::UpdateTenant { tenant_id, changes } => tenant::update(world, *tenant_id, changes),
+        Command::UpdateTenant { tenant_id, changes } => tenant::update(world, *tenant_id, changes, ctx),
         Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
         Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
         Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
@@ -91,16 +92,30 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::InstanceGone { instance_id } => Ok(run::gone(world, *instance_id)),
 
         Command::CreateUser { username, email, role, scope, password_hash } => {
-            access::create_user(world, username, email, *role, scope, password_hash, ctx)
+            user::create(world, username, email, *role, scope, password_hash, ctx)
         }
         Command::ChangePassword { user_id, password_hash } => {
-            access::change_password(world, *user_id, password_hash)
+            user::change_password(world, *user_id, password_hash)
         }
+        Command::UpdateUser { user_id, changes } => user::update(world, *user_id, changes),
+        Command::DeleteUser { user_id } => user::delete(world, *user_id),
         Command::CreateToken { name, hash, role, scope, expires_at } => {
             access::create_token(name, *hash, *role, scope, *expires_at, ctx)
         }
         Command::RevokeToken { token_id } => access::revoke_token(world, *token_id),
-        Command::ChangeSetting { key, value } => access::change_setting(key, value),
+        Command::ChangeSetting { key, value } => setting::change(world, key, value),
+        Command::ClearSetting { key } => setting::clear(world, key),
+
+        Command::UpdateConfig { tenant_id, changes } => {
+            tenant_config::update(world, *tenant_id, changes, &ctx.policy)
+        }
+        Command::RegenerateEnv { tenant_id } => tenant_config::request_env(world, *tenant_id),
+        Command::EnvWritten { tenant_id, answers, path, backup } => {
+            Ok(tenant_config::env_written(world, *tenant_id, *answers, path, backup.as_deref()))
+        }
+        Command::EnvFailed { tenant_id, answers, reason } => {
+            Ok(tenant_config::env_failed(world, *tenant_id, *answers, reason))
+        }
 
         Command::NoteNginxReloaded => Ok(vec![NginxReloaded {}.into()]),
         Command::NoteSite { tenant_id, tls } => Ok(certificate::site_configured(world, *tenant_id, *tls)),
@@ -147,8 +162,15 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         Command::RestartInstance { key } | Command::RemoveInstance { key } => {
             world.instances.by_key(key).map(|instance| instance.changed)
         }
-        Command::ChangeSetting { key, .. } => world.settings.get(key).map(|setting| setting.changed),
-        Command::ChangePassword { user_id, .. } => world.access.user(*user_id).map(|user| user.changed),
+        Command::ChangeSetting { key, .. } | Command::ClearSetting { key } => {
+            world.settings.get(key).map(|setting| setting.changed)
+        }
+        Command::ChangePassword { user_id, .. }
+        | Command::UpdateUser { user_id, .. }
+        | Command::DeleteUser { user_id } => world.access.user(*user_id).map(|user| user.changed),
+        Command::UpdateConfig { tenant_id, .. } | Command::RegenerateEnv { tenant_id } => {
+            world.configurations.get(*tenant_id).map(|one| one.changed)
+        }
         _ => None,
     };
     match changed {
@@ -182,8 +204,11 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         | Event::ConfigChanged(_)
         | Event::SettingChanged(_)
         | Event::NginxReloaded(_)
+        | Event::SettingCleared(_)
         | Event::UserCreated(_)
         | Event::UserPasswordChanged(_)
+        | Event::UserUpdated(_)
+        | Event::UserDeleted(_)
         | Event::TokenCreated(_)
         | Event::TokenRevoked(_) => (None, None),
 
@@ -193,6 +218,9 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::TenantDeleted(event) => (Some(event.tenant_id), None),
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
         Event::TenantBackedUp(event) => (Some(event.tenant_id), None),
+        Event::EnvRequested(event) => (Some(event.tenant_id), None),
+        Event::EnvWritten(event) => (Some(event.tenant_id), None),
+        Event::EnvFailed(event) => (Some(event.tenant_id), None),
         Event::ThemeUpdated(event) => (Some(event.tenant_id), None),
         Event::ThemeApplied(event) => (Some(event.tenant_id), None),
         Event::AnalysisRequested(event) => (Some(event.tenant_id), None),

@@ -3,8 +3,6 @@
 //! Nothing that serves is touched before the last step. When that fails, the release that
 //! served before serves again.
 
-use std::collections::BTreeMap;
-
 use tenantry_journal::event::Event;
 use tenantry_journal::event::deployment::{
     DeploymentFinished, DeploymentOutcome, DeploymentRequested, PlannedStep, ReleaseActivated, StepFinished,
@@ -17,7 +15,7 @@ use tenantry_journal::event::instance::{
 use tenantry_journal::event::tenant::TenantDetails;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::name::InstanceKey;
-use tenantry_journal::sealed::{Sealed, Secret};
+use tenantry_journal::sealed::Sealed;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::{Deployment, DeploymentStatus, StepStatus};
 use tenantry_projections::world::instances::Desired;
@@ -28,6 +26,7 @@ use super::ctx::Ctx;
 use super::policy::{Placeholders, Policy, release_directory};
 use super::rejection::Rejection;
 use super::tenant::{details, existing};
+use super::tenant_config;
 
 const ROLES: [Role; 2] = [Role::Frontend, Role::Backend];
 
@@ -139,37 +138,8 @@ pub(super) fn spec(
         }
         None => Listen::Port(port),
     };
-    let env = environment(policy, tenant, details, ports.backend);
+    let env = tenant_config::variables(policy, tenant, details);
     Some(template.fill(listen, &placeholders, std::path::Path::new(&details.directory), env))
-}
-
-/// The environment of a tenant's processes and of its init command.
-#[must_use]
-pub fn environment(
-    policy: &Policy,
-    tenant: &Tenant,
-    details: &TenantDetails,
-    backend_port: u16,
-) -> BTreeMap<String, Secret> {
-    let database = std::path::Path::new(&details.directory).join(&policy.template.database);
-    let mut env: BTreeMap<String, Secret> = [
-        ("APP_NAME", details.name.clone()),
-        ("PROJECT_NAME", details.slug.to_string()),
-        ("TENANT_ID", tenant.id.to_string()),
-        ("FRONTEND_URL", format!("https://{}", details.domain)),
-        ("BACKEND_API_URL", format!("http://localhost:{backend_port}/api")),
-        ("DATABASE_PATH", database.display().to_string()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), Secret::new(value)))
-    .collect();
-    if let Some(config) = tenant.config.as_ref().and_then(Sealed::open) {
-        let fields =
-            config.fields.iter().map(|(name, value)| (name.to_uppercase(), Secret::new(value.clone())));
-        env.extend(fields);
-        env.extend(config.custom_env.clone());
-    }
-    env
 }
 
 /// Registers the instances that the tenant does not have yet.

@@ -28,6 +28,8 @@ pub enum Effect {
     ApplyTheme(TenantId),
     /// Look at a website and think of themes.
     Analyze(AnalysisId),
+    /// Write a tenant's `.env` file.
+    WriteEnv(TenantId),
 }
 
 /// An effect with when it is due and what it answers.

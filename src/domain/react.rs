@@ -23,6 +23,7 @@ pub fn react(world: &World) -> Vec<Due> {
             Attention::Tenant(id) => tenant(world, id),
             Attention::Theme(id) => theme(world, id),
             Attention::Analysis(id) => analysis(world, id),
+            Attention::EnvFile(id) => env_file(world, id),
         })
         .collect()
 }
@@ -68,6 +69,13 @@ fn deployment(world: &World, id: DeploymentId) -> Option<Due> {
         None => Effect::RunStep(id, deployment.current()?.kind),
     };
     Some(Due { effect, not_before: None, cause: deployment.cause })
+}
+
+fn env_file(world: &World, id: TenantId) -> Option<Due> {
+    let cause = world.configurations.get(id)?.env_wanted?;
+    // The directory of a tenant that is being deleted may be gone any moment.
+    let stays = world.tenants.get(id)?.deletion.is_none();
+    stays.then_some(Due { effect: Effect::WriteEnv(id), not_before: None, cause })
 }
 
 fn tenant(world: &World, id: TenantId) -> Option<Due> {

@@ -21,7 +21,7 @@ use tenantry_projections::world::tenants::Tenant;
 use super::command::{CreateTenant, TenantChanges};
 use super::ctx::Ctx;
 use super::rejection::Rejection;
-use super::{deployment, ports, text};
+use super::{deployment, ports, tenant_config, text};
 
 /// A tenant that is there and stays.
 pub(super) fn existing(world: &World, id: TenantId) -> Result<&Tenant, Rejection> {
@@ -116,8 +116,14 @@ pub(super) fn create(world: &World, create: &CreateTenant, ctx: &Ctx) -> Result<
     ])
 }
 
-pub(super) fn update(world: &World, id: TenantId, changes: &TenantChanges) -> Result<Vec<Event>, Rejection> {
-    let before = details(existing(world, id)?)?;
+pub(super) fn update(
+    world: &World,
+    id: TenantId,
+    changes: &TenantChanges,
+    ctx: &Ctx,
+) -> Result<Vec<Event>, Rejection> {
+    let tenant = existing(world, id)?;
+    let before = details(tenant)?;
     let mut after = before.clone();
     if let Some(name) = &changes.name {
         after.name.clone_from(name);
@@ -149,7 +155,11 @@ pub(super) fn update(world: &World, id: TenantId, changes: &TenantChanges) -> Re
     if changed.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(vec![TenantUpdated { tenant_id: id, changed, details: Sealed::new(id, after) }.into()])
+    let details = Sealed::new(id, after);
+    let renamed = Tenant { details: details.clone(), ..tenant.clone() };
+    let mut events = vec![TenantUpdated { tenant_id: id, changed, details }.into()];
+    events.extend(tenant_config::respecified(world, tenant, &renamed, &ctx.policy));
+    Ok(events)
 }
 
 fn instances<'a>(world: &'a World, tenant: &'a Tenant) -> impl Iterator<Item = &'a Instance> {

@@ -46,6 +46,19 @@ pub fn lines(field: &str, text: &str, longest: usize) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// A mail address: something, an at sign, a host; no white space.
+///
+/// # Errors
+/// [`Rejection`] that names the field.
+pub fn mail(field: &str, text: &str) -> Result<(), Rejection> {
+    line(field, text, NAME_CHARS)?;
+    let parts = text.rsplit_once('@').filter(|(name, host)| !name.is_empty() && !host.is_empty());
+    if parts.is_some() && !text.contains(char::is_whitespace) {
+        return Ok(());
+    }
+    Err(Rejection::invalid("invalid_field", format!("{field} must be a mail address")))
+}
+
 /// Where a release comes from: `https://`, `http://`, `ssh://`, `file://`, `user@host:path`,
 /// or an absolute path. Nothing that git would take for an option or a helper program.
 ///

@@ -10,7 +10,9 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
+use tenantry_journal::event::access::Role;
 use tenantry_journal::id::Seq;
+use tenantry_journal::recorded::Actor;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 use tokio::sync::Semaphore;
@@ -90,6 +92,7 @@ async fn admit(
 ) -> Result<Option<Seq>, ApiError> {
     let app = &gate.state;
     origin::check(request, &app.settings.load().hosts)?;
+    let path = route.map_or("", |route| route.path);
     let route = route.and_then(|route| route.find(request.method())).map(|declared| declared.access);
     let limit = route.map_or(super::router::BODY_LIMIT, |access| access.body_limit);
     if route.is_some_and(|access| access.who == Who::Anyone) {
@@ -107,9 +110,12 @@ async fn admit(
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
     app.last_used.note(principal.actor, now);
-    rate::take(app, principal.actor, now, standing)?;
+    rate::take(app, &world, principal.actor, now, standing)?;
     if let Some(access) = route {
-        check_access(&principal, access)?;
+        let is_own = access.who == Who::Own && names(path, request.uri().path(), principal.actor);
+        if !is_own {
+            check_access(&principal, access)?;
+        }
     }
     check_length(request.headers(), limit)?;
     if wait_for_min_seq(app, request.headers()).await? {
@@ -172,7 +178,11 @@ fn principal(
 /// # Errors
 /// 403 with what is missing.
 pub fn check_access(principal: &Principal, access: Access) -> Result<(), ApiError> {
-    let (Who::Role(needed) | Who::Socket(needed)) = access.who else { return Ok(()) };
+    let (needed, unlimited) = match access.who {
+        Who::Anyone => return Ok(()),
+        Who::Role(needed) | Who::Socket(needed) => (needed, access.unlimited),
+        Who::Own => (Role::Admin, true),
+    };
     if principal.role < needed {
         return Err(ApiError::forbidden(format!(
             "This takes the role {}, the credential has {}.",
@@ -180,10 +190,17 @@ pub fn check_access(principal: &Principal, access: Access) -> Result<(), ApiErro
             format!("{:?}", principal.role).to_lowercase(),
         )));
     }
-    if access.unlimited && !principal.is_unlimited() {
+    if unlimited && !principal.is_unlimited() {
         return Err(ApiError::forbidden("The credential is limited to one tenant or service."));
     }
     Ok(())
+}
+
+/// Whether the `{id}` of a path is this user.
+fn names(pattern: &str, path: &str, actor: Actor) -> bool {
+    let Actor::User(user) = actor else { return false };
+    let id = pattern.split('/').zip(path.split('/')).find(|(name, _)| *name == "{id}");
+    id.is_some_and(|(_, id)| id.parse() == Ok(user))
 }
 
 fn is_upgrade(headers: &HeaderMap) -> bool {

@@ -39,7 +39,9 @@ pub fn routes() -> Routes {
 fn may_see(principal: &Principal, recorded: &Recorded, world: &World) -> bool {
     match &principal.scope {
         Reach::All => true,
-        Reach::Tenant(own) => recorded.tenant_id == Some(*own),
+        Reach::Tenant(_) | Reach::Tenants(_) => {
+            recorded.tenant_id.is_some_and(|tenant| principal.reaches_tenant(tenant))
+        }
         Reach::Service(own) => recorded
             .instance_id
             .and_then(|id| world.instances.name(id))

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode, header};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tenantry_journal::id::{DeploymentId, Seq, TenantId, TokenId};
+use tenantry_journal::id::{DeploymentId, Seq, TenantId, TokenId, UserId};
 use tenantry_projections::world::World;
 use tenantry_projections::world::tenants::Tenant;
 use tokio::sync::watch;
@@ -178,6 +178,11 @@ impl Named for DeploymentId {
 impl Named for TokenId {
     const WHAT: &'static str = "Token";
     const MISSING: &'static str = "token_not_found";
+}
+
+impl Named for UserId {
+    const WHAT: &'static str = "User";
+    const MISSING: &'static str = "user_not_found";
 }
 
 /// How much of a wrong id is repeated.

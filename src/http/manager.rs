@@ -1,8 +1,9 @@
-//! Routes of document 1: users, tenants, deployments, services, health, nginx, ports.
+//! Routes of document 1: users, settings, tenants, configurations, themes, deployments, services, health, nginx, ports.
 //!
 //! Fields, status codes and message types are the document's; this room has no rules.
 
 mod auth;
+mod config;
 mod deployment_feed;
 mod deployment_ws;
 mod deployments;
@@ -15,9 +16,11 @@ mod ports;
 mod remote;
 mod service_logs;
 mod services;
+mod settings;
 mod tenants;
 mod theme;
 mod theme_analysis;
+mod users;
 mod view;
 
 use super::error::Family;
@@ -28,8 +31,16 @@ use super::router::{Access, Routes};
 pub fn routes() -> Routes {
     Routes::new(Family::Manager)
         .post("/api/auth/login", Access::ANYONE, auth::login)
-        .get("/api/users", Access::ADMIN.unlimited(), auth::list_users)
-        .post("/api/users", Access::ADMIN.unlimited(), auth::create_user)
+        .get("/api/users", Access::ADMIN.unlimited(), users::list)
+        .post("/api/users", Access::ADMIN.unlimited(), users::create)
+        .get("/api/users/me", Access::VIEWER, users::me)
+        .get("/api/users/{id}", Access::OWN, users::get)
+        .put("/api/users/{id}", Access::ADMIN.unlimited(), users::update)
+        .delete("/api/users/{id}", Access::ADMIN.unlimited(), users::delete)
+        .put("/api/users/{id}/password", Access::OWN, users::change_password)
+        .get("/api/settings", Access::VIEWER.unlimited(), settings::list)
+        .get("/api/settings/{key}", Access::VIEWER.unlimited(), settings::get)
+        .put("/api/settings/{key}", Access::ADMIN.unlimited(), settings::put)
         .get("/api/tenants", Access::VIEWER, tenants::list)
         .post("/api/tenants", Access::OPERATOR.unlimited(), tenants::create)
         .get("/api/tenants/{id}", Access::VIEWER, tenants::get)
@@ -42,6 +53,9 @@ pub fn routes() -> Routes {
         .get("/api/tenants/{id}/theme/suggestions", Access::VIEWER, theme_analysis::suggestions)
         .get("/api/tenants/{id}/theme/screenshots/{file}", Access::VIEWER, theme_analysis::screenshot)
         .post("/api/tenants/{id}/theme/apply-suggestion", Access::OPERATOR, theme_analysis::apply)
+        .get("/api/tenants/{id}/config", Access::VIEWER, config::get)
+        .put("/api/tenants/{id}/config", Access::OPERATOR, config::update)
+        .post("/api/tenants/{id}/config/regenerate-env", Access::OPERATOR, config::regenerate)
         .post("/api/tenants/{id}/deploy", Access::OPERATOR, deployments::deploy)
         .get("/api/tenants/{id}/deployments", Access::VIEWER, deployments::list)
         .get("/api/deployments/{id}", Access::VIEWER, deployments::get)

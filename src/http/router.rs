@@ -50,6 +50,8 @@ pub enum Who {
     Role(Role),
     /// The same on a WebSocket, where the credential may also be the first message.
     Socket(Role),
+    /// The user whom the path names by `{id}`; for others, an administrator without limits.
+    Own,
 }
 
 /// What a GET shows.
@@ -87,6 +89,8 @@ impl Access {
     pub const OPERATOR: Access = Access::of(Who::Role(Role::Operator));
     /// Answers those who may do everything.
     pub const ADMIN: Access = Access::of(Who::Role(Role::Admin));
+    /// Answers the user whom the path names, and administrators.
+    pub const OWN: Access = Access::of(Who::Own);
     /// Streams to those who read.
     pub const SOCKET: Access = Access::of(Who::Socket(Role::Viewer)).live();
 
@@ -321,8 +325,10 @@ mod tests {
     #[test]
     fn nobody_changes_anything_with_the_role_of_a_viewer() {
         // What only checks, by the contract, and the login.
-        const CHECKS: [&str; 6] = [
+        // Their own password is theirs to change.
+        const CHECKS: [&str; 7] = [
             "/api/auth/login",
+            "/api/users/{id}/password",
             "/api/tenants/{id}/health-check",
             "/api/logs/search",
             "/api/config/validate",
@@ -330,7 +336,7 @@ mod tests {
             "/api/journal/verify",
         ];
         for route in routes().table.iter().filter(|route| route.method != Method::GET) {
-            let is_for_viewers = matches!(route.access.who, Who::Anyone | Who::Role(Role::Viewer));
+            let is_for_viewers = matches!(route.access.who, Who::Anyone | Who::Own | Who::Role(Role::Viewer));
             assert!(!is_for_viewers || CHECKS.contains(&route.path), "{} {}", route.method, route.path);
         }
     }

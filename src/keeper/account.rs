@@ -10,16 +10,16 @@ use tenantry_journal::event::instance::Limits;
 
 /// A user with all of its groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Account {
-    pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Its supplementary groups.
-    pub(super) groups: Vec<u32>,
+    pub(crate) groups: Vec<u32>,
 }
 
 /// Whom the limits name, if anybody; the text says why it cannot be.
-pub(super) fn resolve(limits: &Limits) -> Result<Option<Account>, String> {
+pub(crate) fn resolve(limits: &Limits) -> Result<Option<Account>, String> {
     let Some(user) = &limits.user else { return Ok(None) };
     let read = |path| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
     let account = find(user, limits.group.as_deref(), &read("/etc/passwd")?, &read("/etc/group")?)?;

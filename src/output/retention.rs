@@ -12,6 +12,7 @@ use tenantry_projections::search::Search;
 use super::Spools;
 use crate::clock;
 use crate::domain::policy::{Policy, Retention};
+use crate::domain::setting;
 
 /// Between two sweeps; ages are days. The first is at the start.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
@@ -22,7 +23,8 @@ pub(super) async fn sweep(spools: &Spools, search: &Search, policy: Arc<ArcSwap<
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let (spools, retention) = (spools.clone(), policy.load().retention.clone());
+        let retention = setting::retention(&spools.handle.world(), &policy.load().retention);
+        let spools = spools.clone();
         if let Ok(true) = tokio::task::spawn_blocking(move || once(&spools, &retention)).await {
             search.look_at_all();
         }

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::gate;
 use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
+use crate::domain::setting;
 use crate::domain::successor;
 use crate::drivers::{listening, tool};
 use crate::keeper::client::{KeeperError, SpawnError};
@@ -124,7 +125,10 @@ async fn spawn(
         limits: spec.limits.clone(),
         hostname: hostname(instance),
         hidden: vec![outside.policy.load().deploy_root.clone()],
-        retain: Some(outside.policy.load().retention.of(instance.name.open())),
+        retain: Some(
+            setting::retention(&outside.handle.world(), &outside.policy.load().retention)
+                .of(instance.name.open()),
+        ),
     };
     point_current(outside, instance).await;
     let keeper = outside.supervisor.keeper().await;

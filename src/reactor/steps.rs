@@ -6,9 +6,10 @@ use std::time::Duration;
 use tenantry_journal::id::DeploymentId;
 
 use super::deployment::{Done, Job, Worked};
+use super::env_file;
 use super::outside::{Outside, blocking};
-use crate::domain::deployment::environment;
 use crate::domain::policy::{Placeholders, Policy, release_directory};
+use crate::domain::tenant_config;
 use crate::drivers::files::{Files, Partial, Size, Stamp};
 use crate::drivers::git::{self, Repository, Source};
 use crate::drivers::tool::{self, Tool, ToolError};
@@ -110,6 +111,7 @@ pub(super) async fn initialize_database(outside: &Outside, job: &Job) -> Worked 
         database::ensure_empty(&directory, &name).map_err(|error| chain(&error))
     });
     let made = made.await??;
+    env_file::for_release(outside, job).await?;
     let Some(init) = &policy.template.init else {
         let detail = if made { "made an empty database" } else { "the database is there already" };
         return Ok(Done::without_commit(detail));
@@ -122,8 +124,7 @@ async fn run_init(outside: &Outside, job: &Job, policy: &Policy, init: &[String]
     let Some((program, args)) = words.split_first() else {
         return Err("the template's init command is empty".into());
     };
-    let ports = job.tenant.ports.ok_or("the tenant has no ports")?;
-    let env: Vec<(String, String)> = environment(policy, &job.tenant, &job.details, ports.backend)
+    let env: Vec<(String, String)> = tenant_config::variables(policy, &job.tenant, &job.details)
         .into_iter()
         .map(|(name, value)| (name, value.reveal().to_owned()))
         .collect();

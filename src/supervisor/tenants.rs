@@ -20,13 +20,12 @@ use tokio::time::Instant;
 
 use super::{Supervisor, health};
 use crate::domain::command::Command;
+use crate::domain::setting;
 use crate::drivers::database::{self, DatabaseHealth, DatabaseStatus};
 use crate::drivers::probe::{self, ProbeReport};
 
-/// The setting that says how often, in seconds.
-const INTERVAL_SETTING: &str = "health_check_interval";
 /// How often when nobody says (document 1's default).
-const INTERVAL: Duration = Duration::from_secs(300);
+pub const INTERVAL: Duration = Duration::from_secs(300);
 /// The tightest interval that a setting may ask for: a check reads the whole database.
 const SHORTEST: Duration = Duration::from_secs(5);
 /// How often the World is looked at for tenants whose processes changed.
@@ -209,8 +208,7 @@ fn is_on_its_way(seen: &Seen) -> bool {
 }
 
 fn interval(world: &World) -> Duration {
-    let set = world.settings.get(INTERVAL_SETTING).and_then(|setting| setting.value.open());
-    let seconds = set.and_then(|value| value.reveal().trim().parse().ok());
+    let seconds = setting::integer(world, setting::HEALTH_CHECK_INTERVAL);
     seconds.map_or(INTERVAL, Duration::from_secs).max(SHORTEST)
 }
 

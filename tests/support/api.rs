@@ -580,6 +580,13 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
             }
         }
         Effect::Analyze(_) => {}
+        Effect::WriteEnv(tenant_id) => {
+            let answers = handle.world().configurations.get(tenant_id).and_then(|one| one.env_wanted);
+            let path = "/data/tenants/smith/.env".to_owned();
+            if let Some(answers) = answers {
+                submit(Command::EnvWritten { tenant_id, answers, path, backup: None }).await;
+            }
+        }
         Effect::RemoveTenant(tenant_id) => {
             let removed = handle.world().tenants.get(tenant_id).and_then(|tenant| tenant.deletion);
             if let Some(removed) = removed {

@@ -1,5 +1,7 @@
 //! Who may do what: users and API tokens.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{TenantId, TokenId, UserId};
@@ -30,6 +32,8 @@ pub enum Scope {
     Tenant(TenantId),
     /// To the instances of one service.
     Service(ServiceName),
+    /// To several tenants and what belongs to them.
+    Tenants(BTreeSet<TenantId>),
 }
 
 /// What a user is called; all of it sealed.
@@ -63,6 +67,30 @@ pub struct UserPasswordChanged {
     pub user_id: UserId,
     /// Argon2id in PHC form.
     pub password_hash: Sealed<Secret>,
+}
+
+/// What is known of a user is another: the whole of it as it is from here on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserUpdated {
+    /// The user.
+    pub user_id: UserId,
+    /// The names of the fields that differ from before.
+    pub changed: Vec<String>,
+    /// What they are called.
+    pub profile: Sealed<UserProfile>,
+    /// What they may do.
+    pub role: Role,
+    /// To what that is limited.
+    pub scope: Scope,
+    /// Whether they may not log in. Logins from before this became so stay void for ever.
+    pub disabled: bool,
+}
+
+/// The user is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserDeleted {
+    /// The user.
+    pub user_id: UserId,
 }
 
 /// An API token was issued; it was shown once and is nowhere.

@@ -11,4 +11,14 @@ pub struct SettingChanged {
     pub key: String,
     /// Its value from here on.
     pub value: Sealed<Secret>,
+    /// The same for whoever reads events; `None` when it is a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Sealed<String>>,
+}
+
+/// A setting is again what the configuration file says, or the default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SettingCleared {
+    /// Which.
+    pub key: String,
 }

@@ -1,6 +1,6 @@
 //! Tenants: who they are, what they are called, that they are gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,9 @@ pub struct TenantConfig {
     pub fields: BTreeMap<String, String>,
     /// Further environment variables, replaced whole.
     pub custom_env: BTreeMap<String, Secret>,
+    /// Names among them that somebody called secret, whatever they look like.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secret_env: BTreeSet<String>,
 }
 
 /// The configuration was replaced.

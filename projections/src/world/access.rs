@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::{HashMap, OrdMap};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::access::{
-    Role, Scope, TokenCreated, TokenRevoked, UserCreated, UserPasswordChanged, UserProfile,
+    Role, Scope, TokenCreated, TokenRevoked, UserCreated, UserPasswordChanged, UserProfile, UserUpdated,
 };
 use tenantry_journal::id::{Seq, TokenId, UserId};
 use tenantry_journal::recorded::{Actor, Recorded};
@@ -25,12 +25,14 @@ pub struct User {
     pub scope: Scope,
     /// Argon2id in PHC form.
     pub password_hash: Sealed<Secret>,
-    /// The last event that changed the user. A login older than a changed password is void.
+    /// Whether they may not log in.
+    pub disabled: bool,
+    /// The last event that changed the user.
     pub changed: Seq,
     /// When the user was created.
     pub created_at: Timestamp,
-    /// When the password was set.
-    pub password_set_at: Timestamp,
+    /// Logins from before this are void: when the password was set, or the user disabled.
+    pub logins_since: Timestamp,
 }
 
 /// An API token that opens something.
@@ -129,9 +131,10 @@ impl Access {
             role: event.role,
             scope: event.scope.clone(),
             password_hash: event.password_hash.clone(),
+            disabled: false,
             changed: recorded.seq,
             created_at: recorded.at,
-            password_set_at: recorded.at,
+            logins_since: recorded.at,
         };
         let before = self.users.insert(event.user_id, Arc::new(user));
         if let Some(profile) = before.as_ref().and_then(|before| before.profile.open()) {
@@ -146,8 +149,34 @@ impl Access {
         if let Some(user) = self.users.get_mut(&event.user_id) {
             let user = Arc::make_mut(user);
             user.password_hash = event.password_hash.clone();
-            user.password_set_at = recorded.at;
+            user.logins_since = recorded.at;
             user.changed = recorded.seq;
+        }
+    }
+
+    pub(super) fn user_updated(&mut self, recorded: &Recorded, event: &UserUpdated) {
+        let Some(user) = self.users.get_mut(&event.user_id) else { return };
+        let user = Arc::make_mut(user);
+        if let Some(before) = user.profile.open() {
+            self.by_username.remove(&before.username);
+        }
+        if let Some(after) = event.profile.open() {
+            self.by_username.insert(after.username.clone(), event.user_id);
+        }
+        user.profile = event.profile.clone();
+        user.role = event.role;
+        user.scope = event.scope.clone();
+        if event.disabled && !user.disabled {
+            user.logins_since = recorded.at;
+        }
+        user.disabled = event.disabled;
+        user.changed = recorded.seq;
+    }
+
+    pub(super) fn user_deleted(&mut self, id: UserId) {
+        let gone = self.users.remove(&id);
+        if let Some(profile) = gone.as_ref().and_then(|user| user.profile.open()) {
+            self.by_username.remove(&profile.username);
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use tenantry_journal::event::Event;
 use tenantry_journal::event::access::*;
+use tenantry_journal::event::configuration::*;
 use tenantry_journal::event::deployment::*;
 use tenantry_journal::event::health::*;
 use tenantry_journal::event::instance::*;
@@ -77,6 +78,7 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
     let scope = || match c {
         0 => Scope::All,
         1 => Scope::Tenant(tenant_id),
+        2 => Scope::Tenants([tenant_id, tenant(3)].into()),
         _ => Scope::Service("api".parse().unwrap()),
     };
     let access_role = pick([AccessRole::Viewer, AccessRole::Operator, AccessRole::Admin], c);
@@ -105,12 +107,31 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         "tenant.deleted" => TenantDeleted { tenant_id, removed: remove }.into(),
         "tenant.config_updated" => {
             let custom_env = BTreeMap::from([("PASSWORD".into(), Secret::new(format!("secret-{c}")))]);
-            let config = Sealed::new(tenant_id, TenantConfig { fields: map("site_title"), custom_env });
+            let config = Sealed::new(
+                tenant_id,
+                TenantConfig {
+                    fields: map("site_title"),
+                    custom_env,
+                    secret_env: (c > 1).then(|| "PASSWORD".to_owned()).into_iter().collect(),
+                },
+            );
             TenantConfigUpdated { tenant_id, changed: vec![], config }.into()
         }
         "tenant.backed_up" => {
             let backup = Backup { path: format!("/backups/{c}.db"), size_mb: Some(1.5) };
             TenantBackedUp { tenant_id, backup: Sealed::new(tenant_id, backup) }.into()
+        }
+        "tenant.env_requested" => EnvRequested { tenant_id }.into(),
+        "tenant.env_written" => EnvWritten {
+            tenant_id,
+            answers: Seq(seq.saturating_sub(c.into())),
+            path: text(tenant_id, "/srv/private/.env"),
+            backup: (c > 1).then(|| text(tenant_id, "/srv/private/.env.backup.20251114")),
+        }
+        .into(),
+        "tenant.env_failed" => {
+            let answers = Seq(seq.saturating_sub(c.into()));
+            EnvFailed { tenant_id, answers, reason: text(tenant_id, "disk full") }.into()
         }
         "port.allocated" => PortAllocated { tenant_id, ports }.into(),
         "port.released" => PortReleased { tenant_id, ports }.into(),
@@ -249,7 +270,8 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         .into(),
         "setting.changed" => {
             let value = Sealed::new(KeyId::CONTROL_PLANE, Secret::new(format!("secret-setting-{c}")));
-            SettingChanged { key: format!("key-{a}"), value }.into()
+            let shown = (c > 1).then(|| text(KeyId::CONTROL_PLANE, "300"));
+            SettingChanged { key: format!("key-{a}"), value, shown }.into()
         }
         "nginx.reloaded" => NginxReloaded {}.into(),
         "site.configured" => SiteConfigured { tenant_id, tls: c == 0 }.into(),
@@ -273,12 +295,27 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             barred_until: (c == 2).then(|| time(seq)),
         }
         .into(),
+        "setting.cleared" => SettingCleared { key: format!("key-{a}") }.into(),
         "user.created" => {
             let profile =
                 UserProfile { username: format!("user-{b}-{c}"), email: "private@example.com".into() };
             let profile = Sealed::new(user_id, profile);
             UserCreated { user_id, profile, role: access_role, scope: scope(), password_hash: hash() }.into()
         }
+        "user.updated" => {
+            let profile =
+                UserProfile { username: format!("user-{b}-{c}"), email: "other@example.com".into() };
+            UserUpdated {
+                user_id,
+                changed: vec!["role".into()],
+                profile: Sealed::new(user_id, profile),
+                role: access_role,
+                scope: scope(),
+                disabled: c == 1,
+            }
+            .into()
+        }
+        "user.deleted" => UserDeleted { user_id }.into(),
         "user.password_changed" => UserPasswordChanged { user_id, password_hash: hash() }.into(),
         "token.created" => TokenCreated {
             token_id,

@@ -16,6 +16,8 @@ fn reindexed(world: &World) -> World {
 }
 
 fn attention(world: &World) -> BTreeSet<Attention> {
+    let wanted = |id| world.configurations.get(id).is_some_and(|one| one.env_wanted.is_some());
+    let files = world.tenants.iter().filter(|tenant| wanted(tenant.id));
     let instances = world.instances.iter().filter(|instance| instance.needs_attention());
     let deployments = world.deployments.iter().filter(|deployment| !deployment.is_over());
     let tenants = world.tenants.iter().filter(|tenant| tenant.deletion.is_some());
@@ -27,6 +29,7 @@ fn attention(world: &World) -> BTreeSet<Attention> {
         .chain(tenants.map(|tenant| Attention::Tenant(tenant.id)))
         .chain(themes.map(|tenant| Attention::Theme(tenant.id)))
         .chain(analyses.map(|analysis| Attention::Analysis(analysis.id)))
+        .chain(files.map(|tenant| Attention::EnvFile(tenant.id)))
         .collect()
 }
 

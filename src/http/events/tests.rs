@@ -245,7 +245,8 @@ async fn a_revoked_token_ends_its_streams_and_so_does_the_end_of_the_program() {
 }
 
 async fn stream(api: &TestApi, address: std::net::SocketAddr, query: &str) -> reqwest::Response {
-    let request = crate::tls::client().build().unwrap().get(format!("http://{address}/api/events/stream?{query}"));
+    let request =
+        crate::tls::client().build().unwrap().get(format!("http://{address}/api/events/stream?{query}"));
     request.bearer_auth(&api.token).send().await.unwrap()
 }
 
@@ -273,7 +274,9 @@ async fn a_stream_resumes_after_the_last_event_without_gap_or_repeat() {
     assert_eq!(ids(&mut first, 5).await, [2, 3, 4, 5, 6]);
     drop(first);
     api.fill(3).await;
-    let request = crate::tls::client().build().unwrap()
+    let request = crate::tls::client()
+        .build()
+        .unwrap()
         .get(format!("http://{address}/api/events/stream?from_seq=2"))
         .header("last-event-id", "6");
     let mut again = request.bearer_auth(&api.token).send().await.unwrap();

@@ -90,7 +90,7 @@ fn check_reach(reach: &Reach, service: &ServiceName) -> Result<(), ApiError> {
     match reach {
         Reach::All => Ok(()),
         Reach::Service(own) if own == service => Ok(()),
-        Reach::Service(_) | Reach::Tenant(_) => {
+        Reach::Service(_) | Reach::Tenant(_) | Reach::Tenants(_) => {
             Err(ApiError::forbidden(format!("The credential does not reach service '{service}'.")))
         }
     }

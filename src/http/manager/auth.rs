@@ -1,4 +1,4 @@
-//! Login and users.
+//! Login.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -7,27 +7,21 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tenantry_journal::event::Event;
-use tenantry_journal::event::access::{Role, Scope as Reach};
+use tenantry_journal::event::access::Role;
 use tenantry_journal::id::UserId;
-use tenantry_journal::sealed::Secret;
+use tenantry_journal::sealed::{ERASED, Secret};
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::access::User;
 
 use crate::auth::password;
-use crate::domain::command::Command;
 use crate::domain::text::NAME_CHARS;
 use crate::http::error::ApiError;
-use crate::http::extract::{Json, NoQuery, Query, Scope};
-use crate::http::listing::Page;
+use crate::http::extract::{Json, NoQuery};
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
-
-/// Users in one answer when the query does not say.
-const DEFAULT_LIMIT: u64 = 50;
+use crate::http::write::answer;
 
 /// The address that a request came from.
-pub(super) struct Peer(IpAddr);
+pub(super) struct Peer(pub(super) IpAddr);
 
 impl FromRequestParts<AppState> for Peer {
     type Rejection = ApiError;
@@ -35,6 +29,19 @@ impl FromRequestParts<AppState> for Peer {
         let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         Ok(Peer(from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())))
     }
+}
+
+/// Counts an attempt to prove a password, as failed until it has succeeded.
+pub(super) fn begin(app: &AppState, address: IpAddr, username: &str) -> Result<(), ApiError> {
+    app.login_limit.begin(address, username, app.now()).map_err(|limited| {
+        ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_logins",
+            "Too many failed logins from this address or for this user.",
+        )
+        .detailed(format!("Try again in {} s.", limited.retry_after_s))
+        .retry_after(limited.retry_after_s)
+    })
 }
 
 #[derive(Deserialize)]
@@ -51,8 +58,9 @@ struct LoggedIn<'a> {
     user: LoginUser<'a>,
 }
 
+/// A user as a login shows it.
 #[derive(Serialize)]
-struct LoginUser<'a> {
+pub(super) struct LoginUser<'a> {
     id: UserId,
     username: &'a str,
     email: &'a str,
@@ -60,7 +68,7 @@ struct LoginUser<'a> {
 }
 
 impl<'a> LoginUser<'a> {
-    fn new(user: &'a User) -> LoginUser<'a> {
+    pub(super) fn new(user: &'a User) -> LoginUser<'a> {
         let profile = user.profile.open();
         let stand_in = user.profile.stand_in();
         LoginUser {
@@ -85,99 +93,17 @@ pub(super) async fn login(
     if login.username.chars().count() > NAME_CHARS || login.password.reveal().len() > password::LONGEST {
         return Err(wrong().detailed(""));
     }
-    app.login_limit.begin(address, &login.username, app.now()).map_err(|limited| {
-        ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_logins",
-            "Too many failed logins from this address or for this user.",
-        )
-        .detailed(format!("Try again in {} s.", limited.retry_after_s))
-        .retry_after(limited.retry_after_s)
-    })?;
+    begin(&app, address, &login.username)?;
     let user = app.engine.world().access.user_by_name(&login.username).cloned();
     let hash = user.as_ref().and_then(|user| user.password_hash.open().cloned());
     let matches = app.passwords.verify(login.password, hash).await?;
-    let Some(user) = user.filter(|_| matches) else { return Err(wrong().detailed("")) };
+    // Whoever is disabled is told the same, after the same time.
+    let Some(user) = user.filter(|user| matches && !user.disabled) else { return Err(wrong().detailed("")) };
     app.login_limit.succeeded(address, &login.username);
-    let access_token = app.jwt.issue(user.id, user.password_set_at, app.now()).map_err(|error| {
+    let access_token = app.jwt.issue(user.id, user.logins_since, app.now()).map_err(|error| {
         tracing::error!(error = %error, "a login does not encode");
         ApiError::internal()
     })?;
     let body = LoggedIn { access_token, token_type: "bearer", user: LoginUser::new(&user) };
     Ok(answer(StatusCode::OK, &body))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewUser {
-    username: String,
-    password: Secret,
-    email: String,
-    role: Role,
-}
-
-#[derive(Serialize)]
-struct UserLine<'a> {
-    #[serde(flatten)]
-    user: LoginUser<'a>,
-    created_at: Timestamp,
-}
-
-impl<'a> UserLine<'a> {
-    fn new(user: &'a User) -> UserLine<'a> {
-        UserLine { user: LoginUser::new(user), created_at: user.created_at }
-    }
-}
-
-/// `POST /api/users`
-pub(super) async fn create_user(
-    State(app): State<AppState>,
-    write: Write,
-    _: NoQuery,
-    Json(new): Json<NewUser>,
-) -> Answer {
-    let length = new.password.reveal().len();
-    if !(password::SHORTEST..=password::LONGEST).contains(&length) {
-        return Err(ApiError::bad_request(format!(
-            "password must have {} to {} bytes.",
-            password::SHORTEST,
-            password::LONGEST
-        ))
-        .coded("invalid_field")
-        .into());
-    }
-    let password_hash = app.passwords.hash(new.password).await?;
-    let NewUser { username, email, role, .. } = new;
-    let command = Command::CreateUser { username, email, role, scope: Reach::All, password_hash };
-    let outcome = write.submit(command).await?;
-    let created = outcome.events.iter().find_map(|event| match &event.event {
-        Event::UserCreated(created) => outcome.world.access.user(created.user_id),
-        _ => None,
-    });
-    let user = created.ok_or_else(ApiError::internal)?;
-    Ok(answer(StatusCode::CREATED, &UserLine::new(user)))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UserQuery {
-    limit: Option<i64>,
-    offset: Option<i64>,
-}
-
-#[derive(Serialize)]
-struct UserList<'a> {
-    users: Vec<UserLine<'a>>,
-    total: usize,
-    limit: usize,
-    offset: usize,
-}
-
-/// `GET /api/users`
-pub(super) async fn list_users(scope: Scope, Query(query): Query<UserQuery>) -> Result<Response, ApiError> {
-    let page = Page::new(query.limit, query.offset, DEFAULT_LIMIT)?;
-    let (users, total) = page.of(scope.world.access.users());
-    let users = users.into_iter().map(|user| UserLine::new(user)).collect();
-    let list = UserList { users, total, limit: page.limit, offset: page.offset };
-    Ok(answer(StatusCode::OK, &list))
 }
