@@ -3,6 +3,7 @@
 //! Fields, status codes and message types are the document's; this room has no rules.
 
 mod auth;
+mod deployment_control;
 mod deployment_feed;
 mod deployment_ws;
 mod deployments;
@@ -10,6 +11,7 @@ pub(crate) mod dump;
 mod health;
 mod health_ws;
 mod ports;
+mod rollbacks;
 mod services;
 mod tenants;
 mod view;
@@ -31,6 +33,10 @@ pub fn routes() -> Routes {
         .delete("/api/tenants/{id}", Access::OPERATOR, tenants::delete)
         .post("/api/tenants/{id}/deploy", Access::OPERATOR, deployments::deploy)
         .get("/api/tenants/{id}/deployments", Access::VIEWER, deployments::list)
+        .post("/api/tenants/{id}/rollback", Access::OPERATOR, rollbacks::rollback)
+        .get("/api/tenants/{id}/releases", Access::VIEWER, rollbacks::list)
+        .post("/api/deployments/{id}/cancel", Access::OPERATOR, deployment_control::cancel)
+        .post("/api/deployments/{id}/retry", Access::OPERATOR, deployment_control::retry)
         .get("/api/deployments/{id}", Access::VIEWER, deployments::get)
         .get("/api/deployments/{id}/logs", Access::VIEWER.live(), deployments::logs)
         .get("/ws/deployments/{id}", Access::SOCKET, deployment_ws::open)

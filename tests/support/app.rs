@@ -248,6 +248,8 @@ impl TestApp {
         }
         // Nothing more is printed, but a full pipe must never block the program.
         collect(stdout, Arc::new(Mutex::new(String::new())));
+        // Another test of this process may have been first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(PATIENCE).build().unwrap();
         let pid = serve_pid(&child);
         let mut app = TestApp {
