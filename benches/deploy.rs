@@ -28,7 +28,7 @@ mod support {
 const ROUNDS: u64 = 10;
 /// What a deployment may take of its own, in seconds.
 const GOAL: f64 = 1.0;
-/// How often it is asked whether it has ended, and the baseline whether a process answers.
+/// How often it is asked whether it has ended.
 const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 fn main() {
@@ -180,7 +180,7 @@ fn bare(repository: &Path, into: &Path, first: u16, old: &mut Vec<Children>) -> 
     }
     for port in [first, first + 1] {
         while !is_healthy(port) {
-            std::thread::sleep(ASK_AGAIN);
+            std::thread::yield_now();
         }
     }
     old.clear();
