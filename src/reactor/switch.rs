@@ -24,6 +24,8 @@ use crate::error::chain;
 const MARGIN: Duration = Duration::from_secs(30);
 /// How many last lines of a failed process stand in the step's detail.
 const LINES: usize = 10;
+/// Among how many they are looked for: a busy process beside it may print hundreds meanwhile.
+const LOOKED_AT: usize = 2_000;
 
 pub(super) async fn start_services(outside: &Outside, job: &Job, cause: Seq) -> Result<Worked, TaskError> {
     let deployment_id = job.deployment.id;
@@ -49,7 +51,7 @@ pub(super) async fn start_services(outside: &Outside, job: &Job, cause: Seq) -> 
             let commit = stamp.ok().flatten().and_then(|stamp| stamp.commit);
             Ok(Done { detail: format!("release {release} serves, {count} processes are healthy"), commit })
         }
-        Some(Err((id, why))) => Err(with_tail(&why, &last_lines(outside, id, began).await)),
+        Some(Err((id, why))) => Err(with_tail(&why, &last_lines(outside, id, deployment_id, began).await)),
         None => Err("the processes were neither healthy nor failed in time".to_owned()),
     })
 }
@@ -139,19 +141,29 @@ fn failure(instance: &Instance) -> String {
     format!("{} does not run the release: it ended with {how}", name(instance))
 }
 
-/// What an instance printed last since a moment.
-async fn last_lines(outside: &Outside, id: InstanceId, since: Timestamp) -> Vec<String> {
+/// What an instance printed last since a moment, without what a run of an earlier release did
+/// that serves beside it.
+async fn last_lines(
+    outside: &Outside,
+    id: InstanceId,
+    deployment: DeploymentId,
+    since: Timestamp,
+) -> Vec<String> {
     let world = outside.handle.world();
     let Some(instance) = world.instances.get(id) else { return Vec::new() };
+    let present = instance.run.as_ref().filter(|_| instance.deployment != Some(deployment));
+    let serving = present.map(|run| run.id.0);
     let key = outside.supervisor.spool_key(instance.name.key()).map(Key::new);
     let spool = outside.supervisor.spool(id);
-    let read = blocking(move |_| Reader::open(&spool, id.0, key.as_ref()).last(LINES, None)).await;
+    let read = blocking(move |_| Reader::open(&spool, id.0, key.as_ref()).last(LOOKED_AT, None)).await;
     let Ok(Ok(records)) = read else { return Vec::new() };
-    records
+    let own: Vec<String> = records
         .into_iter()
-        .filter(|record| record.at >= since)
+        .filter(|record| record.at >= since && Some(record.run) != serving)
         .map(|record| String::from_utf8_lossy(&record.bytes).into_owned())
-        .collect()
+        .collect();
+    let first = own.len().saturating_sub(LINES);
+    own.into_iter().skip(first).collect()
 }
 
 /// Points `current` back. Says what is so then.
