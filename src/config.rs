@@ -4,6 +4,7 @@
 //! default. Everything is checked at once and told at once, with line numbers; a
 //! [`Config`] that exists is valid, and every path in it is absolute.
 
+mod deploying;
 mod file;
 mod joined;
 pub(crate) mod mask;
@@ -24,7 +25,9 @@ use std::path::{Path, PathBuf};
 use tenantry_journal::name::{Domain, ServiceName};
 use tenantry_journal::sealed::Secret;
 
-use crate::domain::policy::{Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate};
+use crate::domain::policy::{
+    Backoff, DeployTemplate, Deploying, Edges, Policy, PortRange, Retention, ServiceTemplate,
+};
 use crate::drivers::nginx::Listen;
 
 pub use source::Source;
@@ -84,6 +87,8 @@ pub struct Deploy {
     pub ssl: Ssl,
     /// What every tenant runs.
     pub template: DeployTemplate,
+    /// How releases come and go.
+    pub deploying: Deploying,
 }
 
 /// The `[nginx]` section.
@@ -301,6 +306,7 @@ impl Config {
             instance_ports: self.instance_ports,
             services,
             template: self.deploy.template.clone(),
+            deploying: self.deploy.deploying.clone(),
             edges: self.edges(),
             backoff: self.backoff,
             retention: self.retention.clone(),

@@ -6,7 +6,8 @@
 //! HTTP, no journal and no policy: it does what it is told, and tells what it sees.
 //!
 //! It also holds the control plane's listening sockets while that is away, so that nobody
-//! is refused meanwhile.
+//! is refused meanwhile, and the ports of tenants: each process listens on a port of its own,
+//! and connections to the tenant's are passed on to it (see `forward`).
 //!
 //! When the keeper itself is killed, the processes go on too (they hold both ends of
 //! their own pipes), and the next keeper takes them over by pid, start time and boot.
@@ -23,6 +24,7 @@ mod child;
 pub mod client;
 mod descriptors;
 mod files;
+mod forward;
 mod isolate;
 pub mod launch;
 pub mod lease;

@@ -6,6 +6,7 @@
 //! in [`Live`]. Everything runs in tasks of its own, so nothing here holds up the start.
 
 mod adopt;
+mod forwards;
 mod health;
 mod history;
 mod live;
@@ -29,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::engine::{Handle, SubmitError};
-use crate::keeper::client::{Connected, Keeper, KeeperEvent, Outputs};
+use crate::keeper::client::{Connected, Forward, Keeper, KeeperEvent, Outputs};
 
 use crate::telemetry::metrics::Metrics;
 use adopt::Met;
@@ -95,6 +96,8 @@ pub struct Supervisor {
     last_reports: Mutex<HashMap<TenantId, TenantHealthReport>>,
     /// What each check of a tenant finds.
     reports: broadcast::Sender<TenantHealthReport>,
+    /// What the keeper that answers was told to pass on.
+    forwarded: tokio::sync::Mutex<Option<Vec<Forward>>>,
 }
 
 impl Supervisor {
@@ -120,6 +123,7 @@ impl Supervisor {
             on_growth: std::sync::OnceLock::new(),
             last_reports: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS_BEHIND),
+            forwarded: tokio::sync::Mutex::default(),
         })
     }
 
@@ -132,6 +136,7 @@ impl Supervisor {
                 tenants::monitor(&self),
                 usage::sample(&self),
                 storage::watch(&self),
+                forwards::keep(&self),
             );
         };
         tokio::select! {
@@ -283,6 +288,7 @@ impl Supervisor {
             return;
         }
         self.keeper.send_replace(Some(keeper.clone()));
+        self.forward_anew().await;
         let mut ends = tokio::task::JoinSet::new();
         let mut watching = std::pin::pin!(self.watch_outputs(outputs));
         loop {

@@ -11,15 +11,17 @@ use proptest::prelude::*;
 use support::scenario::Scenario;
 use tenantry::domain::command::{Command, DeploySwitches, StepReport};
 use tenantry::domain::effect::Effect;
+use tenantry::domain::request::QUEUE;
 use tenantry::domain::tenant_config::{ConfigChanges, EnvChanges};
 use tenantry::domain::theme::{Found, ThemeChanges, theory};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
 use tenantry_journal::event::theme::SuggestionSource;
-use tenantry_journal::id::{RunId, TenantId};
+use tenantry_journal::id::{DeploymentId, RunId, TenantId};
 use tenantry_projections::world::World;
-use tenantry_projections::world::instances::{Desired, Instance, Rest, Side};
+use tenantry_projections::world::deployments::DeploymentStatus;
+use tenantry_projections::world::instances::{Desired, Instance, Rest};
 
 /// What may happen next; the numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -27,6 +29,9 @@ enum Move {
     Create(u8, Option<u16>),
     Delete(u8),
     Deploy(u8),
+    RollBack(u8),
+    Cancel(u8),
+    Retry(u8),
     Start(u8),
     Stop(u8),
     Restart(u8),
@@ -57,6 +62,9 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (any::<u8>(), prop::option::weighted(0.2, 32295..32420_u16)).prop_map(|(n, p)| Move::Create(n, p)),
         1 => any::<u8>().prop_map(Move::Delete),
         3 => any::<u8>().prop_map(Move::Deploy),
+        1 => any::<u8>().prop_map(Move::RollBack),
+        1 => any::<u8>().prop_map(Move::Cancel),
+        1 => any::<u8>().prop_map(Move::Retry),
         1 => any::<u8>().prop_map(Move::Start),
         1 => any::<u8>().prop_map(Move::Stop),
         1 => any::<u8>().prop_map(Move::Restart),
@@ -85,6 +93,10 @@ fn tenant(s: &Scenario, n: u8) -> Option<TenantId> {
     pick(n, &s.world.tenants.iter().map(|tenant| tenant.id).collect::<Vec<_>>())
 }
 
+fn deployment(s: &Scenario, n: u8) -> Option<DeploymentId> {
+    pick(n, &s.world.deployments.iter().map(|deployment| deployment.id).collect::<Vec<_>>())
+}
+
 fn report(well: bool) -> StepReport {
     if well {
         StepReport::Done { detail: "done".into(), commit: None }
@@ -102,7 +114,9 @@ fn runs_of(instance: &Instance) -> impl Iterator<Item = RunId> {
 /// What the reactor would submit for an effect, in order.
 fn perform(s: &mut Scenario, effect: Effect, well: bool) {
     let commands = match effect {
-        Effect::BeginRun(instance_id) => vec![Command::BeginRun { instance_id }],
+        Effect::BeginRun(instance_id) => {
+            vec![Command::BeginRun { instance_id, listening: Some(s.listening.clone()) }]
+        }
         Effect::BeginSuccessor(instance_id) => {
             vec![Command::BeginSuccessor { instance_id, listening: s.listening.clone() }]
         }
@@ -187,8 +201,18 @@ fn make(s: &mut Scenario, step: &Move) {
         }),
         Move::Deploy(n) => tenant(s, n).map(|tenant_id| Command::DeployTenant {
             tenant_id,
-            switches: DeploySwitches { skip_services: n % 7 == 0, ..DeploySwitches::default() },
+            switches: DeploySwitches {
+                skip_services: n % 7 == 0,
+                queue: n % 3 == 0,
+                ..DeploySwitches::default()
+            },
         }),
+        Move::RollBack(n) => tenant(s, n).map(|tenant_id| Command::RollBackTenant {
+            tenant_id,
+            release: (n % 2 == 0).then_some(u32::from(n % 5)),
+        }),
+        Move::Cancel(n) => deployment(s, n).map(|deployment_id| Command::CancelDeployment { deployment_id }),
+        Move::Retry(n) => deployment(s, n).map(|deployment_id| Command::RetryDeployment { deployment_id }),
         Move::Start(n) => tenant(s, n).map(|tenant_id| Command::StartTenant { tenant_id }),
         Move::Stop(n) => tenant(s, n).map(|tenant_id| Command::StopTenant { tenant_id }),
         Move::Restart(n) => tenant(s, n).map(|tenant_id| Command::RestartTenant { tenant_id }),
@@ -295,8 +319,15 @@ fn check(world: &World) {
         let ports = tenant.ports.expect("every tenant has ports");
         assert_eq!(world.ports.holder(ports.frontend), Some(tenant.id));
         assert_eq!(world.ports.holder(ports.backend), Some(tenant.id));
-        let running = world.deployments.of(tenant.id).filter(|deployment| !deployment.is_over()).count();
+        let of_tenant = || world.deployments.of(tenant.id);
+        let running = of_tenant().filter(|deployment| deployment.status == DeploymentStatus::Running).count();
         assert!(running <= 1, "two deployments of one tenant at once");
+        let open: BTreeSet<_> = of_tenant().filter(|d| !d.is_over()).map(|d| d.id).collect();
+        assert_eq!(open, world.deployments.open(tenant.id).map(|d| d.id).collect());
+        assert!(open.len() <= 1 + QUEUE);
+        if let Some(release) = tenant.release {
+            assert!(tenant.kept.get(release).is_some(), "the release that serves was given up");
+        }
     }
     for instance in world.instances.iter() {
         // Only what shall not run sleeps, and only what shall run wakes.
@@ -308,7 +339,7 @@ fn check(world: &World) {
         assert!(instance.weight <= 100);
         let runs: BTreeSet<_> = runs_of(instance).collect();
         assert_eq!(runs.len(), runs_of(instance).count(), "one run is two");
-        if instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
+        if instance.beside.as_ref().is_some_and(|beside| beside.is_successor()) {
             assert!(instance.run.is_some(), "a successor of nothing");
         }
     }
@@ -324,7 +355,7 @@ proptest! {
 
     #[test]
     fn invariants_hold_and_the_fold_is_the_same(moves in moves()) {
-        let mut s = Scenario::new();
+        let mut s = Scenario::rolling();
         for step in &moves {
             make(&mut s, step);
             check(&s.world);
@@ -338,7 +369,7 @@ proptest! {
 
     #[test]
     fn everything_settles_when_every_effect_succeeds(moves in moves()) {
-        let mut s = Scenario::new();
+        let mut s = Scenario::rolling();
         for step in &moves {
             make(&mut s, step);
         }

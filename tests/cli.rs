@@ -364,6 +364,14 @@ async fn tenants_are_named_by_their_slug() {
     let names = run(&app, &["ps", "-q"]).expect(0);
     assert!(["backend:smith", "frontend:smith"].iter().all(|name| names.contains(name)), "{names}");
     run(&app, &["logs", "backend:smith"]).expect(0);
+    let refused = run(&app, &["tenants", "rollback", "smith"]);
+    assert_ne!(refused.code, Some(0), "there is no earlier release");
+    run(&app, &["tenants", "deploy", "smith", "-f", "--ref", "main"]).expect(0);
+    let back = run(&app, &["tenants", "rollback", "smith", "1", "-f"]).expect(0);
+    assert!(back.contains("success after"), "{back}");
+    let releases = run(&app, &["tenants", "releases", "smith"]).expect(0);
+    let current = releases.lines().find(|line| line.contains('*')).unwrap();
+    assert!(current.trim_start().starts_with("1 "), "{releases}");
     assert!(run(&app, &["tenants", "stop", "smith"]).expect(0).contains("inactive"));
     run(&app, &["tenants", "delete", "smith", "--remove-files"]).expect(0);
     assert_eq!(run(&app, &["tenants", "show", "smith"]).code, Some(6));

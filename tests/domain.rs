@@ -345,7 +345,7 @@ fn a_crash_is_restarted_with_a_growing_wait_that_a_stable_run_forgets() {
         let not_before = s.instance("api:a").not_before.unwrap();
         waits.push(not_before.since_ms(s.now));
         let instance_id = s.instance("api:a").id;
-        s.when(Command::BeginRun { instance_id }).then(&[]);
+        s.when(Command::BeginRun { instance_id, listening: None }).then(&[]);
         s.now = not_before;
     }
     assert_eq!(waits, [500, 1000, 2000]);
@@ -414,7 +414,7 @@ fn a_start_that_never_gets_healthy_is_ended_and_tried_again() {
     let spawn = s.spawn("api:a");
     s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
     let instance_id = s.instance("api:a").id;
-    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    s.when(Command::BeginRun { instance_id, listening: None }).then(&["instance.starting"]);
     let (_, run_id) = s.run("api:a");
     let (pid, start_ticks) = (7, 7);
     s.when(Command::RunStarted { instance_id, run_id, pid, start_ticks }).then(&["instance.started"]);
@@ -453,7 +453,7 @@ fn a_stopped_instance_stays_stopped_until_somebody_asks() {
     for name in ["frontend:smith", "backend:smith"] {
         s.exit(name, ExitStatus::Signal(15), &["instance.exited"]);
         let instance_id = s.instance(name).id;
-        s.when(Command::BeginRun { instance_id }).then(&[]);
+        s.when(Command::BeginRun { instance_id, listening: None }).then(&[]);
         assert_eq!(s.instance(name).desired, Desired::Stopped);
     }
     assert_eq!(s.effects(), []);
@@ -468,7 +468,7 @@ fn a_process_that_cannot_be_made_is_tried_again_with_a_wait() {
     let spawn = s.spawn("api:a");
     s.when(spawn.clone()).then(&["instance.spawned", "instance.start_requested"]);
     let instance_id = s.instance("api:a").id;
-    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    s.when(Command::BeginRun { instance_id, listening: None }).then(&["instance.starting"]);
     let (_, run_id) = s.run("api:a");
     s.when(Command::RunFailed { instance_id, run_id, reason: "No such file or directory".into() })
         .then(&["instance.start_failed", "instance.restart_scheduled"]);
@@ -615,7 +615,7 @@ fn what_sleeps_is_woken_once_and_what_was_stopped_is_not() {
     s.when(Command::Wake { instance_id }).then(&[]);
     s.when(Command::BeginStop { instance_id, run_id }).then(&["instance.stopping"]);
     s.exit("api:a", ExitStatus::Signal(15), &["instance.exited"]);
-    s.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+    s.when(Command::BeginRun { instance_id, listening: None }).then(&["instance.starting"]);
     let (_, run_id) = s.run("api:a");
     // It does not come up: back to sleep without a back-off, and the next request tries again.
     let reason = "no such file".to_owned();

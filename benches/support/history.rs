@@ -193,12 +193,21 @@ impl History {
         let text = |text: &str| Sealed::new(tenant_id, text.to_owned());
         let steps = StepKind::ALL.into_iter().map(|kind| PlannedStep { kind, skip: None }).collect();
         let source = text("https://git.example.com/campaign.git");
-        let requested = DeploymentRequested { deployment_id, tenant_id, release: 1, source, steps };
+        let requested = DeploymentRequested {
+            deployment_id,
+            tenant_id,
+            release: 1,
+            source,
+            steps,
+            git_ref: None,
+            rollback: false,
+        };
         self.push(tenant_id, None, requested);
         for step in StepKind::ALL {
             self.push(tenant_id, None, StepStarted { deployment_id, step });
             let detail = text("done as planned");
-            let finished = StepFinished { deployment_id, step, outcome: StepOutcome::Success, detail };
+            let finished =
+                StepFinished { deployment_id, step, outcome: StepOutcome::Success, detail, commit: None };
             self.push(tenant_id, None, finished);
         }
         self.push(tenant_id, None, ReleaseActivated { deployment_id, tenant_id, release: 1, commit: None });

@@ -148,6 +148,9 @@ vocabulary! {
     "instance.removal_requested" 1 => InstanceRemovalRequested(instance::InstanceRemovalRequested);
     "instance.starting" 1 => InstanceStarting(instance::InstanceStarting);
     "instance.successor_starting" 1 => InstanceSuccessorStarting(instance::InstanceSuccessorStarting);
+    "instance.successor_promoted" 1 => InstanceSuccessorPromoted(instance::InstanceSuccessorPromoted);
+    "instance.replacement_cancelled" 1 =>
+        InstanceReplacementCancelled(instance::InstanceReplacementCancelled);
     "instance.started" 1 => InstanceStarted(instance::InstanceStarted);
     "instance.start_failed" 1 => InstanceStartFailed(instance::InstanceStartFailed);
     "instance.health_changed" 1 => InstanceHealthChanged(instance::InstanceHealthChanged);
@@ -166,6 +169,9 @@ vocabulary! {
     "deployment.step_finished" 1 => StepFinished(deployment::StepFinished);
     "deployment.step_rolled_back" 1 => StepRolledBack(deployment::StepRolledBack);
     "deployment.release_activated" 1 => ReleaseActivated(deployment::ReleaseActivated);
+    "deployment.cancel_requested" 1 => DeploymentCancelRequested(deployment::DeploymentCancelRequested);
+    "deployment.retried" 1 => DeploymentRetried(deployment::DeploymentRetried);
+    "deployment.releases_pruned" 1 => ReleasesPruned(deployment::ReleasesPruned);
     "deployment.finished" 1 => DeploymentFinished(deployment::DeploymentFinished);
 
     "health.changed" 1 => HealthChanged(health::HealthChanged);

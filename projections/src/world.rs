@@ -14,6 +14,7 @@ pub mod configurations;
 pub mod deployments;
 pub mod instances;
 pub mod ports;
+pub mod releases;
 pub mod requests;
 pub mod settings;
 pub mod tenants;
@@ -158,6 +159,10 @@ impl World {
             }
             Event::InstanceStarting(event) => self.instance_starting(recorded, event),
             Event::InstanceSuccessorStarting(event) => self.instance_successor_starting(recorded, event),
+            Event::InstanceSuccessorPromoted(event) => self.instance_successor_promoted(recorded, event),
+            Event::InstanceReplacementCancelled(event) => {
+                self.instance_replacement_cancelled(recorded, event.instance_id);
+            }
             Event::InstanceStarted(event) => self.instance_started(recorded, event),
             Event::InstanceStartFailed(event) => self.instance_start_failed(recorded, event),
             Event::InstanceHealthChanged(event) => self.instance_health_changed(recorded, event),
@@ -176,6 +181,9 @@ impl World {
             Event::StepFinished(event) => self.step_finished(recorded, event),
             Event::StepRolledBack(event) => self.step_rolled_back(recorded, event),
             Event::ReleaseActivated(event) => self.release_activated(recorded, event),
+            Event::DeploymentCancelRequested(event) => self.deployment_cancel_requested(recorded, event),
+            Event::DeploymentRetried(event) => self.deployment_retried(recorded, event),
+            Event::ReleasesPruned(event) => self.releases_pruned(recorded, event),
             Event::DeploymentFinished(event) => self.deployment_finished(recorded, event),
 
             Event::NginxReloaded(_) | Event::SiteConfigured(_) => {}

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::Value;
 use tenantry_journal::id::DeploymentId;
 
@@ -22,9 +23,13 @@ pub(super) enum Deployments {
     Show(Show),
     /// Print what its steps printed.
     Logs(Logs),
+    /// Call a deployment off; what it did is taken back.
+    Cancel(Show),
+    /// Take a deployment up again at the step that did not succeed.
+    Retry(Logs),
 }
 
-/// What `deployments show` is asked.
+/// What `deployments show` and `deployments cancel` are asked.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Show {
     /// The deployment, by id.
@@ -33,7 +38,7 @@ pub(super) struct Show {
     common: Common,
 }
 
-/// What `deployments logs` is asked.
+/// What `deployments logs` and `deployments retry` are asked.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Logs {
     /// The deployment, by id.
@@ -50,6 +55,8 @@ pub(super) fn run(command: &Deployments) -> anyhow::Result<ExitCode> {
     match command {
         Deployments::Show(args) => show(args),
         Deployments::Logs(args) => logs(args),
+        Deployments::Cancel(args) => cancel(args),
+        Deployments::Retry(args) => retry(args),
     }
 }
 
@@ -57,18 +64,48 @@ fn show(args: &Show) -> anyhow::Result<ExitCode> {
     let screen = args.common.screen();
     let client = args.common.client()?;
     let path = format!("/api/deployments/{}", args.id);
-    let mut answer = block_on(async { Ok(client.get(&path, &Query::new()).await?) })?;
-    if args.common.json {
+    let answer = block_on(async { Ok(client.get(&path, &Query::new()).await?) })?;
+    print(&args.common, &screen, answer)
+}
+
+fn cancel(args: &Show) -> anyhow::Result<ExitCode> {
+    let screen = args.common.screen();
+    let client = args.common.client()?;
+    let path = format!("/api/deployments/{}/cancel", args.id);
+    let answer = block_on(async { Ok(client.send(Method::POST, &path, None).await?) })?;
+    print(&args.common, &screen, answer)
+}
+
+fn retry(args: &Logs) -> anyhow::Result<ExitCode> {
+    let client = args.common.client()?;
+    let path = format!("/api/deployments/{}/retry", args.id);
+    block_on(async {
+        let answer = client.send(Method::POST, &path, None).await?;
+        if args.follow {
+            return follow(&client, &args.common, &args.id.to_string()).await;
+        }
+        let screen = args.common.screen();
+        if args.common.json {
+            screen.print_json(&answer)?;
+        } else {
+            screen.print(&outline(&answer, &screen))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn print(common: &Common, screen: &Screen, mut answer: Value) -> anyhow::Result<ExitCode> {
+    if common.json {
         screen.print_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let steps = steps(list(&answer, "steps")).render(&screen);
+    let steps = steps(list(&answer, "steps")).render(screen);
     if let Some(object) = answer.as_object_mut() {
         object.remove("steps");
         // It has a command of its own.
         object.remove("logs");
     }
-    screen.print(&format!("{}\n{steps}", outline(&answer, &screen)))?;
+    screen.print(&format!("{}\n{steps}", outline(&answer, screen)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,6 +18,9 @@ use super::table::{Cell, Table};
 use super::tenant_config::{self, Config};
 use super::when::moment;
 
+/// As many digits of a commit id as git itself shows of a large repository.
+const SHOWN_COMMIT: usize = 12;
+
 /// What can be done with tenants. A tenant is named by its id or its slug.
 #[derive(Clone, Debug, Subcommand)]
 pub(super) enum Tenants {
@@ -37,6 +40,10 @@ pub(super) enum Tenants {
     RegenerateEnv(Named),
     /// Deploy a tenant; the deployment runs on when nobody watches.
     Deploy(Deploy),
+    /// Bring an earlier release back into service.
+    Rollback(Rollback),
+    /// List the releases that can be gone back to, the newest first.
+    Releases(Named),
     /// Start a tenant's processes and wait until they run.
     Start(Named),
     /// Stop a tenant's processes and wait until they ended.
@@ -153,6 +160,12 @@ pub(super) struct Update {
 pub(super) struct Deploy {
     /// The tenant, by id or slug.
     tenant: String,
+    /// The branch, tag or whole commit id [default: the newest commit of the default branch].
+    #[arg(long = "ref", value_name = "REF")]
+    git_ref: Option<String>,
+    /// Wait for the deployment that is under way, instead of being refused.
+    #[arg(long)]
+    queue: bool,
     /// Leave out the step that makes certificates.
     #[arg(long)]
     skip_ssl: bool,
@@ -162,6 +175,20 @@ pub(super) struct Deploy {
     /// Leave out the steps that make and start services.
     #[arg(long)]
     skip_services: bool,
+    /// Print its log until it is over; exit code 1 when it does not succeed.
+    #[arg(short, long)]
+    follow: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What `tenants rollback` is asked.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Rollback {
+    /// The tenant, by id or slug.
+    tenant: String,
+    /// The release's number [default: the one that served before].
+    release: Option<u32>,
     /// Print its log until it is over; exit code 1 when it does not succeed.
     #[arg(short, long)]
     follow: bool,
@@ -197,6 +224,8 @@ pub(super) fn run(command: &Tenants) -> anyhow::Result<ExitCode> {
         Tenants::Config(args) => tenant_config::run(args)?,
         Tenants::RegenerateEnv(args) => act(args, Method::POST, "/config/regenerate-env")?,
         Tenants::Deploy(args) => return deploy(args),
+        Tenants::Rollback(args) => return rollback(args),
+        Tenants::Releases(args) => releases(args)?,
         Tenants::Start(args) => act(args, Method::POST, "/start")?,
         Tenants::Stop(args) => act(args, Method::POST, "/stop")?,
         Tenants::Restart(args) => act(args, Method::POST, "/restart")?,
@@ -349,18 +378,73 @@ fn update(args: &Update) -> anyhow::Result<()> {
 
 fn deploy(args: &Deploy) -> anyhow::Result<ExitCode> {
     let client = args.common.client()?;
-    let body = json!({"skip_ssl": args.skip_ssl, "skip_nginx": args.skip_nginx,
+    let mut body = json!({"skip_ssl": args.skip_ssl, "skip_nginx": args.skip_nginx,
         "skip_services": args.skip_services});
+    if let (Some(git_ref), Some(body)) = (&args.git_ref, body.as_object_mut()) {
+        body.insert("git_ref".to_owned(), json!(git_ref));
+    }
     block_on(async {
         let id = find(&client, &args.tenant).await?;
-        let path = format!("/api/tenants/{id}/deploy");
-        let answer = client.send(Method::POST, &path, Some(&body)).await?;
-        if !args.follow {
-            print(&args.common, &answer)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        deployments::follow(&client, &args.common, &text(&answer, "deployment_id")).await
+        let queue = if args.queue { "?queue=true" } else { "" };
+        let path = format!("/api/tenants/{id}/deploy{queue}");
+        begun(&client, &args.common, &path, &body, args.follow).await
     })
+}
+
+fn rollback(args: &Rollback) -> anyhow::Result<ExitCode> {
+    let client = args.common.client()?;
+    let body = args.release.map_or_else(|| json!({}), |release| json!({"release": release}));
+    block_on(async {
+        let id = find(&client, &args.tenant).await?;
+        let path = format!("/api/tenants/{id}/rollback");
+        begun(&client, &args.common, &path, &body, args.follow).await
+    })
+}
+
+/// Asks for a deployment; prints what was answered, or its log until it is over.
+async fn begun(
+    client: &Client,
+    common: &Common,
+    path: &str,
+    body: &Value,
+    follow: bool,
+) -> anyhow::Result<ExitCode> {
+    let answer = client.send(Method::POST, path, Some(body)).await?;
+    if follow {
+        return deployments::follow(client, common, &text(&answer, "deployment_id")).await;
+    }
+    print(common, &answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn releases(args: &Named) -> anyhow::Result<()> {
+    let screen = args.common.screen();
+    let client = args.common.client()?;
+    let answer = block_on(async {
+        let id = find(&client, &args.tenant).await?;
+        let mut query = Query::new();
+        add(&mut query, "limit", Some(LARGEST_PAGE));
+        Ok(client.get(&format!("/api/tenants/{id}/releases"), &query).await?)
+    })?;
+    if args.common.json {
+        screen.print_json(&answer)?;
+        return Ok(());
+    }
+    let mut table = Table::new(["RELEASE", "STATUS", "CURRENT", "CREATED", "COMMIT", "DEPLOYMENT"]);
+    for release in list(&answer, "releases") {
+        let status = text(release, "status");
+        let commit: String = text(release, "commit").chars().take(SHOWN_COMMIT).collect();
+        table.row(vec![
+            Cell::new(text(release, "release")).right(),
+            Cell::new(&status).styled(style_of(&status)),
+            Cell::new(if release.get("current") == Some(&json!(true)) { "*" } else { "" }),
+            Cell::new(moment(release, "created_at")),
+            Cell::new(if commit.is_empty() { "-" } else { &commit }),
+            Cell::new(text(release, "deployment_id")),
+        ]);
+    }
+    screen.print(&table.render(&screen))?;
+    Ok(())
 }
 
 fn delete(args: &Delete) -> anyhow::Result<()> {

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use tenantry_journal::event::instance::RestartPolicy;
+use tenantry_journal::event::instance::{RestartMode, RestartPolicy};
 use tenantry_journal::name::ServiceName;
 use tenantry_journal::sealed::Secret;
 use toml::de::DeTable;
 
+use super::deploying::deploying;
 use super::output;
 use super::reader::{Found, Notes, Place, Section};
 use super::service::{Defaults, absolute, entry, is_inside, once, service};
@@ -73,13 +74,14 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         stop_timeout_ms: settings.stop_timeout_ms,
         health_interval_ms: settings.health_interval_ms,
         restart: RestartPolicy::OnFailure,
+        restart_mode: RestartMode::Replace,
     };
     let mut retention = settings.retention.clone();
     let services = services(&root, defaults, &mut retention);
     let deploy = deploy(
         root.section("deploy", Some("TENANTRY_DEPLOY_")),
         &settings.data_dir,
-        Defaults { restart: RestartPolicy::Always, ..defaults },
+        Defaults { restart: RestartPolicy::Always, restart_mode: RestartMode::Rolling, ..defaults },
         &mut retention,
     );
     let nginx = nginx(root.section("nginx", Some("TENANTRY_NGINX_")), &overrides.working_dir);
@@ -328,11 +330,13 @@ fn deploy(
         frontend: entry("frontend", &below, defaults),
         backend: entry("backend", &below, defaults),
         init: once("init", &below),
+        migrate: once("migrate", &below),
         database: database.unwrap_or_else(|| "data/app.db".into()),
     };
     below.finish();
+    let deploying = deploying(&section, defaults.working_dir);
     section.finish();
-    Deploy { root: root.unwrap_or_else(|| data_dir.join("tenants")), nginx, ssl, template }
+    Deploy { root: root.unwrap_or_else(|| data_dir.join("tenants")), nginx, ssl, template, deploying }
 }
 
 fn nginx(section: Section<'_>, working_dir: &Path) -> Nginx {

@@ -33,6 +33,7 @@ pub(super) struct Defaults<'a> {
     pub(super) stop_timeout_ms: u64,
     pub(super) health_interval_ms: u64,
     pub(super) restart: RestartPolicy,
+    pub(super) restart_mode: RestartMode,
 }
 
 /// Reads `[service.NAME]`.
@@ -45,12 +46,9 @@ pub(super) fn service(name: &str, section: Section<'_>, defaults: Defaults<'_>) 
     let template = process(&format!("Service '{name}'"), &section, socket, defaults);
     let idle_timeout_ms =
         section.seconds_as_ms("idle_timeout", 0..=DAY * 365).map(|found| found.value).filter(|ms| *ms > 0);
-    let restart_mode = section
-        .choice("restart_mode", &[("replace", RestartMode::Replace), ("rolling", RestartMode::Rolling)])
-        .map_or(RestartMode::Replace, |found| found.value);
     let storage_persist = section.boolean("storage_persist").is_some_and(|found| found.value);
     section.finish();
-    let template = ServiceTemplate { idle_timeout_ms, restart_mode, ..template? };
+    let template = ServiceTemplate { idle_timeout_ms, ..template? };
     Some(Service { template, storage_persist })
 }
 
@@ -99,7 +97,7 @@ pub(super) fn entry(key: &str, template: &Section<'_>, defaults: Defaults<'_>) -
                 health_interval_ms: defaults.health_interval_ms,
                 limits: Limits::default(),
                 idle_timeout_ms: None,
-                restart_mode: RestartMode::Replace,
+                restart_mode: defaults.restart_mode,
             })
         }
     }
@@ -128,6 +126,9 @@ fn process(
 ) -> Option<ServiceTemplate> {
     let words = command(title, section);
     let workdir = section.text("workdir").map(|found| absolute(&found.value, defaults.working_dir));
+    let restart_mode = section
+        .choice("restart_mode", &[("replace", RestartMode::Replace), ("rolling", RestartMode::Rolling)])
+        .map_or(defaults.restart_mode, |found| found.value);
     let health = section.text("health").and_then(|found| health_path(section, found));
     let restart = section.choice(
         "restart",
@@ -166,7 +167,7 @@ fn process(
         health_interval_ms,
         limits,
         idle_timeout_ms: None,
-        restart_mode: RestartMode::Replace,
+        restart_mode,
     })
 }
 

@@ -72,6 +72,12 @@ impl Config {
             "deploy": {
                 "root": self.deploy.root,
                 "services": "supervisor",
+                "keep_releases": self.deploy.deploying.keep_releases,
+                "keep_backups": self.deploy.deploying.keep_backups,
+                "sources": self.deploy.deploying.sources,
+                "git_ssh_key_file": self.deploy.deploying.git_ssh_key_file,
+                "git_known_hosts_file": self.deploy.deploying.git_known_hosts_file,
+                "git_credentials_file": self.deploy.deploying.git_credentials_file,
                 "nginx": if self.deploy.nginx { "on" } else { "off" },
                 "ssl": match self.deploy.ssl {
                     Ssl::Off => "off",
@@ -82,6 +88,7 @@ impl Config {
                     "frontend": entry("frontend", &template.frontend),
                     "backend": entry("backend", &template.backend),
                     "init": template.init,
+                    "migrate": template.migrate,
                     "database": template.database,
                 },
             },

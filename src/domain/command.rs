@@ -66,8 +66,8 @@ pub struct TenantChanges {
     pub notes: Option<Option<String>>,
 }
 
-/// Which steps of a deployment are not wanted.
-#[derive(Clone, Copy, Debug, Default)]
+/// How a deployment is wanted, and which of its steps are not.
+#[derive(Clone, Debug, Default)]
 pub struct DeploySwitches {
     /// No certificates.
     pub skip_ssl: bool,
@@ -75,6 +75,10 @@ pub struct DeploySwitches {
     pub skip_nginx: bool,
     /// Neither create nor start services.
     pub skip_services: bool,
+    /// The branch, tag or commit; without one the newest commit of the default branch.
+    pub git_ref: Option<String>,
+    /// It may wait for the one that is under way.
+    pub queue: bool,
 }
 
 /// How a driver's work for a step ended.
@@ -119,6 +123,23 @@ pub enum Command {
         tenant_id: TenantId,
         /// Steps that are not wanted.
         switches: DeploySwitches,
+    },
+    /// Bring an earlier release of a tenant back into service.
+    RollBackTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// To which release; without one to the one that served before.
+        release: Option<u32>,
+    },
+    /// Call a deployment off.
+    CancelDeployment {
+        /// Which.
+        deployment_id: DeploymentId,
+    },
+    /// Take a deployment up again that did not succeed.
+    RetryDeployment {
+        /// Which.
+        deployment_id: DeploymentId,
     },
     /// Start both processes of a tenant.
     StartTenant {
@@ -298,6 +319,9 @@ pub enum Command {
     BeginRun {
         /// Which.
         instance_id: InstanceId,
+        /// Ports that are not free whatever the World says; with these a process of a tenant
+        /// may be given another port.
+        listening: Option<Listening>,
     },
     /// A run of an instance is about to begin beside the present one.
     BeginSuccessor {

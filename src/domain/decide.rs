@@ -10,8 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, deployment, instance, reconfigure, rest, run, setting, successor, tenant,
-    tenant_config, theme, user,
+    access, certificate, deployment, instance, reconfigure, request, rest, rollout, run, setting, successor,
+    tenant, tenant_config, theme, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -33,13 +33,14 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
             Ok(tenant::health_observed(world, *tenant_id, *overall, frontend, backend, database))
         }
 
-        Command::DeployTenant { tenant_id, switches } => {
-            deployment::request(world, *tenant_id, *switches, ctx)
-        }
+        Command::DeployTenant { tenant_id, switches } => request::deploy(world, *tenant_id, switches, ctx),
+        Command::RollBackTenant { tenant_id, release } => request::rollback(world, *tenant_id, *release, ctx),
+        Command::CancelDeployment { deployment_id } => request::cancel(world, *deployment_id),
+        Command::RetryDeployment { deployment_id } => request::retry(world, *deployment_id),
         Command::BeginStep { deployment_id, step } => {
             Ok(deployment::begin_step(world, *deployment_id, *step))
         }
-        Command::SwitchServices { deployment_id } => Ok(deployment::switch(world, *deployment_id, ctx)),
+        Command::SwitchServices { deployment_id } => Ok(rollout::switch(world, *deployment_id, ctx)),
         Command::FinishStep { deployment_id, step, report } => {
             Ok(deployment::finish_step(world, *deployment_id, *step, report, ctx))
         }
@@ -69,7 +70,9 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::Wake { instance_id } => Ok(rest::wake(world, *instance_id)),
         Command::StopEverything => Ok(instance::stop_everything(world)),
 
-        Command::BeginRun { instance_id } => Ok(run::begin(world, *instance_id, ctx)),
+        Command::BeginRun { instance_id, listening } => {
+            Ok(run::begin(world, *instance_id, listening.as_deref(), ctx))
+        }
         Command::BeginSuccessor { instance_id, listening } => {
             Ok(successor::begin(world, *instance_id, listening, ctx))
         }
@@ -80,7 +83,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
             Ok(run::failed(world, *instance_id, *run_id, reason, ctx))
         }
         Command::HealthObserved { instance_id, run_id, health, detail } => {
-            Ok(run::health_observed(world, *instance_id, *run_id, *health, detail))
+            Ok(run::health_observed(world, *instance_id, *run_id, *health, detail, ctx))
         }
         Command::BeginStop { instance_id, run_id } => Ok(run::begin_stop(world, *instance_id, *run_id)),
         Command::RunExited { instance_id, run_id, status, at } => {
@@ -153,6 +156,7 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         Command::UpdateTenant { tenant_id, .. }
         | Command::DeleteTenant { tenant_id, .. }
         | Command::DeployTenant { tenant_id, .. }
+        | Command::RollBackTenant { tenant_id, .. }
         | Command::StartTenant { tenant_id }
         | Command::StopTenant { tenant_id }
         | Command::RestartTenant { tenant_id } => world.tenants.get(*tenant_id).map(|tenant| tenant.changed),
@@ -161,6 +165,9 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         }
         Command::RestartInstance { key } | Command::RemoveInstance { key } => {
             world.instances.by_key(key).map(|instance| instance.changed)
+        }
+        Command::CancelDeployment { deployment_id } | Command::RetryDeployment { deployment_id } => {
+            world.deployments.get(*deployment_id).map(|deployment| deployment.cause)
         }
         Command::ChangeSetting { key, .. } | Command::ClearSetting { key } => {
             world.settings.get(key).map(|setting| setting.changed)
@@ -236,6 +243,9 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::CertificateFailed(event) => (Some(event.tenant_id), None),
         Event::DeploymentRequested(event) => (Some(event.tenant_id), None),
         Event::ReleaseActivated(event) => (Some(event.tenant_id), None),
+        Event::DeploymentCancelRequested(event) => (Some(event.tenant_id), None),
+        Event::DeploymentRetried(event) => (Some(event.tenant_id), None),
+        Event::ReleasesPruned(event) => (Some(event.tenant_id), None),
         Event::DeploymentFinished(event) => (Some(event.tenant_id), None),
 
         Event::StepStarted(event) => of_deployment(event.deployment_id),
@@ -250,6 +260,8 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::InstanceRemovalRequested(event) => of_instance(&event.instance_id),
         Event::InstanceStarting(event) => of_instance(&event.instance_id),
         Event::InstanceSuccessorStarting(event) => of_instance(&event.instance_id),
+        Event::InstanceSuccessorPromoted(event) => of_instance(&event.instance_id),
+        Event::InstanceReplacementCancelled(event) => of_instance(&event.instance_id),
         Event::InstanceStarted(event) => of_instance(&event.instance_id),
         Event::InstanceStartFailed(event) => of_instance(&event.instance_id),
         Event::InstanceHealthChanged(event) => of_instance(&event.instance_id),

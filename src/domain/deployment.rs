@@ -1,101 +1,48 @@
 //! Rules for deployments: a saga of six steps, one at a time, taken back when the switch fails.
 //!
 //! Nothing that serves is touched before the last step. When that fails, the release that
-//! served before serves again.
+//! served before serves on.
 
 use tenantry_journal::event::Event;
 use tenantry_journal::event::deployment::{
-    DeploymentFinished, DeploymentOutcome, DeploymentRequested, PlannedStep, ReleaseActivated, StepFinished,
-    StepKind, StepOutcome, StepRolledBack, StepStarted,
+    DeploymentFinished, DeploymentOutcome, ReleaseActivated, ReleasesPruned, StepFinished, StepKind,
+    StepOutcome, StepRolledBack, StepStarted,
 };
 use tenantry_journal::event::instance::{
-    InstanceRespecified, InstanceRestartRequested, InstanceSpawned, InstanceStartRequested,
-    InstanceStopRequested, Listen, ProcessSpec, RestartReason, Role,
+    InstanceRespecified, InstanceSpawned, InstanceStartRequested, Listen, ProcessSpec, Role,
 };
 use tenantry_journal::event::tenant::TenantDetails;
-use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::sealed::Sealed;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::{Deployment, DeploymentStatus, StepStatus};
-use tenantry_projections::world::instances::Desired;
 use tenantry_projections::world::tenants::Tenant;
 
-use super::command::{DeploySwitches, StepReport};
+use super::command::StepReport;
 use super::ctx::Ctx;
 use super::policy::{Placeholders, Policy, release_directory};
 use super::rejection::Rejection;
-use super::tenant::{details, existing};
+use super::request::to_prune;
+use super::rollout;
+use super::tenant::details;
 use super::tenant_config;
 
-const ROLES: [Role; 2] = [Role::Frontend, Role::Backend];
+pub(super) const ROLES: [Role; 2] = [Role::Frontend, Role::Backend];
 
-pub(super) fn request(
-    world: &World,
-    tenant_id: TenantId,
-    switches: DeploySwitches,
-    ctx: &Ctx,
-) -> Result<Vec<Event>, Rejection> {
-    let tenant = existing(world, tenant_id)?;
-    if let Some(running) = tenant.deployment.and_then(|id| world.deployments.get(id)).filter(|d| !d.is_over())
-    {
-        return Err(Rejection::conflict(
-            "deployment_running",
-            format!("deployment '{}' of this tenant is under way", running.id),
-            "wait until it has ended",
-        ));
-    }
-    let source = details(tenant)?.github_repo.clone().ok_or_else(|| {
-        Rejection::conflict(
-            "no_source",
-            format!("tenant '{tenant_id}' has no github_repo to deploy from"),
-            "set github_repo first",
-        )
-    })?;
-    let steps = StepKind::ALL
-        .into_iter()
-        .map(|kind| PlannedStep { kind, skip: reason_to_skip(kind, switches, &ctx.policy) })
-        .collect();
-    Ok(vec![
-        DeploymentRequested {
-            deployment_id: ctx.ids.make(),
-            tenant_id,
-            release: tenant.releases + 1,
-            source: Sealed::new(tenant_id, source),
-            steps,
-        }
-        .into(),
-    ])
-}
-
-fn reason_to_skip(kind: StepKind, switches: DeploySwitches, policy: &Policy) -> Option<String> {
-    let asked = |field: &str| Some(format!("{field} was asked for"));
-    match kind {
-        StepKind::CopyFiles | StepKind::InitializeDatabase => None,
-        StepKind::CreateServices | StepKind::StartServices => {
-            if switches.skip_services {
-                return asked("skip_services");
-            }
-            (policy.template.frontend.is_none() && policy.template.backend.is_none())
-                .then(|| "[deploy.template] names neither a frontend nor a backend".to_owned())
-        }
-        StepKind::ConfigureNginx if switches.skip_nginx => asked("skip_nginx"),
-        StepKind::ConfigureNginx => policy.edges.nginx_off.clone(),
-        StepKind::SetupSsl if switches.skip_ssl => asked("skip_ssl"),
-        // A certificate is proved by the site and belongs into it.
-        StepKind::SetupSsl if switches.skip_nginx => asked("skip_nginx"),
-        StepKind::SetupSsl => policy.edges.ssl_off.clone(),
-    }
-}
-
-fn under_way(world: &World, id: DeploymentId) -> Option<(&Deployment, &Tenant)> {
+/// A deployment that has not ended, and its tenant.
+pub(super) fn under_way(world: &World, id: DeploymentId) -> Option<(&Deployment, &Tenant)> {
     let deployment = world.deployments.get(id).filter(|deployment| !deployment.is_over())?;
     let tenant = world.tenants.get(deployment.tenant_id)?;
     Some((deployment, tenant))
 }
 
 pub(super) fn begin_step(world: &World, deployment_id: DeploymentId, step: StepKind) -> Vec<Event> {
-    let next = under_way(world, deployment_id).filter(|(deployment, _)| deployment.failed().is_none());
+    let is_next = |deployment: &Deployment| {
+        let first = world.deployments.under_way(deployment.tenant_id).map(|first| first.id);
+        first == Some(deployment.id) && !deployment.cancelling && deployment.failed().is_none()
+    };
+    let next = under_way(world, deployment_id).filter(|(deployment, _)| is_next(deployment));
     if next.and_then(|(deployment, _)| deployment.current()).is_some_and(|current| current.kind == step) {
         vec![StepStarted { deployment_id, step }.into()]
     } else {
@@ -104,21 +51,20 @@ pub(super) fn begin_step(world: &World, deployment_id: DeploymentId, step: StepK
 }
 
 /// What a role of a tenant runs when a release serves; `None` when the template has no such role.
-pub(super) fn spec(
+/// It stays where the present run listens.
+pub(super) fn spec_at(
     policy: &Policy,
     tenant: &Tenant,
     details: &TenantDetails,
     role: Role,
     release: u32,
+    present: Option<&Listen>,
 ) -> Option<ProcessSpec> {
-    let template = match role {
-        Role::Frontend => policy.template.frontend.as_ref(),
-        Role::Backend => policy.template.backend.as_ref(),
-    }?;
+    let template = policy.template.of(role)?;
     let ports = tenant.ports?;
-    let port = match role {
-        Role::Frontend => ports.frontend,
-        Role::Backend => ports.backend,
+    let port = match present {
+        Some(Listen::Port(port)) => *port,
+        Some(Listen::Socket(_)) | None => rollout::home(tenant, role)?,
     };
     let data_dir = policy.data_dir.display().to_string();
     let mut placeholders = Placeholders {
@@ -132,7 +78,10 @@ pub(super) fn spec(
     };
     let listen = match &template.socket {
         Some(socket) => {
-            placeholders.socket = placeholders.fill(socket);
+            placeholders.socket = match present {
+                Some(Listen::Socket(path)) => path.clone(),
+                Some(Listen::Port(_)) | None => placeholders.fill(socket),
+            };
             placeholders.port = String::new();
             Listen::Socket(placeholders.socket.clone())
         }
@@ -154,7 +103,7 @@ fn create_services(
         if tenant.instance(role).is_some() {
             continue;
         }
-        let Some(spec) = spec(&ctx.policy, tenant, details, role, release) else { continue };
+        let Some(spec) = spec_at(&ctx.policy, tenant, details, role, release, None) else { continue };
         events.push(registered(tenant, details, role, spec, ctx)?.into());
     }
     Ok(events)
@@ -190,6 +139,7 @@ pub(super) fn waiting<'a>(world: &'a World, tenant: &Tenant) -> Option<&'a Deplo
 /// Starts the release of a deployment that skipped its services: they are registered where
 /// they are missing, and their next run is of this release.
 pub(super) fn put_into_service(
+    world: &World,
     tenant: &Tenant,
     deployment: &Deployment,
     ctx: &Ctx,
@@ -198,7 +148,9 @@ pub(super) fn put_into_service(
     let (deployment_id, release) = (deployment.id, deployment.release);
     let mut events = Vec::new();
     for role in ROLES {
-        let Some(spec) = spec(&ctx.policy, tenant, details, role, release) else { continue };
+        let before = tenant.instance(role).and_then(|id| world.instances.get(id));
+        let present = before.and_then(|instance| instance.spec.open()).map(|spec| &spec.listen);
+        let Some(spec) = spec_at(&ctx.policy, tenant, details, role, release, present) else { continue };
         let instance_id = match tenant.instance(role) {
             Some(instance_id) => {
                 let spec = Sealed::new(tenant.id, spec);
@@ -227,47 +179,6 @@ pub(super) fn put_into_service(
     Ok(events)
 }
 
-/// Lets the tenant's instances run a release: the next run of each is the new one.
-fn run_release(
-    world: &World,
-    tenant: &Tenant,
-    details: &TenantDetails,
-    release: u32,
-    by: Option<DeploymentId>,
-    ctx: &Ctx,
-) -> Vec<Event> {
-    let mut events = Vec::new();
-    for role in ROLES {
-        let Some(instance) = tenant.instance(role).and_then(|id| world.instances.get(id)) else { continue };
-        let Some(spec) = spec(&ctx.policy, tenant, details, role, release) else { continue };
-        let instance_id = instance.id;
-        let spec = Sealed::new(tenant.id, spec);
-        events.push(InstanceRespecified { instance_id, spec, deployment_id: by }.into());
-        events.push(if instance.desired == Desired::Running {
-            InstanceRestartRequested { instance_id, reason: RestartReason::Deployed }.into()
-        } else {
-            InstanceStartRequested { instance_id }.into()
-        });
-    }
-    events
-}
-
-pub(super) fn switch(world: &World, deployment_id: DeploymentId, ctx: &Ctx) -> Vec<Event> {
-    let Some((deployment, tenant)) = under_way(world, deployment_id) else { return Vec::new() };
-    let running =
-        deployment.step(StepKind::StartServices).is_some_and(|step| step.status == StepStatus::Running);
-    let Some(details) = tenant.details.open().filter(|_| running) else { return Vec::new() };
-    let switched = ROLES
-        .into_iter()
-        .filter_map(|role| tenant.instance(role))
-        .filter_map(|id| world.instances.get(id))
-        .any(|instance| instance.deployment == Some(deployment_id));
-    if switched {
-        return Vec::new();
-    }
-    run_release(world, tenant, details, deployment.release, Some(deployment_id), ctx)
-}
-
 pub(super) fn finish_step(
     world: &World,
     deployment_id: DeploymentId,
@@ -277,7 +188,9 @@ pub(super) fn finish_step(
 ) -> Vec<Event> {
     let Some((deployment, tenant)) = under_way(world, deployment_id) else { return Vec::new() };
     let running = deployment.step(step).is_some_and(|step| step.status == StepStatus::Running);
-    let Some(details) = tenant.details.open().filter(|_| running) else { return Vec::new() };
+    let Some(details) = tenant.details.open().filter(|_| running && !deployment.cancelling) else {
+        return Vec::new();
+    };
     match report {
         StepReport::Failed { detail } => failed(deployment, step, detail),
         StepReport::Done { detail, commit } => {
@@ -289,17 +202,19 @@ pub(super) fn finish_step(
                 }
             }
             if step == StepKind::StartServices {
-                events.push(
-                    ReleaseActivated {
-                        deployment_id,
-                        tenant_id: tenant.id,
-                        release: deployment.release,
-                        commit: commit.clone(),
-                    }
-                    .into(),
-                );
+                events.extend(rollout::left_waiting(world, deployment, tenant));
+                let (tenant_id, release) = (tenant.id, deployment.release);
+                let commit = commit.clone();
+                events.push(ReleaseActivated { deployment_id, tenant_id, release, commit }.into());
+                let releases = to_prune(world, tenant, release, ctx.policy.deploying.keep_releases);
+                if !releases.is_empty() {
+                    events.push(ReleasesPruned { tenant_id, releases }.into());
+                }
             }
-            events.push(finished(deployment, step, StepOutcome::Success, detail));
+            let commit = commit.clone().filter(|_| step == StepKind::CopyFiles);
+            let detail = Sealed::new(deployment.tenant_id, detail.clone());
+            let outcome = StepOutcome::Success;
+            events.push(StepFinished { deployment_id, step, outcome, detail, commit }.into());
             events.extend(advance(deployment, step));
             events
         }
@@ -308,7 +223,7 @@ pub(super) fn finish_step(
 
 fn finished(deployment: &Deployment, step: StepKind, outcome: StepOutcome, detail: &str) -> Event {
     let detail = Sealed::new(deployment.tenant_id, detail.to_owned());
-    StepFinished { deployment_id: deployment.id, step, outcome, detail }.into()
+    StepFinished { deployment_id: deployment.id, step, outcome, detail, commit: None }.into()
 }
 
 fn end(deployment: &Deployment, outcome: DeploymentOutcome) -> Event {
@@ -339,22 +254,16 @@ fn advance(deployment: &Deployment, step: StepKind) -> Vec<Event> {
 
 pub(super) fn rolled_back(world: &World, deployment_id: DeploymentId, detail: &str, ctx: &Ctx) -> Vec<Event> {
     let Some((deployment, tenant)) = under_way(world, deployment_id) else { return Vec::new() };
-    let Some(details) = tenant.details.open().filter(|_| deployment.failed().is_some()) else {
-        return Vec::new();
-    };
-    let mut events = Vec::new();
-    match deployment.previous_release {
-        Some(previous) => events.extend(run_release(world, tenant, details, previous, None, ctx)),
-        None => {
-            let ids = ROLES.into_iter().filter_map(|role| tenant.instance(role));
-            events.extend(ids.map(|instance_id| InstanceStopRequested { instance_id }.into()));
-        }
-    }
+    let is_due = deployment.cancelling || deployment.failed().is_some();
+    let Some(details) = tenant.details.open().filter(|_| is_due) else { return Vec::new() };
+    let mut events = rollout::take_back(world, deployment, tenant, details, ctx);
     let step = StepKind::CreateServices;
     if deployment.step(step).is_some_and(|step| step.status == StepStatus::Success) {
         let detail = Sealed::new(deployment.tenant_id, detail.to_owned());
         events.push(StepRolledBack { deployment_id, step, detail }.into());
     }
-    events.push(end(deployment, DeploymentOutcome::Failed));
+    let outcome =
+        if deployment.cancelling { DeploymentOutcome::Cancelled } else { DeploymentOutcome::Failed };
+    events.push(end(deployment, outcome));
     events
 }

@@ -205,7 +205,8 @@ fn choose_port(
 
 pub(super) fn restart(world: &World, key: &InstanceKey) -> Result<Vec<Event>, Rejection> {
     let instance_id = existing(world, key)?.id;
-    Ok(vec![InstanceRestartRequested { instance_id, reason: RestartReason::Requested }.into()])
+    let (reason, release, deployment_id) = (RestartReason::Requested, None, None);
+    Ok(vec![InstanceRestartRequested { instance_id, reason, release, deployment_id }.into()])
 }
 
 pub(super) fn remove(world: &World, key: &InstanceKey) -> Result<Vec<Event>, Rejection> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartMode, RestartPolicy};
+use tenantry_journal::event::instance::{Limits, Listen, ProcessSpec, RestartMode, RestartPolicy, Role};
 use tenantry_journal::name::{InstanceKey, ServiceName};
 use tenantry_journal::sealed::Secret;
 use tenantry_journal::spool::Retain;
@@ -170,8 +170,52 @@ pub struct DeployTemplate {
     pub backend: Option<ServiceTemplate>,
     /// Program and arguments that prepare the database, with placeholders.
     pub init: Option<Vec<String>>,
+    /// Program and arguments that bring the database to a release's form, once for each.
+    pub migrate: Option<Vec<String>>,
     /// The database file, relative to the tenant's directory.
     pub database: String,
+}
+
+impl DeployTemplate {
+    /// What a role runs.
+    #[must_use]
+    pub fn of(&self, role: Role) -> Option<&ServiceTemplate> {
+        match role {
+            Role::Frontend => self.frontend.as_ref(),
+            Role::Backend => self.backend.as_ref(),
+        }
+    }
+}
+
+/// How releases come and go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deploying {
+    /// How many releases that served are kept, the present one among them.
+    pub keep_releases: u32,
+    /// How many copies of a tenant's database from before migrations are kept.
+    pub keep_backups: u32,
+    /// Below one of these lies every local source, absolute; none means anywhere.
+    pub sources: Vec<PathBuf>,
+    /// The key that ssh shows to git servers.
+    pub git_ssh_key_file: Option<PathBuf>,
+    /// The git servers that ssh knows.
+    pub git_known_hosts_file: Option<PathBuf>,
+    /// What git's `store` helper reads credentials for https from.
+    pub git_credentials_file: Option<PathBuf>,
+}
+
+impl Default for Deploying {
+    /// Five of each: a working week.
+    fn default() -> Self {
+        Deploying {
+            keep_releases: 5,
+            keep_backups: 5,
+            sources: Vec::new(),
+            git_ssh_key_file: None,
+            git_known_hosts_file: None,
+            git_credentials_file: None,
+        }
+    }
 }
 
 /// Whether and how nginx sites and certificates are made.
@@ -223,6 +267,8 @@ pub struct Policy {
     pub services: BTreeMap<ServiceName, ServiceTemplate>,
     /// How every tenant's application is run.
     pub template: DeployTemplate,
+    /// How releases come and go.
+    pub deploying: Deploying,
     /// nginx and certificates.
     pub edges: Edges,
     /// Restarts after crashes.

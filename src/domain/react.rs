@@ -30,8 +30,10 @@ pub fn react(world: &World) -> Vec<Due> {
 
 fn instance(world: &World, id: InstanceId) -> Option<Due> {
     let instance = world.instances.get(id)?;
-    if let Some(effect) = beside(instance) {
-        return Some(Due { effect, not_before: None, cause: instance.cause });
+    match beside(instance) {
+        Beside::Needs(effect) => return Some(Due { effect, not_before: None, cause: instance.cause }),
+        Beside::Waits => return None,
+        Beside::Nothing => {}
     }
     let run = instance.run.as_ref().map(|run| run.id);
     let replace = instance.restart.is_some() || instance.health == InstanceHealth::Unhealthy;
@@ -48,22 +50,36 @@ fn instance(world: &World, id: InstanceId) -> Option<Due> {
     Some(Due { effect, not_before, cause: instance.cause })
 }
 
-/// What a second run makes necessary; it comes before anything else.
-fn beside(instance: &Instance) -> Option<Effect> {
+/// What a second run makes necessary.
+enum Beside {
+    /// This, before anything else.
+    Needs(Effect),
+    /// That both are left alone.
+    Waits,
+    /// There is none.
+    Nothing,
+}
+
+fn beside(instance: &Instance) -> Beside {
     let id = instance.id;
     match &instance.beside {
-        None if instance.awaits_successor() => Some(Effect::BeginSuccessor(id)),
-        None => None,
-        Some(beside) if beside.side == Side::Rising && instance.desired == Desired::Running => {
-            Some(Effect::EnsureRun(id, beside.run.id))
-        }
-        Some(beside) => Some(Effect::EndRun(id, beside.run.id)),
+        None if instance.awaits_successor() => Beside::Needs(Effect::BeginSuccessor(id)),
+        None => Beside::Nothing,
+        Some(beside) => match (beside.side, instance.desired) {
+            (Side::Rising, Desired::Running) => Beside::Needs(Effect::EnsureRun(id, beside.run.id)),
+            (Side::Risen, Desired::Running) => Beside::Waits,
+            _ => Beside::Needs(Effect::EndRun(id, beside.run.id)),
+        },
     }
 }
 
 fn deployment(world: &World, id: DeploymentId) -> Option<Due> {
     let deployment = world.deployments.get(id)?;
+    if world.deployments.under_way(deployment.tenant_id)?.id != id {
+        return None;
+    }
     let effect = match deployment.failed() {
+        _ if deployment.cancelling => Effect::RollBack(id),
         Some(step) if step.kind == StepKind::StartServices => Effect::RollBack(id),
         Some(_) => return None,
         None => Effect::RunStep(id, deployment.current()?.kind),

@@ -77,7 +77,8 @@ pub(super) fn reconfigure(world: &World, wanted: &Reconfigure) -> Result<Vec<Eve
         let spec = Sealed::new(instance.spec.key(), spec);
         events.push(InstanceRespecified { instance_id, spec, deployment_id }.into());
         if restarts {
-            events.push(InstanceRestartRequested { instance_id, reason: RestartReason::Requested }.into());
+            let (reason, release, deployment_id) = (RestartReason::Requested, None, None);
+            events.push(InstanceRestartRequested { instance_id, reason, release, deployment_id }.into());
         }
     }
     Ok(events)
@@ -114,7 +115,7 @@ fn new_spec(
 ) -> Result<Option<ProcessSpec>, Rejection> {
     let (Some(key), Some(stored)) = (instance.name.open(), instance.spec.open()) else { return Ok(None) };
     let specs = match instance.tenant {
-        Some((tenant, role)) => of_tenant(world, tenant, role, wanted),
+        Some((tenant, role)) => of_tenant(world, tenant, role, stored, wanted),
         None => of_service(world, instance, key, stored, wanted, taken)?,
     };
     Ok(specs.and_then(|(before, after)| {
@@ -129,15 +130,16 @@ fn of_tenant(
     world: &World,
     tenant: TenantId,
     role: Role,
+    stored: &ProcessSpec,
     wanted: &Reconfigure,
 ) -> Option<(Option<ProcessSpec>, ProcessSpec)> {
     let tenant = world.tenants.get(tenant)?;
-    let latest = tenant.deployment.and_then(|id| world.deployments.get(id));
-    if latest.is_some_and(|deployment| !deployment.is_over()) {
+    if world.deployments.under_way(tenant.id).is_some() {
         return None;
     }
     let (details, release) = (tenant.details.open()?, tenant.release?);
-    let spec = |policy: &Policy| deployment::spec(policy, tenant, details, role, release);
+    let present = Some(&stored.listen);
+    let spec = |policy: &Policy| deployment::spec_at(policy, tenant, details, role, release, present);
     Some((spec(&wanted.before), spec(&wanted.after)?))
 }
 

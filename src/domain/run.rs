@@ -3,12 +3,14 @@
 //! A report about another run than the present one is late and changes nothing. Reports
 //! may come twice; the second changes nothing either.
 
+use std::collections::BTreeSet;
+
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{
     ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceFellAsleep, InstanceHealth,
-    InstanceHealthChanged, InstanceRemoved, InstanceRestartRequested, InstanceRestartScheduled,
-    InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping, RestartPolicy, RestartReason,
-    SleepReason,
+    InstanceHealthChanged, InstanceRemoved, InstanceRespecified, InstanceRestartRequested,
+    InstanceRestartScheduled, InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping,
+    Listen, RestartPolicy, RestartReason, SleepReason,
 };
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::sealed::Sealed;
@@ -17,6 +19,7 @@ use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Phase, Rest, Run, Side};
 
 use super::ctx::Ctx;
+use super::{ports, rollout, successor};
 
 fn present(world: &World, id: InstanceId, run: RunId) -> Option<(&Instance, &Run)> {
     let instance = world.instances.get(id)?;
@@ -27,16 +30,36 @@ fn policy(instance: &Instance) -> RestartPolicy {
     instance.spec.open().map_or(RestartPolicy::Never, |spec| spec.restart)
 }
 
-pub(super) fn begin(world: &World, instance_id: InstanceId, ctx: &Ctx) -> Vec<Event> {
-    let due = world.instances.get(instance_id).is_some_and(|instance| {
+/// Begins a run. With `listening` a process of a tenant is given a port of its own when it
+/// has none, or not a free one.
+pub(super) fn begin(
+    world: &World,
+    instance_id: InstanceId,
+    listening: Option<&BTreeSet<u16>>,
+    ctx: &Ctx,
+) -> Vec<Event> {
+    let due = world.instances.get(instance_id).filter(|instance| {
         instance.desired == Desired::Running
             && matches!(instance.phase, Phase::Idle | Phase::Backoff)
             && instance.not_before.is_none_or(|moment| moment <= ctx.now)
     });
-    if !due {
-        return Vec::new();
+    let Some(instance) = due else { return Vec::new() };
+    let moved = listening.and_then(|listening| moved(world, instance, listening, ctx));
+    let starting = InstanceStarting { instance_id, run_id: ctx.ids.make() };
+    moved.into_iter().chain([starting.into()]).collect()
+}
+
+fn moved(world: &World, instance: &Instance, listening: &BTreeSet<u16>, ctx: &Ctx) -> Option<Event> {
+    let Listen::Port(port) = instance.spec.open()?.listen else { return None };
+    instance.tenant?;
+    if !rollout::is_at_the_tenants_port(world, instance, port) && !listening.contains(&port) {
+        return None;
     }
-    vec![InstanceStarting { instance_id, run_id: ctx.ids.make() }.into()]
+    let other = Listen::Port(ports::next_instance_port(world, &ctx.policy, listening)?);
+    let spec = rollout::elsewhere(world, instance, None, &other, ctx)?;
+    let (instance_id, deployment_id) = (instance.id, instance.deployment);
+    let spec = Sealed::new(instance.spec.key(), spec);
+    Some(InstanceRespecified { instance_id, spec, deployment_id }.into())
 }
 
 pub(super) fn started(
@@ -96,7 +119,12 @@ fn after_giving_up(instance: &Instance, run_id: RunId) -> Option<Event> {
         && instance.phase == Phase::Running
         && instance.health == InstanceHealth::Unhealthy
         && policy(instance) != RestartPolicy::Never;
-    replace.then(|| InstanceRestartRequested { instance_id, reason: RestartReason::Unhealthy }.into())
+    replace.then(|| unhealthy(instance_id))
+}
+
+fn unhealthy(instance_id: InstanceId) -> Event {
+    let (reason, release, deployment_id) = (RestartReason::Unhealthy, None, None);
+    InstanceRestartRequested { instance_id, reason, release, deployment_id }.into()
 }
 
 /// Who waited is told so, and the next request tries again: a back-off would let it hang.
@@ -119,6 +147,7 @@ pub(super) fn health_observed(
     run_id: RunId,
     health: InstanceHealth,
     detail: &str,
+    ctx: &Ctx,
 ) -> Vec<Event> {
     let Some((instance, _)) = present(world, instance_id, run_id) else { return Vec::new() };
     let is_known = match instance.side_of(run_id) {
@@ -137,7 +166,10 @@ pub(super) fn health_observed(
         && instance.restart.is_none()
         && policy(instance) != RestartPolicy::Never;
     if replace {
-        events.push(InstanceRestartRequested { instance_id, reason: RestartReason::Unhealthy }.into());
+        events.push(unhealthy(instance_id));
+    }
+    if health == InstanceHealth::Healthy && instance.tenant.is_some() {
+        events.extend(rollout::promotions(world, instance, run_id, ctx));
     }
     events
 }
@@ -166,7 +198,7 @@ pub(super) fn exited(
     let Some((instance, run)) = present(world, instance_id, run_id) else { return Vec::new() };
     let mut events = vec![InstanceExited { instance_id, run_id, status, exited_at: at }.into()];
     let is_beside = instance.side_of(run_id).is_some();
-    let has_successor = instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising);
+    let has_successor = instance.beside.as_ref().is_some_and(|beside| beside.is_successor());
     if is_beside {
         events.extend(after_giving_up(instance, run_id));
         return events;
@@ -178,6 +210,7 @@ pub(super) fn exited(
     let wanted = matches!(instance.restart, Some(RestartReason::Requested | RestartReason::Deployed))
         || (instance.phase == Phase::Stopping && !unhealthy);
     if wanted {
+        events.extend(successor::in_place(world, instance, ctx));
         return events;
     }
     if instance.rest == Rest::Waking {

@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tenantry_journal::event::Event;
-use tenantry_journal::event::instance::{InstanceStopping, InstanceSuccessorStarting, Listen, ProcessSpec};
+use tenantry_journal::event::instance::{
+    InstanceRespecified, InstanceStopping, InstanceSuccessorStarting, Listen, ProcessSpec,
+};
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::sealed::{Sealed, Secret};
@@ -17,7 +19,7 @@ use tenantry_projections::world::instances::Instance;
 use super::ctx::Ctx;
 use super::instance::{filled, socket_is_usable};
 use super::policy::ServiceTemplate;
-use super::ports;
+use super::{ports, rollout};
 
 /// What the socket of every other run is called.
 const OTHER: &str = ".next";
@@ -42,7 +44,16 @@ pub(super) fn begin(
     }
 }
 
-/// What the successor runs: the same at another place.
+/// What a process of a tenant runs after a run that ended before it had a successor.
+pub(super) fn in_place(world: &World, instance: &Instance, ctx: &Ctx) -> Option<Event> {
+    let (wanted, present) = (instance.wanted?, instance.spec.open()?);
+    let spec = rollout::elsewhere(world, instance, Some(wanted.release), &present.listen, ctx)?;
+    let spec = Sealed::new(instance.spec.key(), spec);
+    let (instance_id, deployment_id) = (instance.id, wanted.deployment);
+    Some(InstanceRespecified { instance_id, spec, deployment_id }.into())
+}
+
+/// What the successor runs at another place: the same, or the release that is wanted.
 fn specification(
     world: &World,
     instance: &Instance,
@@ -50,7 +61,6 @@ fn specification(
     ctx: &Ctx,
 ) -> Option<ProcessSpec> {
     let (key, present) = (instance.name.open()?, instance.spec.open()?);
-    let template = ctx.policy.services.get(&key.service)?;
     let listen = match &present.listen {
         Listen::Port(_) => Listen::Port(ports::next_instance_port(world, &ctx.policy, listening)?),
         Listen::Socket(path) => {
@@ -58,6 +68,11 @@ fn specification(
             socket_is_usable(world, &other, Some(instance.id)).then_some(Listen::Socket(other))?
         }
     };
+    if instance.tenant.is_some() {
+        let release = instance.wanted.map(|wanted| wanted.release);
+        return rollout::elsewhere(world, instance, release, &listen, ctx);
+    }
+    let template = ctx.policy.services.get(&key.service)?;
     Some(filled(&ctx.policy, template, key, listen, extra(template, key, present, ctx)))
 }
 

@@ -173,8 +173,7 @@ fn instances<'a>(world: &'a World, tenant: &'a Tenant) -> impl Iterator<Item = &
 pub(super) fn delete(world: &World, id: TenantId, remove: Removal) -> Result<Vec<Event>, Rejection> {
     let tenant = existing(world, id)?;
     let mut events = Vec::new();
-    let running = tenant.deployment.and_then(|id| world.deployments.get(id)).filter(|d| !d.is_over());
-    if let Some(deployment) = running {
+    for deployment in world.deployments.open(id) {
         let outcome = DeploymentOutcome::Cancelled;
         events.push(DeploymentFinished { deployment_id: deployment.id, tenant_id: id, outcome }.into());
     }
@@ -201,7 +200,7 @@ pub(super) fn removed(world: &World, id: TenantId, removed: Removal) -> Vec<Even
 /// A tenant that is not being deployed.
 fn settled(world: &World, id: TenantId) -> Result<&Tenant, Rejection> {
     let tenant = existing(world, id)?;
-    if tenant.deployment.and_then(|id| world.deployments.get(id)).is_some_and(|d| !d.is_over()) {
+    if world.deployments.under_way(id).is_some() {
         return Err(Rejection::conflict(
             "deployment_running",
             format!("tenant '{id}' is being deployed"),
@@ -235,7 +234,7 @@ pub(super) fn start(world: &World, id: TenantId, ctx: &Ctx) -> Result<Vec<Event>
     let tenant = settled(world, id)?;
     let runs = instances(world, tenant).any(super::instance::is_up);
     if let Some(waiting) = deployment::waiting(world, tenant).filter(|_| !runs) {
-        return deployment::put_into_service(tenant, waiting, ctx);
+        return deployment::put_into_service(world, tenant, waiting, ctx);
     }
     Ok(startable(world, id)?
         .into_iter()
@@ -252,7 +251,10 @@ pub(super) fn stop(world: &World, id: TenantId) -> Result<Vec<Event>, Rejection>
 pub(super) fn restart(world: &World, id: TenantId) -> Result<Vec<Event>, Rejection> {
     let reason = RestartReason::Requested;
     let all = startable(world, id)?.into_iter();
-    Ok(all.map(|i| InstanceRestartRequested { instance_id: i.id, reason }.into()).collect())
+    let (release, deployment_id) = (None, None);
+    Ok(all
+        .map(|i| InstanceRestartRequested { instance_id: i.id, reason, release, deployment_id }.into())
+        .collect())
 }
 
 /// Notes a backup; nothing comes of it.

@@ -8,6 +8,8 @@ pub const NAME_CHARS: usize = 200;
 pub const NOTES_CHARS: usize = 10_000;
 /// Longest address of a repository, in characters: what browsers and git hosts allow for.
 const REPO_CHARS: usize = 2_048;
+/// Longest name of a branch or tag, in bytes: as a file it could not be longer.
+const REF_BYTES: usize = 255;
 
 /// A line of text: not empty, no control characters, bounded.
 ///
@@ -87,6 +89,30 @@ pub fn repository(text: &str) -> Result<(), Rejection> {
     ))
 }
 
+/// A branch, tag or commit (git-check-ref-format(1), and nothing that git would take for an
+/// option, a range or a refspec).
+///
+/// # Errors
+/// [`Rejection`] that says what is allowed.
+pub fn git_ref(text: &str) -> Result<(), Rejection> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '+' | '@' | '#');
+    let is_good = !text.is_empty()
+        && text.len() <= REF_BYTES
+        && text.chars().all(plain)
+        && !text.starts_with(['-', '/', '.', '+'])
+        && !text.ends_with(['/', '.'])
+        && !["..", "//", "@{", "/."].iter().any(|bad| text.contains(bad))
+        && !text.split('/').any(|part| part.ends_with(".lock"))
+        && text != "@";
+    if is_good {
+        return Ok(());
+    }
+    Err(Rejection::invalid(
+        "invalid_git_ref",
+        "git_ref must be the name of a branch or tag, or a whole commit id".into(),
+    ))
+}
+
 /// An environment variable that may be set for a process.
 ///
 /// # Errors
@@ -140,6 +166,31 @@ mod tests {
             "a@b::c",
         ] {
             assert!(repository(bad).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_git_ref_is_a_name_and_never_an_option_or_a_range() {
+        for good in ["main", "v1.2.3", "feature/x_y-z", "0123456789012345678901234567890123456789", "a#1"] {
+            assert!(git_ref(good).is_ok(), "{good} was refused");
+        }
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=id",
+            "a b",
+            "a..b",
+            "a:b",
+            "+main",
+            "a~1",
+            "a^",
+            "/a",
+            "a/",
+            "@{1}",
+            "x.lock",
+            "a\n",
+        ] {
+            assert!(git_ref(bad).is_err(), "{bad} was accepted");
         }
     }
 

@@ -17,6 +17,15 @@ const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long a check waits for the application's own transaction.
 const BUSY_TIME: Duration = Duration::from_millis(500);
 
+/// The directory of copies, below the tenant's.
+const BACKUPS: &str = "database-backups";
+/// How long a copy may take: a gigabyte takes some seconds.
+const BACKUP_TIME: Duration = Duration::from_secs(600);
+/// How long a copy waits for the application's own transaction.
+const BACKUP_BUSY: Duration = Duration::from_secs(10);
+/// How often it is looked whether a copy was called off.
+const BACKUP_LOOK: Duration = Duration::from_millis(100);
+
 /// Why a database could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -26,6 +35,22 @@ pub enum DatabaseError {
     /// The configured path is none below the tenant's directory.
     #[error("the database path '{0}' must be relative and name a file below the tenant's directory")]
     Path(String),
+    /// SQLite could not copy it.
+    #[error("cannot copy the database {path}: {source}")]
+    Copy {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The copy could not be put in its place.
+    #[error("cannot keep the copy {path}: {source}")]
+    Keep {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// SQLite refused.
     #[error("cannot make the database {path}: {source}")]
     Sqlite {
@@ -127,6 +152,92 @@ pub fn ensure_empty(directory: &Dir, database: &str) -> Result<bool, DatabaseErr
     // An empty file would do for SQLite; other tools expect the header, which this writes.
     connection.execute_batch("VACUUM").map_err(sqlite)?;
     Ok(true)
+}
+
+/// Copies a database as it is now to `database-backups/before-release-N.db` and keeps the newest
+/// `keep` of these. A copy for that release that is there already stays: what is in the database
+/// since then may be half of what the release makes of it. `None` when there is no database.
+///
+/// # Errors
+/// When SQLite cannot read it, or the copy cannot be written.
+pub fn back_up(
+    directory: &Dir,
+    database: &str,
+    release: u32,
+    keep: u32,
+    is_called_off: impl Fn() -> bool,
+) -> Result<Option<PathBuf>, DatabaseError> {
+    let (dir, path) = place(directory, database)?;
+    let name = path.file_name().unwrap_or_default();
+    let found = rustix::fs::statat(dir.fd(), name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+    let is_file = |mode| rustix::fs::FileType::from_raw_mode(mode).is_file();
+    if !found.is_ok_and(|stat| stat.st_size > 0 && is_file(stat.st_mode)) {
+        return Ok(None);
+    }
+    let backups = directory.child(std::ffi::OsStr::new(BACKUPS), Missing::Create)?;
+    let name = backup_name(release);
+    let kept = backups.path().join(&name);
+    if std::fs::symlink_metadata(backups.anchored().join(&name)).is_ok() {
+        return Ok(Some(kept));
+    }
+    let failed = |source| DatabaseError::Keep { path: kept.clone(), source };
+    let aside = backups.anchored().join(format!("{name}.partial"));
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let copied = vacuum_into(&path, &aside, is_called_off);
+    if let Err(source) = copied {
+        let _ = std::fs::remove_file(&aside);
+        return Err(DatabaseError::Copy { path, source });
+    }
+    let file = std::fs::File::open(&aside).map_err(failed)?;
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(failed)?;
+    file.sync_all().map_err(failed)?;
+    std::fs::rename(&aside, backups.anchored().join(&name)).map_err(failed)?;
+    backups.sync()?;
+    drop_oldest(&backups, keep)?;
+    Ok(Some(kept))
+}
+
+fn backup_name(release: u32) -> String {
+    format!("before-release-{release}.db")
+}
+
+fn drop_oldest(backups: &Dir, keep: u32) -> Result<(), DatabaseError> {
+    let number = |name: std::ffi::OsString| -> Option<u32> {
+        name.to_str()?.strip_prefix("before-release-")?.strip_suffix(".db")?.parse().ok()
+    };
+    let mut releases: Vec<u32> = backups.names()?.into_iter().filter_map(number).collect();
+    releases.sort_unstable_by(|a, b| b.cmp(a));
+    for release in releases.into_iter().skip(usize::try_from(keep).unwrap_or(usize::MAX)) {
+        let name = backup_name(release);
+        std::fs::remove_file(backups.anchored().join(&name))
+            .map_err(|source| DatabaseError::Keep { path: backups.path().join(&name), source })?;
+    }
+    Ok(())
+}
+
+/// A copy of one moment, however many write meanwhile.
+fn vacuum_into(path: &Path, into: &Path, is_called_off: impl Fn() -> bool) -> Result<(), rusqlite::Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BACKUP_BUSY)?;
+    let interrupt = connection.get_interrupt_handle();
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    let into = into.display().to_string();
+    let copying = std::thread::spawn(move || {
+        let copied = connection.execute("VACUUM INTO ?1", [into]).map(drop);
+        drop(done);
+        copied
+    });
+    let begun = std::time::Instant::now();
+    while ended.recv_timeout(BACKUP_LOOK) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+        if is_called_off() || begun.elapsed() > BACKUP_TIME {
+            interrupt.interrupt();
+        }
+    }
+    copying.join().unwrap_or(Err(rusqlite::Error::InvalidQuery))
 }
 
 /// Checks a database without changing it. Blocks for at most a few seconds.
@@ -233,6 +344,42 @@ mod tests {
         std::os::unix::fs::symlink(victim.path(), scratch.path().join("smith/data")).unwrap();
         assert!(ensure_empty(&dir, "data/x.db").is_err());
         assert_eq!(std::fs::read_dir(victim.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_copy_is_of_one_moment_and_made_once_for_a_release() {
+        let (scratch, dir) = tenant();
+        let never = || false;
+        assert_eq!(back_up(&dir, "data/app.db", 1, 2, never).unwrap(), None);
+        ensure_empty(&dir, "data/app.db").unwrap();
+        let own = Connection::open(scratch.path().join("smith/data/app.db")).unwrap();
+        own.execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+        let count = |path: &Path| -> i64 {
+            let copy = Connection::open(path).unwrap();
+            copy.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+        };
+        let first = back_up(&dir, "data/app.db", 2, 2, never).unwrap().unwrap();
+        own.execute_batch("INSERT INTO t VALUES (2)").unwrap();
+        assert_eq!(back_up(&dir, "data/app.db", 2, 2, never).unwrap(), Some(first.clone()));
+        assert_eq!(count(&first), 1, "a copy was overwritten");
+        for release in [3, 10] {
+            let copy = back_up(&dir, "data/app.db", release, 2, never).unwrap().unwrap();
+            assert_eq!(count(&copy), 2);
+        }
+        let mut names = std::fs::read_dir(first.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(names, ["before-release-10.db", "before-release-3.db"]);
+    }
+
+    #[test]
+    fn a_copy_of_what_is_no_database_fails_and_leaves_nothing() {
+        let (scratch, dir) = tenant();
+        std::fs::write(scratch.path().join("smith/app.db"), "this is no database, only some text").unwrap();
+        assert!(matches!(back_up(&dir, "app.db", 1, 2, || false), Err(DatabaseError::Copy { .. })));
+        assert_eq!(std::fs::read_dir(scratch.path().join("smith").join(BACKUPS)).unwrap().count(), 0);
     }
 
     #[test]

@@ -23,8 +23,6 @@ use super::below::{BelowError, Dir, Missing, io};
 pub const STAMP: &str = ".tenantry-release";
 /// The link to the release that serves.
 pub const CURRENT: &str = "current";
-/// How many releases stay for a rollback, beside the one that serves.
-pub const KEPT_RELEASES: usize = 5;
 
 const RELEASES: &str = "releases";
 const PARTIAL: &str = "partial";
@@ -122,13 +120,21 @@ impl Partial {
 pub struct Files {
     root: PathBuf,
     limits: Limits,
+    /// Below one of these every local source lies; none means anywhere.
+    sources: Vec<PathBuf>,
 }
 
 impl Files {
     /// `root` is the operator's choice: absolute, made when missing.
     #[must_use]
     pub fn new(root: PathBuf) -> Files {
-        Files { root, limits: Limits::default() }
+        Files { root, limits: Limits::default(), sources: Vec::new() }
+    }
+
+    /// Deploys local sources below one of these directories alone.
+    #[must_use]
+    pub fn only_from(self, sources: Vec<PathBuf>) -> Files {
+        Files { sources, ..self }
     }
 
     /// Makes a tenant's directory when it is missing.
@@ -194,6 +200,10 @@ impl Files {
         let refused = |why| Err(FilesError::Source { path: source.to_path_buf(), why });
         let real_or_given = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let (root, private) = (real_or_given(&self.root), real_or_given(private));
+        let is_below = |source: &PathBuf| real.starts_with(real_or_given(source));
+        if !self.sources.is_empty() && !self.sources.iter().any(is_below) {
+            return refused("lies in none of the directories of [deploy] sources");
+        }
         if real.starts_with(&root) {
             return refused("lies in the directory of the tenants");
         }
@@ -250,6 +260,38 @@ impl Files {
         Ok(partial.releases.sync()?)
     }
 
+    /// Whether something was noted of a release with [`Files::note`].
+    ///
+    /// # Errors
+    /// When the release cannot be read.
+    pub fn is_noted(&self, directory: &Path, release: u32, name: &str) -> Result<bool, FilesError> {
+        let dir = self.release(directory, release)?;
+        match rustix::fs::statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(FilesError::io("look at", &dir.path().join(name))(errno.into())),
+        }
+    }
+
+    /// Notes durably, by an empty file in it, that something was done for a release.
+    ///
+    /// # Errors
+    /// When the release is not there or cannot be changed.
+    pub fn note(&self, directory: &Path, release: u32, name: &str) -> Result<(), FilesError> {
+        let dir = self.release(directory, release)?;
+        let path = dir.path().join(name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir.fd(), name, flags, rustix::fs::Mode::from(0o644))
+            .map_err(|errno| FilesError::io("note", &path)(errno.into()))?;
+        rustix::fs::fsync(&file).map_err(|errno| FilesError::io("sync", &path)(errno.into()))?;
+        Ok(dir.sync()?)
+    }
+
+    fn release(&self, directory: &Path, release: u32) -> Result<Dir, FilesError> {
+        let relative = directory.join(RELEASES).join(release.to_string());
+        Ok(Dir::root(&self.root, Missing::Fail)?.below(&relative, Missing::Fail)?)
+    }
+
     /// Points `current` to a release, or removes it. Never leaves it missing in between.
     ///
     /// # Errors
@@ -297,21 +339,24 @@ impl Files {
         Ok(release.and_then(|text| text.parse().ok()))
     }
 
-    /// Removes all releases but the newest [`KEPT_RELEASES`] and those in `serving`, and
-    /// whatever attempts left behind. Returns the numbers that were removed.
+    /// Removes all releases up to `newest` that are not in `kept`, what attempts at them left,
+    /// and what was discarded. Returns the numbers that were removed.
     ///
     /// # Errors
     /// When the tenant's directory cannot be changed.
-    pub fn prune(&self, directory: &Path, serving: &[u32]) -> Result<Vec<u32>, FilesError> {
+    pub fn prune(&self, directory: &Path, kept: &[u32], newest: u32) -> Result<Vec<u32>, FilesError> {
         let releases = self.ensure_directory(directory)?.child(OsStr::new(RELEASES), Missing::Create)?;
         let names = releases.names()?;
-        let mut numbers: Vec<u32> =
-            names.iter().filter_map(|name| name.to_str()?.parse::<u32>().ok()).collect();
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        let old: Vec<u32> =
-            numbers.into_iter().skip(KEPT_RELEASES).filter(|number| !serving.contains(number)).collect();
+        let number = |name: &OsString| name.to_str()?.parse::<u32>().ok();
+        let mut old: Vec<u32> = names.iter().filter_map(number).collect();
+        old.retain(|number| *number <= newest && !kept.contains(number));
+        old.sort_unstable_by(|a, b| b.cmp(a));
         for number in &old {
             discard(&releases, OsStr::new(&number.to_string()))?;
+        }
+        let attempt = |name: &OsString| name.to_str()?.strip_suffix(PARTIAL)?.strip_suffix('.')?.parse().ok();
+        for name in names.iter().filter(|name| attempt(name).is_some_and(|number: u32| number <= newest)) {
+            discard(&releases, name)?;
         }
         for name in names.iter().filter(|name| name.to_string_lossy().starts_with(DISCARDED)) {
             remove(&releases, name)?;

@@ -13,6 +13,13 @@ use super::tool::{self, Tool, ToolError};
 /// How long a clone may take. A shallow clone of a large application over a slow line takes
 /// minutes; past ten something hangs.
 pub const CLONE_TIMEOUT: Duration = Duration::from_secs(600);
+/// How much a clone may take on the disk while it is made: what a release may hold, once packed
+/// and once laid out, and some.
+pub const CLONE_BYTES: u64 = 10 << 30;
+/// How often that is looked at: a fast line fills a gigabyte in some seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long laying the files out may take.
+const CHECKOUT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a question to a local repository may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer addresses are mistakes (and are a limit of most servers).
@@ -36,6 +43,12 @@ pub enum GitError {
         status: String,
         /// Its last words.
         last: String,
+    },
+    /// The clone is larger than any release may be.
+    #[error("the repository is larger than {} MiB and was left", limit >> 20)]
+    TooLarge {
+        /// What it may take, in bytes.
+        limit: u64,
     },
     /// git could not be run to its end.
     #[error(transparent)]
@@ -142,9 +155,27 @@ pub enum Repository<'a> {
     Remote(&'a str),
 }
 
+/// What opens repositories elsewhere; all of it the operator's.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// The key that ssh shows; without one, the keys of our own user.
+    pub ssh_key: Option<PathBuf>,
+    /// The servers that ssh knows; without it, those that our own user knows.
+    pub known_hosts: Option<PathBuf>,
+    /// A file of git's `store` helper, for https.
+    pub credentials: Option<PathBuf>,
+}
+
 /// What a clone needs besides its source.
 #[derive(Clone, Copy, Debug)]
 pub struct Clone<'a> {
+    /// The branch, tag or whole commit id, which names no option; without one the newest commit
+    /// of the default branch.
+    pub git_ref: Option<&'a str>,
+    /// What opens it.
+    pub access: &'a Access,
+    /// How much it may take on the disk, in bytes.
+    pub bytes: u64,
     /// An empty directory, made by the caller.
     pub into: &'a Path,
     /// Held by git while it runs (see [`Tool::claim`]).
@@ -153,11 +184,11 @@ pub struct Clone<'a> {
     pub timeout: Duration,
 }
 
-/// Clones the newest commit of the default branch and returns its id. `.git` is left for the
-/// caller to remove.
+/// Clones one commit, without its history, and returns its id. `.git` is left for the caller
+/// to remove.
 ///
 /// # Errors
-/// When git cannot be run, fails, or takes too long.
+/// When git cannot be run, fails, takes too long or too much of the disk.
 pub async fn clone(
     repository: Repository<'_>,
     clone: Clone<'_>,
@@ -167,29 +198,83 @@ pub async fn clone(
         Repository::Local(path) => (format!("file://{}", path.display()), true),
         Repository::Remote(address) => (address.to_owned(), false),
     };
-    let mut args = options(local);
-    args.extend(
-        ["clone", "--depth", "1", "--no-tags", "--single-branch", "--template=", "--"].map(String::from),
-    );
-    args.extend([address.clone(), ".".to_owned()]);
+    let command = |words: &[&str]| {
+        let words = words.iter().map(|word| (*word).to_owned());
+        options(local, clone.access).into_iter().chain(words).collect::<Vec<String>>()
+    };
+    let ask = Clone { timeout: ASK_TIMEOUT, ..clone };
+    run(&command(&["init", "--quiet", "--template=", "."]), ask, &mut |_| {}).await?;
     let shown = without_credentials(&address);
     let mut shown_line = |text: &str| line(&text.replace(&address, &shown));
-    run(&args, clone, &mut shown_line).await?;
+    let wanted = clone.git_ref.unwrap_or("HEAD");
+    let fetch = ["fetch", "--depth", "1", "--no-tags", "--no-recurse-submodules", "--", &address, wanted];
+    bounded(clone, run(&command(&fetch), clone, &mut shown_line)).await?;
+    let checkout = command(&["checkout", "--quiet", "--detach", "FETCH_HEAD"]);
+    let lay_out = Clone { timeout: CHECKOUT_TIMEOUT, ..clone };
+    bounded(clone, run(&checkout, lay_out, &mut |text| line(text))).await?;
 
-    let mut args = options(local);
-    args.extend(["rev-parse", "--verify", "HEAD"].map(String::from));
     let mut commit = String::new();
-    let ask = Clone { timeout: ASK_TIMEOUT, ..clone };
-    run(&args, ask, &mut |text| text.clone_into(&mut commit)).await?;
+    run(&command(&["rev-parse", "--verify", "HEAD"]), ask, &mut |text| text.clone_into(&mut commit)).await?;
     if commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Ok(commit);
     }
     Err(GitError::Failed { status: "success".into(), last: "the repository has no commit".into() })
 }
 
+/// Goes on for as long as what it writes is within bounds. Dropped, the work ends with its group.
+async fn bounded(clone: Clone<'_>, work: impl Future<Output = Result<(), GitError>>) -> Result<(), GitError> {
+    let limit = clone.bytes;
+    let grows = async {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let into = clone.into.to_path_buf();
+            let found = tokio::task::spawn_blocking(move || exceeds(&into, limit)).await;
+            if found.unwrap_or(false) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        worked = work => worked?,
+        () = grows => return Err(GitError::TooLarge { limit }),
+    }
+    let into = clone.into.to_path_buf();
+    match tokio::task::spawn_blocking(move || exceeds(&into, limit)).await {
+        Ok(true) => Err(GitError::TooLarge { limit }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether the files below a directory take more than so many bytes. What comes and goes
+/// meanwhile is not counted.
+fn exceeds(path: &Path, limit: u64) -> bool {
+    let mut left = limit;
+    let mut waiting = vec![path.to_path_buf()];
+    while let Some(dir) = waiting.pop() {
+        let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+        for entry in entries.flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                waiting.push(entry.path());
+            }
+            match left.checked_sub(meta.len()) {
+                Some(less) => left = less,
+                None => return true,
+            }
+        }
+    }
+    false
+}
+
 /// Options that stand before the command: who configures git is this function alone.
-fn options(local: bool) -> Vec<String> {
+fn options(local: bool, access: &Access) -> Vec<String> {
+    // An empty one forgets those that came before.
     let mut options = vec!["protocol.allow=never", "core.hooksPath=/dev/null", "credential.helper="];
+    let store = access.credentials.as_ref().filter(|_| !local).map(|file| {
+        // git hands this to a shell.
+        format!("credential.helper=store --file={}", quoted(file))
+    });
+    options.extend(store.as_deref());
     // A server that sends next to nothing for a minute is as good as dead.
     options.extend(["http.lowSpeedLimit=100", "http.lowSpeedTime=60", "http.followRedirects=initial"]);
     options.extend(["protocol.https.allow=always", "protocol.ssh.allow=always", "protocol.ext.allow=never"]);
@@ -199,18 +284,38 @@ fn options(local: bool) -> Vec<String> {
     options.into_iter().flat_map(|option| ["-c".to_owned(), option.to_owned()]).collect()
 }
 
+/// A path as one word of a shell.
+fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.display().to_string()).into_owned()
+}
+
+/// How git calls ssh: nobody is there to answer its questions, and a server that is not known
+/// is not trusted. git hands this to a shell; nothing in it comes from a tenant.
+fn ssh(access: &Access) -> String {
+    let mut command = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=30".to_owned();
+    if let Some(key) = &access.ssh_key {
+        command.push_str(" -oIdentitiesOnly=yes -i ");
+        command.push_str(&quoted(key));
+    }
+    if let Some(hosts) = &access.known_hosts {
+        command.push_str(" -oStrictHostKeyChecking=yes -oUserKnownHostsFile=");
+        command.push_str(&quoted(hosts));
+    }
+    command
+}
+
 async fn run(args: &[String], clone: Clone<'_>, line: &mut (dyn FnMut(&str) + Send)) -> Result<(), GitError> {
+    let ssh = ssh(clone.access);
     let env = [
         ("GIT_TERMINAL_PROMPT", "0"),
         ("GIT_CONFIG_NOSYSTEM", "1"),
         ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ("GIT_ASKPASS", "/bin/false"),
-        // A constant for git's own shell: nobody is there to answer ssh's questions.
-        ("GIT_SSH_COMMAND", "ssh -oBatchMode=yes -oConnectTimeout=20"),
+        ("GIT_SSH_COMMAND", &ssh),
         // Never look for a repository above the directory that we gave.
         ("GIT_CEILING_DIRECTORIES", "/"),
     ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    .map(|(name, value): (&str, &str)| (name.to_owned(), value.to_owned()));
     let tool = Tool {
         program: "git",
         args,

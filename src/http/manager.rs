@@ -4,6 +4,7 @@
 
 mod auth;
 mod config;
+mod deployment_control;
 mod deployment_feed;
 mod deployment_ws;
 mod deployments;
@@ -13,6 +14,7 @@ mod health_ws;
 pub(crate) mod log;
 mod nginx;
 mod ports;
+mod rollbacks;
 mod remote;
 mod service_logs;
 mod services;
@@ -58,6 +60,10 @@ pub fn routes() -> Routes {
         .post("/api/tenants/{id}/config/regenerate-env", Access::OPERATOR, config::regenerate)
         .post("/api/tenants/{id}/deploy", Access::OPERATOR, deployments::deploy)
         .get("/api/tenants/{id}/deployments", Access::VIEWER, deployments::list)
+        .post("/api/tenants/{id}/rollback", Access::OPERATOR, rollbacks::rollback)
+        .get("/api/tenants/{id}/releases", Access::VIEWER, rollbacks::list)
+        .post("/api/deployments/{id}/cancel", Access::OPERATOR, deployment_control::cancel)
+        .post("/api/deployments/{id}/retry", Access::OPERATOR, deployment_control::retry)
         .get("/api/deployments/{id}", Access::VIEWER, deployments::get)
         .get("/api/deployments/{id}/logs", Access::VIEWER.live(), deployments::logs)
         .get("/ws/deployments/{id}", Access::SOCKET, deployment_ws::open)

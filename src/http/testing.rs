@@ -285,7 +285,7 @@ fn next(instance: &Instance) -> Option<Command> {
         run.map(|run| Command::RunExited { instance_id, run_id: run.id, status, at: crate::clock::now() })
     };
     match (instance.desired, instance.phase) {
-        (Desired::Running, Phase::Idle) => Some(Command::BeginRun { instance_id }),
+        (Desired::Running, Phase::Idle) => Some(Command::BeginRun { instance_id, listening: None }),
         (Desired::Running, Phase::Starting) if instance.restart.is_none() => {
             let run = run?;
             match (name, run.process) {

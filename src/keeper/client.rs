@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use super::files::Files;
 use super::protocol::{Answer, Ask, Call, Message, OLDEST, Refusal, SpoolKey, VERSION, encode, read};
-pub use super::protocol::{RunReport, RunState, SpawnRequest, Spawned};
+pub use super::protocol::{Forward, NotYet, Place, RunReport, RunState, SpawnRequest, Spawned};
 
 /// How long a keeper may take from its start to its first answer.
 const START: Duration = Duration::from_secs(10);
@@ -153,6 +153,7 @@ type Waiting = oneshot::Sender<Result<Answer, Refusal>>;
 pub struct Keeper {
     calls: mpsc::Sender<(Ask, Waiting)>,
     knows_limits: bool,
+    knows_forwards: bool,
 }
 
 impl Keeper {
@@ -170,7 +171,7 @@ impl Keeper {
         let (tell, events) = mpsc::unbounded_channel();
         let grown = Arc::new(Grown::default());
         tokio::spawn(converse(stream, asked, tell, Arc::clone(&grown)));
-        let keeper = Keeper { calls, knows_limits: false };
+        let keeper = Keeper { calls, knows_limits: false, knows_forwards: false };
         let hello = match keeper.ask(Ask::Hello { version: VERSION }).await {
             // One that was started by an earlier version, and keeps what runs.
             Err(KeeperError::Refused(Refusal::Version { keeper: older, .. }))
@@ -182,8 +183,8 @@ impl Keeper {
             other => other?,
         };
         match hello {
-            Answer::Hello { keeper: info, limits, .. } => {
-                let keeper = Keeper { knows_limits: limits, ..keeper };
+            Answer::Hello { keeper: info, limits, forwards, .. } => {
+                let keeper = Keeper { knows_limits: limits, knows_forwards: forwards, ..keeper };
                 Ok(Connected { keeper, info, events, outputs: Outputs(grown), fresh: false })
             }
             _ => Err(KeeperError::Confused),
@@ -283,6 +284,34 @@ impl Keeper {
     /// When the run is unknown or the keeper cannot be asked.
     pub async fn resume(&self, run_id: RunId, key: Key) -> Result<(), KeeperError> {
         self.done(Ask::Resume { run_id, key: SpoolKey(key) }).await
+    }
+
+    /// Whether it passes connections on; one of an earlier version does not.
+    #[must_use]
+    pub fn forwards(&self) -> bool {
+        self.knows_forwards
+    }
+
+    /// Has these connections passed on, and no others. Returns what it cannot listen on yet.
+    ///
+    /// # Errors
+    /// When the keeper cannot be asked.
+    pub async fn forward(&self, all: Vec<Forward>) -> Result<Vec<NotYet>, KeeperError> {
+        match self.ask(Ask::Forward { all }).await? {
+            Answer::Forwarding(not_yet) => Ok(not_yet),
+            _ => Err(KeeperError::Confused),
+        }
+    }
+
+    /// How many of the connections that were passed on there wait for an answer.
+    ///
+    /// # Errors
+    /// When the keeper cannot be asked.
+    pub async fn busy(&self, to: Place) -> Result<u64, KeeperError> {
+        match self.ask(Ask::Busy { to }).await? {
+            Answer::Busy(count) => Ok(count),
+            _ => Err(KeeperError::Confused),
+        }
     }
 
     /// Ends the keeper, and with `stop_all` every run before it (then it may take as long as

@@ -143,6 +143,34 @@ pub struct SocketName {
     pub address: String,
 }
 
+/// Connections to a port of this machine that are passed on to where a process listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Forward {
+    /// The port, on 127.0.0.1.
+    pub port: u16,
+    /// The process's own place.
+    pub to: Place,
+}
+
+/// Where a process listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// TCP on 127.0.0.1.
+    Port(u16),
+    /// A unix socket.
+    Socket(PathBuf),
+}
+
+/// A port that cannot be listened on for the time being; it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotYet {
+    /// The port.
+    pub port: u16,
+    /// What the operating system said.
+    pub reason: String,
+}
+
 /// A numbered request.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
@@ -194,6 +222,16 @@ pub enum Ask {
     },
     /// Close the listening sockets that you hold.
     ReleaseSockets,
+    /// Pass these connections on, and no others. Those that are open stay where they are.
+    Forward {
+        /// All there is.
+        all: Vec<Forward>,
+    },
+    /// How many of the connections that were passed on there wait for an answer?
+    Busy {
+        /// Where to.
+        to: Place,
+    },
     /// End; the reply comes when it is done.
     Shutdown {
         /// Stop every run first, each with its own timeout; otherwise they live on.
@@ -245,7 +283,14 @@ pub enum Answer {
         /// Whether it knows [`SpawnRequest::limits`]; one that does not would pass over them.
         #[serde(default)]
         limits: bool,
+        /// Whether it knows [`Ask::Forward`].
+        #[serde(default)]
+        forwards: bool,
     },
+    /// To `Forward`: what it does not listen on yet.
+    Forwarding(Vec<NotYet>),
+    /// To `Busy`.
+    Busy(u64),
     /// To `Spawn`.
     Spawned(Spawned),
     /// To `List`.

@@ -21,6 +21,7 @@ use super::cgroup::Cgroups;
 use super::child;
 use super::descriptors::{self, Receiver};
 use super::files::Files;
+use super::forward::Forwarder;
 use super::launch;
 use super::output::{Outputs, Until};
 use super::process::{Snapshot, Stat};
@@ -47,6 +48,7 @@ pub(super) struct Server {
     pub(super) outputs: Rc<Outputs>,
     pub(super) boot_id: String,
     pub(super) sockets: Sockets,
+    forwarder: Forwarder,
     own: Spawned,
     /// The limit of open files that processes get; our own is higher.
     pub(super) limit: Rlimit,
@@ -95,6 +97,7 @@ impl Server {
             outputs: Outputs::new(files.clone(), spooler),
             boot_id: super::process::boot_id()?,
             sockets: Sockets::default(),
+            forwarder: Forwarder::default(),
             own: Spawned { pid, start_ticks },
             limit,
             cgroups: Cgroups::find(files.name()),
@@ -271,7 +274,7 @@ impl Server {
             // Who comes now wants the next keeper.
             Ask::Hello { .. } if self.is_ending.get() => Err(Refusal::ShuttingDown),
             Ask::Hello { version } if is_spoken(version) => {
-                Ok(Answer::Hello { version, keeper: self.own, limits: true })
+                Ok(Answer::Hello { version, keeper: self.own, limits: true, forwards: true })
             }
             Ask::Hello { version } => Err(Refusal::Version { keeper: VERSION, client: version }),
             Ask::Spawn(request) => self.spawn(*request).await.map(Answer::Spawned),
@@ -294,6 +297,8 @@ impl Server {
             }
             // The two that come or go with descriptors were answered before.
             Ask::ReleaseSockets | Ask::TakeSockets | Ask::HoldSockets { .. } => Ok(self.sockets.release()),
+            Ask::Forward { all } => Ok(Answer::Forwarding(self.forwarder.set(all).await)),
+            Ask::Busy { to } => Ok(Answer::Busy(self.forwarder.busy(to).await)),
             Ask::Shutdown { stop_all } => {
                 self.is_ending.set(true);
                 if stop_all {

@@ -46,6 +46,7 @@ impl Done {
 fn is_current(world: &World, id: DeploymentId, step: StepKind) -> bool {
     world.deployments.get(id).is_some_and(|deployment| {
         !deployment.is_over()
+            && !deployment.cancelling
             && deployment.failed().is_none()
             && deployment.current().is_some_and(|current| current.kind == step)
     })

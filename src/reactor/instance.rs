@@ -37,7 +37,13 @@ pub(super) async fn begin_run(
     instance_id: InstanceId,
     cause: Seq,
 ) -> Result<(), TaskError> {
-    outside.submit(Command::BeginRun { instance_id }, cause).await.map(drop)
+    let is_tenants =
+        outside.handle.world().instances.get(instance_id).is_some_and(|instance| instance.tenant.is_some());
+    let listening = match is_tenants && outside.supervisor.forwards().await {
+        true => Some(listening::looked_at().await),
+        false => None,
+    };
+    outside.submit(Command::BeginRun { instance_id, listening }, cause).await.map(drop)
 }
 
 pub(super) async fn begin_successor(
@@ -99,6 +105,10 @@ async fn bring_up(outside: &Outside, id: InstanceId, run: RunId, cause: Seq) -> 
             None => return Ok(()),
         },
     };
+    if instance.tenant.is_some() {
+        // So that whoever learns that it is healthy can reach it.
+        outside.supervisor.forward().await;
+    }
     gate::pass(outside, id, run, spec, pid, cause).await
 }
 
@@ -213,19 +223,27 @@ pub(super) async fn end_run(
     cause: Seq,
 ) -> Result<(), TaskError> {
     let outcome = outside.submit(Command::BeginStop { instance_id, run_id }, cause).await?;
-    let spec = outcome.world.instances.get(instance_id).and_then(|instance| instance.spec.open());
+    let ending = outcome.world.instances.get(instance_id);
+    let spec = ending.and_then(|instance| {
+        let beside = instance.beside.as_ref().filter(|beside| beside.run.id == run_id);
+        beside.map_or(&instance.spec, |beside| &beside.spec).open()
+    });
     // Without its specification it is ended at once: nobody can say how long it may take.
     let timeout_ms = spec.map_or(0, |spec| spec.stop_timeout_ms);
     // The World has it stopping, so no request comes any more.
-    let is_ill = outcome
-        .world
-        .instances
-        .get(instance_id)
-        .is_some_and(|instance| instance.health == InstanceHealth::Unhealthy);
+    let is_ill = ending.is_some_and(|instance| instance.health == InstanceHealth::Unhealthy);
     // One that is ill answers nobody who waits.
     let drain = if is_ill { Duration::ZERO } else { Duration::from_millis(timeout_ms / 2).min(DRAIN) };
     if !outside.runs.drained(run_id, drain).await {
         tracing::info!(run.id = %run_id, "a run is ended with requests under way");
+    }
+    if ending.is_some_and(|instance| instance.tenant.is_some()) {
+        outside.supervisor.forward().await;
+        if let Some(spec) = spec
+            && !outside.supervisor.answered(&spec.listen, drain).await
+        {
+            tracing::info!(run.id = %run_id, "a run is ended with connections that wait for an answer");
+        }
     }
     let keeper = outside.supervisor.keeper().await;
     match keeper.stop(run_id, timeout_ms).await {

@@ -119,7 +119,8 @@ impl Outside {
 
     /// The drivers of files, by the present configuration.
     pub(super) fn files(&self) -> Files {
-        Files::new(self.policy.load().deploy_root.clone())
+        let policy = self.policy.load();
+        Files::new(policy.deploy_root.clone()).only_from(policy.deploying.sources.clone())
     }
 
     /// A place in the queue of heavy steps.

@@ -8,7 +8,7 @@ use tenantry_journal::id::DeploymentId;
 use super::deployment::{Done, Job, Worked};
 use super::env_file;
 use super::outside::{Outside, blocking};
-use crate::domain::policy::{Placeholders, Policy, release_directory};
+use crate::domain::policy::{Deploying, Placeholders, Policy, release_directory};
 use crate::domain::tenant_config;
 use crate::drivers::files::{Files, Partial, Size, Stamp};
 use crate::drivers::git::{self, Repository, Source};
@@ -16,8 +16,10 @@ use crate::drivers::tool::{self, Tool, ToolError};
 use crate::drivers::{database, files};
 use crate::error::chain;
 
-/// How long an init command may take: it may fill a database with a customer's whole history.
+/// How long an init or migrate command may take: it may fill a database with a customer's whole history.
 const INIT_TIMEOUT: Duration = Duration::from_secs(900);
+/// The file in a release that says that its migrations were run.
+const MIGRATED: &str = ".tenantry-migrated";
 /// No more of what a tool printed stands in a step's detail; the log has it all.
 const DETAIL_CHARS: usize = 1000;
 
@@ -28,6 +30,9 @@ pub(super) async fn copy_files(outside: &Outside, job: &Job) -> Worked {
     if let Some(stamp) = stamp(&files, &directory, release).await? {
         return Ok(Done { detail: format!("release {release} is there already"), commit: stamp.commit });
     }
+    if job.deployment.rollback {
+        return Err(format!("the files of release {release} are gone"));
+    }
     let address = job.deployment.source.open().ok_or("the source was erased")?;
     job.log.line(&format!("from {}", git::without_credentials(address)));
     let address = address.clone();
@@ -35,6 +40,9 @@ pub(super) async fn copy_files(outside: &Outside, job: &Job) -> Worked {
     let source = blocking(move |_| Source::parse(&address)).await?.map_err(|error| chain(&error))?;
     let data_dir = outside.policy.load().data_dir.clone();
     let (size, commit) = match source {
+        Source::Directory(path) if job.deployment.git_ref.is_some() => {
+            return Err(format!("{} is no git repository, so git_ref names nothing in it", path.display()));
+        }
         Source::Directory(path) => (copy(files, path, directory, release, data_dir).await?, None),
         Source::LocalGit(path) => {
             let checked = files.clone();
@@ -83,7 +91,19 @@ async fn clone(
         blocking(move |_| begin.begin_release(&directory, release)).await?.map_err(|error| chain(&error))?;
     let claim = outside.claim(job.deployment.id);
     let into = partial.dir().anchored();
-    let place = git::Clone { into: &into, claim: &claim, timeout: git::CLONE_TIMEOUT };
+    let git_ref = match &job.deployment.git_ref {
+        Some(sealed) => Some(sealed.open().ok_or("the git_ref was erased")?.as_str()),
+        None => None,
+    };
+    let access = access(&outside.policy.load().deploying);
+    let place = git::Clone {
+        git_ref,
+        access: &access,
+        bytes: git::CLONE_BYTES,
+        into: &into,
+        claim: &claim,
+        timeout: git::CLONE_TIMEOUT,
+    };
     let cloned = git::clone(repository, place, |line| job.log.line(line)).await;
     let commit = cloned.map_err(|error| chain(&error))?;
     let stamp = Stamp { release, source: "git".into(), commit: Some(commit.clone()) };
@@ -96,6 +116,14 @@ async fn clone(
     let size = finished.await?.map_err(|error| chain(&error))?;
     drop_claim(outside, job.deployment.id);
     Ok((size, Some(commit)))
+}
+
+fn access(deploying: &Deploying) -> git::Access {
+    git::Access {
+        ssh_key: deploying.git_ssh_key_file.clone(),
+        known_hosts: deploying.git_known_hosts_file.clone(),
+        credentials: deploying.git_credentials_file.clone(),
+    }
 }
 
 pub(super) async fn initialize_database(outside: &Outside, job: &Job) -> Worked {
@@ -112,17 +140,74 @@ pub(super) async fn initialize_database(outside: &Outside, job: &Job) -> Worked 
     });
     let made = made.await??;
     env_file::for_release(outside, job).await?;
-    let Some(init) = &policy.template.init else {
-        let detail = if made { "made an empty database" } else { "the database is there already" };
-        return Ok(Done::without_commit(detail));
-    };
-    run_init(outside, job, &policy, init).await
+    let (init, migrate) = (&policy.template.init, &policy.template.migrate);
+    if init.is_some() || migrate.is_some() {
+        back_up(outside, job, &policy).await?;
+    }
+    let mut done = match init {
+        Some(init) => {
+            run_command(outside, job, &policy, "init", init).await?;
+            "the init command succeeded"
+        }
+        None if made => "made an empty database",
+        None => "the database is there already",
+    }
+    .to_owned();
+    if let Some(migrate) = migrate {
+        done.push_str(", ");
+        done.push_str(run_migrations(outside, job, &policy, migrate).await?);
+    }
+    Ok(Done::without_commit(done))
 }
 
-async fn run_init(outside: &Outside, job: &Job, policy: &Policy, init: &[String]) -> Worked {
-    let words = fill(job, policy, init);
+/// Copies the database as it was before the release touches it.
+async fn back_up(outside: &Outside, job: &Job, policy: &Policy) -> Result<(), String> {
+    let (files, directory, name) = (outside.files(), job.directory.clone(), policy.template.database.clone());
+    let (release, keep) = (job.deployment.release, policy.deploying.keep_backups);
+    if keep == 0 {
+        return Ok(());
+    }
+    let copied = blocking(move |cancel| {
+        let directory = files.ensure_directory(&directory).map_err(|error| chain(&error))?;
+        let is_called_off = || cancel.is_cancelled();
+        database::back_up(&directory, &name, release, keep, is_called_off).map_err(|error| chain(&error))
+    });
+    if let Some(copy) = copied.await?? {
+        job.log.line(&format!("the database before it: {}", copy.display()));
+    }
+    Ok(())
+}
+
+/// Runs the migrations of a release, unless they were run to their end before.
+async fn run_migrations(
+    outside: &Outside,
+    job: &Job,
+    policy: &Policy,
+    migrate: &[String],
+) -> Result<&'static str, String> {
+    let (files, directory, release) = (outside.files(), job.directory.clone(), job.deployment.release);
+    let noted = blocking(move |_| files.is_noted(&directory, release, MIGRATED)).await?;
+    if noted.map_err(|error| chain(&error))? {
+        return Ok("its migrations were run before");
+    }
+    run_command(outside, job, policy, "migrate", migrate).await?;
+    let (files, directory) = (outside.files(), job.directory.clone());
+    let noted = blocking(move |_| files.note(&directory, release, MIGRATED)).await?;
+    noted.map_err(|error| chain(&error))?;
+    Ok("its migrations were run")
+}
+
+/// Runs a command of the template to its end.
+async fn run_command(
+    outside: &Outside,
+    job: &Job,
+    policy: &Policy,
+    name: &str,
+    words: &[String],
+) -> Result<(), String> {
+    let words = fill(job, policy, words);
     let Some((program, args)) = words.split_first() else {
-        return Err("the template's init command is empty".into());
+        return Err(format!("the template's {name} command is empty"));
     };
     let env: Vec<(String, String)> = tenant_config::variables(policy, &job.tenant, &job.details)
         .into_iter()
@@ -141,9 +226,9 @@ async fn run_init(outside: &Outside, job: &Job, policy: &Policy, init: &[String]
     let ended = tool::run(&tool, |line| job.log.line(line)).await;
     drop_claim(outside, job.deployment.id);
     match ended {
-        Ok(ended) if ended.status.success() => Ok(Done::without_commit("the init command succeeded")),
+        Ok(ended) if ended.status.success() => Ok(()),
         Ok(ended) => Err(with_tail(
-            &format!("the init command ended with {}", tool::describe(ended.status)),
+            &format!("the {name} command ended with {}", tool::describe(ended.status)),
             &ended.tail,
         )),
         Err(error @ ToolError::TimedOut { .. }) => {

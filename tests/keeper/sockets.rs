@@ -55,6 +55,7 @@ async fn old_keeper(listener: UnixListener) {
                 let answer = match ask {
                     Ask::Hello { version: 1 } => Ok(Answer::Hello {
                         limits: false,
+                        forwards: false,
                         version: 1,
                         keeper: Spawned { pid: 1, start_ticks: 1 },
                     }),

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tenantry::clock::{Clock as _, SystemClock};
 use tenantry::domain::command::{Command, CreateTenant, DeploySwitches, Submission};
 use tenantry::domain::policy::{
-    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+    Backoff, DeployTemplate, Deploying, Edges, Policy, PortRange, Retention, ServiceTemplate,
 };
 use tenantry::drivers::deploy_log::DeployLogs;
 use tenantry::engine::{Engine, Handle, Outcome, Setup, boot};
@@ -76,7 +76,14 @@ impl Bench {
             ports: PortRange { first, last: first + 19, step: 10 },
             instance_ports: (first + 20, first + 29),
             services: BTreeMap::new(),
-            template: DeployTemplate { frontend: None, backend: None, init: None, database: "app.db".into() },
+            template: DeployTemplate {
+                frontend: None,
+                backend: None,
+                init: None,
+                migrate: None,
+                database: "app.db".into(),
+            },
+            deploying: Deploying::default(),
             edges: Edges { nginx_off: Some("off".into()), ssl_off: Some("off".into()) },
             backoff: Backoff { initial_ms: 50, cap_ms: 5000, stable_ms: 60_000 },
             retention: Retention::default(),

@@ -28,7 +28,7 @@ use tenantry::configured::Configured;
 use tenantry::domain::command::{Command, StepReport, Submission};
 use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{
-    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+    Backoff, DeployTemplate, Deploying, Edges, Policy, PortRange, Retention, ServiceTemplate,
 };
 use tenantry::domain::react::react;
 use tenantry::drivers::blob::Blobs;
@@ -230,8 +230,10 @@ fn policy() -> Policy {
             frontend: Some(service()),
             backend: Some(service()),
             init: None,
+            migrate: None,
             database: "data/app.db".into(),
         },
+        deploying: Deploying::default(),
         edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
         backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
         retention: Retention::default(),
@@ -532,7 +534,7 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
         let _ = handle.submit(Submission::system(command, None)).await;
     };
     match effect {
-        Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id }).await,
+        Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id, listening: None }).await,
         Effect::BeginSuccessor(instance_id) => {
             submit(Command::BeginSuccessor { instance_id, listening: Arc::default() }).await;
         }

@@ -9,7 +9,7 @@ use tenantry::domain::ctx::{Ctx, Ids};
 use tenantry::domain::decide::{decide, subject};
 use tenantry::domain::effect::Effect;
 use tenantry::domain::policy::{
-    Backoff, DeployTemplate, Edges, Policy, PortRange, Retention, ServiceTemplate,
+    Backoff, DeployTemplate, Deploying, Edges, Policy, PortRange, Retention, ServiceTemplate,
 };
 use tenantry::domain::react::react;
 use tenantry::domain::rejection::{Reason, Rejection};
@@ -67,8 +67,10 @@ pub(crate) fn policy() -> Policy {
             frontend: Some(service(RestartPolicy::Always)),
             backend: Some(service(RestartPolicy::Always)),
             init: None,
+            migrate: None,
             database: "data/app.db".into(),
         },
+        deploying: Deploying::default(),
         edges: Edges { nginx_off: Some("nginx is off".into()), ssl_off: Some("ssl is off".into()) },
         backoff: Backoff { initial_ms: 500, cap_ms: 60_000, stable_ms: 60_000 },
         retention: Retention::default(),
@@ -115,6 +117,14 @@ impl Scenario {
             recorded: Vec::new(),
             commands: 0,
         }
+    }
+
+    /// With tenants whose processes are replaced by a run beside them.
+    pub(crate) fn rolling() -> Scenario {
+        let mut policy = policy();
+        policy.template.frontend = Some(rolling());
+        policy.template.backend = Some(rolling());
+        Scenario { policy: Arc::new(policy), ..Scenario::new() }
     }
 
     /// Decides a command and folds what it recorded.
@@ -224,7 +234,7 @@ impl Scenario {
     #[track_caller]
     pub(crate) fn bring_up(&mut self, name: &str) {
         let instance_id = self.instance(name).id;
-        self.when(Command::BeginRun { instance_id }).then(&["instance.starting"]);
+        self.when(Command::BeginRun { instance_id, listening: None }).then(&["instance.starting"]);
         let (_, run_id) = self.run(name);
         let (pid, start_ticks) = (42, 42);
         self.when(Command::RunStarted { instance_id, run_id, pid, start_ticks }).then(&["instance.started"]);

@@ -77,12 +77,51 @@ pub struct DeploymentRequested {
     pub deployment_id: DeploymentId,
     /// For whom.
     pub tenant_id: TenantId,
-    /// Number of the release that it makes: 1 for a tenant's first, never used twice.
+    /// Number of the release that it makes: 1 for a tenant's first, never used twice. A rollback
+    /// names one that is there.
     pub release: u32,
     /// Where its files come from.
     pub source: Sealed<String>,
     /// What will be done.
     pub steps: Vec<PlannedStep>,
+    /// The branch, tag or commit; without one the newest commit of the default branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<Sealed<String>>,
+    /// It brings an earlier release back into service.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rollback: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Somebody wants a deployment to end; what it did outside is taken back first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentCancelRequested {
+    /// The deployment.
+    pub deployment_id: DeploymentId,
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// A deployment that had ended goes on from the step that did not succeed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeploymentRetried {
+    /// The deployment.
+    pub deployment_id: DeploymentId,
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
+/// Earlier releases are given up: nobody can go back to them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReleasesPruned {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Their numbers.
+    pub releases: Vec<u32>,
 }
 
 /// A step is about to be done. Recorded again when it is resumed after a crash.
@@ -117,6 +156,9 @@ pub struct StepFinished {
     pub outcome: StepOutcome,
     /// A sentence: what was done, or why not.
     pub detail: Sealed<String>,
+    /// Commit of the release's files, when the step copied them from git.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// A step's effect was taken back after a later one failed.

@@ -220,6 +220,20 @@ pub struct InstanceRestartRequested {
     pub instance_id: InstanceId,
     /// Why.
     pub reason: RestartReason,
+    /// The release that the new run is to be of; the present run serves until that is healthy.
+    /// Missing when it runs what is specified, and in events of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u32>,
+    /// The deployment that waits for it, together with the tenant's other processes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<DeploymentId>,
+}
+
+/// The present run serves on: the wish to replace it is withdrawn, and a successor ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceReplacementCancelled {
+    /// The instance.
+    pub instance_id: InstanceId,
 }
 
 /// It shall end and be forgotten; its output stays until retention.
@@ -247,6 +261,15 @@ pub struct InstanceSuccessorStarting {
     pub run_id: RunId,
     /// What it runs, and where.
     pub spec: Sealed<ProcessSpec>,
+}
+
+/// A healthy successor that waited for the others of its release takes the present run's place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSuccessorPromoted {
+    /// The instance.
+    pub instance_id: InstanceId,
+    /// The run.
+    pub run_id: RunId,
 }
 
 /// The run has a process.

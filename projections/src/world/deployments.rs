@@ -5,14 +5,15 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::deployment::{
-    DeploymentFinished, DeploymentOutcome, DeploymentRequested, ReleaseActivated, StepFinished, StepKind,
-    StepOutcome, StepRolledBack, StepStarted,
+    DeploymentCancelRequested, DeploymentFinished, DeploymentOutcome, DeploymentRequested, DeploymentRetried,
+    ReleaseActivated, ReleasesPruned, StepFinished, StepKind, StepOutcome, StepRolledBack, StepStarted,
 };
 use tenantry_journal::id::{DeploymentId, Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
+use super::releases::{Release, ReleaseStatus};
 use super::{Attention, World};
 
 /// How many deployments of a tenant stay in the World; older ones are found by as-of.
@@ -71,6 +72,12 @@ pub struct Step {
     pub detail: Option<Sealed<String>>,
 }
 
+impl Step {
+    fn planned(kind: StepKind, skip: Option<String>) -> Step {
+        Step { kind, skip, status: StepStatus::Pending, started_at: None, finished_at: None, detail: None }
+    }
+}
+
 /// One attempt to bring a release into service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Deployment {
@@ -84,12 +91,20 @@ pub struct Deployment {
     pub previous_release: Option<u32>,
     /// Where its files come from.
     pub source: Sealed<String>,
+    /// The branch, tag or commit that was asked for.
+    pub git_ref: Option<Sealed<String>>,
+    /// It brings an earlier release back.
+    pub rollback: bool,
     /// Its steps, in order.
     pub steps: Vec<Step>,
     /// How far it is.
     pub status: DeploymentStatus,
+    /// It was called off, and what it did is being taken back.
+    pub cancelling: bool,
     /// When it was requested.
     pub requested_at: Timestamp,
+    /// When its first step was begun; after a retry, the first of that.
+    pub begun_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// The last event about it: the cause of whatever is done next.
@@ -127,6 +142,8 @@ impl Deployment {
 pub struct Deployments {
     by_id: OrdMap<DeploymentId, Arc<Deployment>>,
     by_tenant: OrdMap<TenantId, Vector<DeploymentId>>,
+    /// Those that have not ended, in the order in which they are done.
+    open: OrdMap<TenantId, Vector<DeploymentId>>,
 }
 
 impl Deployments {
@@ -146,11 +163,40 @@ impl Deployments {
         self.by_tenant.get(&tenant).into_iter().flatten().filter_map(|id| self.by_id.get(id))
     }
 
+    /// A tenant's deployment that is under way: the oldest that has not ended. Those after it
+    /// wait for its end.
+    #[must_use]
+    pub fn under_way(&self, tenant: TenantId) -> Option<&Arc<Deployment>> {
+        self.open(tenant).next()
+    }
+
+    /// The one that is under way, and those that wait for it.
+    pub fn open(&self, tenant: TenantId) -> impl Iterator<Item = &Arc<Deployment>> {
+        self.open.get(&tenant).into_iter().flatten().filter_map(|id| self.by_id.get(id))
+    }
+
+    fn note_open(&mut self, tenant: TenantId, id: DeploymentId) {
+        let mut open = self.open.get(&tenant).cloned().unwrap_or_default();
+        open.push_back(id);
+        self.open.insert(tenant, open);
+    }
+
+    fn note_closed(&mut self, tenant: TenantId, id: DeploymentId) {
+        let Some(mut open) = self.open.get(&tenant).cloned() else { return };
+        open.retain(|other| *other != id);
+        if open.is_empty() {
+            self.open.remove(&tenant)
+        } else {
+            self.open.insert(tenant, open)
+        };
+    }
+
     pub(super) fn forget_tenant(&mut self, tenant: TenantId) -> Vec<DeploymentId> {
         let ids: Vec<DeploymentId> = self.by_tenant.remove(&tenant).into_iter().flatten().collect();
         for id in &ids {
             self.by_id.remove(id);
         }
+        self.open.remove(&tenant);
         ids
     }
 
@@ -193,20 +239,13 @@ impl World {
             release: event.release,
             previous_release: tenant.release,
             source: event.source.clone(),
-            steps: event
-                .steps
-                .iter()
-                .map(|step| Step {
-                    kind: step.kind,
-                    skip: step.skip.clone(),
-                    status: StepStatus::Pending,
-                    started_at: None,
-                    finished_at: None,
-                    detail: None,
-                })
-                .collect(),
+            git_ref: event.git_ref.clone(),
+            rollback: event.rollback,
+            steps: event.steps.iter().map(|step| Step::planned(step.kind, step.skip.clone())).collect(),
             status: DeploymentStatus::Pending,
+            cancelling: false,
             requested_at: recorded.at,
+            begun_at: None,
             finished_at: None,
             cause: recorded.seq,
         };
@@ -214,13 +253,16 @@ impl World {
         deployments.by_id.insert(event.deployment_id, Arc::new(deployment));
         let mut ids = deployments.by_tenant.get(&event.tenant_id).cloned().unwrap_or_default();
         ids.push_back(event.deployment_id);
-        if ids.len() > KEPT_PER_TENANT
-            && let Some(oldest) = ids.pop_front()
-        {
+        let is_over = |id: &DeploymentId| deployments.get(*id).is_none_or(|deployment| deployment.is_over());
+        if ids.len() > KEPT_PER_TENANT {
+            // Of fifty none is under way that long; if one were, it would go too.
+            let oldest = ids.remove(ids.iter().position(is_over).unwrap_or(0));
             deployments.by_id.remove(&oldest);
+            deployments.note_closed(event.tenant_id, oldest);
             self.attention.remove(&Attention::Deployment(oldest));
         }
         deployments.by_tenant.insert(event.tenant_id, ids);
+        deployments.note_open(event.tenant_id, event.deployment_id);
         self.attention.insert(Attention::Deployment(event.deployment_id));
         self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
             tenant.deployment = Some(event.deployment_id);
@@ -229,18 +271,23 @@ impl World {
     }
 
     pub(super) fn step_started(&mut self, recorded: &Recorded, event: &StepStarted) {
-        self.deployments.change_if(
-            event.deployment_id,
-            recorded.seq,
-            |found| !found.is_over(),
-            |deployment| {
-                deployment.status = DeploymentStatus::Running;
-                if let Some(step) = deployment.steps.iter_mut().find(|step| step.kind == event.step) {
-                    step.status = StepStatus::Running;
-                    step.started_at.get_or_insert(recorded.at);
-                }
-            },
-        );
+        let Some(deployment) = self.deployments.get(event.deployment_id) else { return };
+        if deployment.is_over() {
+            return;
+        }
+        // One that waited for another finds what that has left.
+        let serving = self.tenants.get(deployment.tenant_id).and_then(|tenant| tenant.release);
+        self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
+            if deployment.status == DeploymentStatus::Pending {
+                deployment.previous_release = serving;
+            }
+            deployment.status = DeploymentStatus::Running;
+            deployment.begun_at.get_or_insert(recorded.at);
+            if let Some(step) = deployment.steps.iter_mut().find(|step| step.kind == event.step) {
+                step.status = StepStatus::Running;
+                step.started_at.get_or_insert(recorded.at);
+            }
+        });
     }
 
     pub(super) fn step_finished(&mut self, recorded: &Recorded, event: &StepFinished) {
@@ -253,6 +300,22 @@ impl World {
             step.finished_at = Some(recorded.at);
             step.detail = Some(event.detail.clone());
         });
+        if (event.step, event.outcome) == (StepKind::CopyFiles, StepOutcome::Success) {
+            self.release_made(recorded, event);
+        }
+    }
+
+    fn release_made(&mut self, recorded: &Recorded, event: &StepFinished) {
+        let made = self.deployments.get(event.deployment_id).filter(|deployment| !deployment.rollback);
+        let Some((tenant, number)) = made.map(|made| (made.tenant_id, made.release)) else { return };
+        let release = Release {
+            number,
+            deployment: event.deployment_id,
+            made_at: recorded.at,
+            commit: event.commit.clone(),
+            status: ReleaseStatus::Prepared,
+        };
+        self.tenants.change(tenant, recorded.seq, |tenant| tenant.kept.note(release));
     }
 
     pub(super) fn step_rolled_back(&mut self, recorded: &Recorded, event: &StepRolledBack) {
@@ -267,6 +330,12 @@ impl World {
         self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
             tenant.release = Some(event.release);
             tenant.deployed_at = Some(recorded.at);
+            tenant.kept.change(event.release, |release| {
+                release.status = ReleaseStatus::Healthy;
+                if release.commit.is_none() {
+                    release.commit.clone_from(&event.commit);
+                }
+            });
         });
     }
 
@@ -285,6 +354,60 @@ impl World {
             }
         });
         self.attention.remove(&Attention::Deployment(event.deployment_id));
-        self.tenants.change(event.tenant_id, recorded.seq, |_| {});
+        self.deployments.note_closed(event.tenant_id, event.deployment_id);
+        let failed = (event.outcome != DeploymentOutcome::Success)
+            .then(|| self.deployments.get(event.deployment_id))
+            .flatten()
+            .filter(|deployment| !deployment.rollback)
+            .map(|deployment| deployment.release);
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
+            let Some(failed) = failed else { return };
+            tenant.kept.change(failed, |release| {
+                if release.status == ReleaseStatus::Prepared {
+                    release.status = ReleaseStatus::Failed;
+                }
+            });
+        });
+    }
+
+    pub(super) fn deployment_cancel_requested(
+        &mut self,
+        recorded: &Recorded,
+        event: &DeploymentCancelRequested,
+    ) {
+        self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
+            deployment.cancelling = !deployment.is_over();
+        });
+    }
+
+    pub(super) fn deployment_retried(&mut self, recorded: &Recorded, event: &DeploymentRetried) {
+        let Some(deployment) = self.deployments.get(event.deployment_id).cloned() else { return };
+        if !deployment.is_over() || deployment.status == DeploymentStatus::Success {
+            return;
+        }
+        self.deployments.change(event.deployment_id, recorded.seq, |deployment| {
+            deployment.status = DeploymentStatus::Pending;
+            deployment.cancelling = false;
+            deployment.begun_at = None;
+            deployment.finished_at = None;
+            for step in &mut deployment.steps {
+                if !matches!(step.status, StepStatus::Success | StepStatus::Skipped) {
+                    *step = Step::planned(step.kind, step.skip.clone());
+                }
+            }
+        });
+        self.attention.insert(Attention::Deployment(event.deployment_id));
+        self.deployments.note_open(event.tenant_id, event.deployment_id);
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
+            tenant.kept.change(deployment.release, |release| {
+                if release.status == ReleaseStatus::Failed {
+                    release.status = ReleaseStatus::Prepared;
+                }
+            });
+        });
+    }
+
+    pub(super) fn releases_pruned(&mut self, recorded: &Recorded, event: &ReleasesPruned) {
+        self.tenants.change(event.tenant_id, recorded.seq, |tenant| tenant.kept.forget(&event.releases));
     }
 }

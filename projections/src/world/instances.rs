@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::{
     ExitStatus, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged, InstanceRespecified,
     InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorStarting, InstanceWeightChanged,
-    Listen, ProcessSpec, RestartMode, RestartReason, Role,
+    InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorPromoted,
+    InstanceSuccessorStarting, InstanceWeightChanged, Listen, ProcessSpec, RestartMode, RestartReason, Role,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
 use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
@@ -88,7 +88,9 @@ pub struct Run {
 pub enum Side {
     /// It shall take the present run's place when it is healthy.
     Rising,
-    /// It was the present run, and is to end.
+    /// It is healthy, and waits until the others of its release are.
+    Risen,
+    /// It was the present run, or did not come up, and is to end.
     Retiring,
     /// It was told to end.
     Stopping,
@@ -103,6 +105,29 @@ pub struct Beside {
     pub spec: Sealed<ProcessSpec>,
     /// Which of the two it is.
     pub side: Side,
+    /// The deployment that said what it runs, if one did.
+    pub deployment: Option<DeploymentId>,
+    /// Whether it takes over only together with the others of its deployment.
+    pub waits: bool,
+    /// It did not come up in time.
+    pub given_up: bool,
+}
+
+impl Beside {
+    /// Whether it may still take the present run's place.
+    #[must_use]
+    pub fn is_successor(&self) -> bool {
+        matches!(self.side, Side::Rising | Side::Risen)
+    }
+}
+
+/// What the run that takes the present one's place is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// Of which release.
+    pub release: u32,
+    /// The deployment that waits for it.
+    pub deployment: Option<DeploymentId>,
 }
 
 /// How the run before ended.
@@ -143,6 +168,8 @@ pub struct Instance {
     pub run: Option<Run>,
     /// Set when the present run is to be replaced.
     pub restart: Option<RestartReason>,
+    /// What it is to be replaced by, when that is not what is specified.
+    pub wanted: Option<Wanted>,
     /// What the checks of the present run say.
     pub health: InstanceHealth,
     /// Restarts by policy since it was registered.
@@ -191,11 +218,11 @@ impl Instance {
     /// Whether it serves until a successor is healthy, instead of ending first.
     #[must_use]
     pub fn is_rolling(&self) -> bool {
-        self.tenant.is_none()
-            && self.desired == Desired::Running
+        let is_usual = || self.spec.open().is_some_and(|spec| spec.restart_mode == RestartMode::Rolling);
+        self.desired == Desired::Running
             && self.phase == Phase::Running
             && matches!(self.restart, Some(RestartReason::Requested | RestartReason::Deployed))
-            && self.spec.open().is_some_and(|spec| spec.restart_mode == RestartMode::Rolling)
+            && (self.wanted.is_some() || is_usual())
     }
 
     /// Whether a run is to begin beside the present one.
@@ -210,12 +237,26 @@ impl Instance {
 
     /// The one beside takes the present run's place, and the other way round.
     fn shift(&mut self) {
-        let Some(Beside { run, spec, .. }) = self.beside.take() else { return };
+        let Some(Beside { run, spec, deployment, .. }) = self.beside.take() else { return };
         let before = std::mem::replace(&mut self.spec, spec);
+        let deployed_by = std::mem::replace(&mut self.deployment, deployment);
         if let Some(retired) = self.run.replace(run) {
-            self.beside = Some(Beside { run: retired, spec: before, side: Side::Retiring });
+            self.beside = Some(Beside {
+                run: retired,
+                spec: before,
+                side: Side::Retiring,
+                deployment: deployed_by,
+                waits: false,
+                given_up: false,
+            });
         }
+        self.settle();
+    }
+
+    /// Nothing is to take the present run's place any more.
+    fn settle(&mut self) {
         self.restart = None;
+        self.wanted = None;
     }
 
     fn start(&mut self, rest: Rest) {
@@ -231,7 +272,7 @@ impl Instance {
     fn stop(&mut self, rest: Rest) {
         self.desired = Desired::Stopped;
         self.rest = rest;
-        self.restart = None;
+        self.settle();
         self.not_before = None;
         if self.phase == Phase::Backoff {
             self.phase = Phase::Idle;
@@ -239,24 +280,24 @@ impl Instance {
     }
 
     /// The present run is over.
-    fn exit(&mut self, recorded: &Recorded, event: &InstanceExited) {
+    fn exit(&mut self, recorded: &Recorded, exit: &LastExit) {
         self.cause = recorded.seq;
         self.close_run();
-        self.restart = None;
-        if self.beside.as_ref().is_some_and(|beside| beside.side == Side::Rising) {
+        self.settle();
+        match self.beside.as_ref().map(|beside| beside.side) {
             // The one that rises is all there is now.
-            self.shift();
-            self.phase = Phase::Starting;
+            Some(Side::Rising) => {
+                self.shift();
+                self.phase = Phase::Starting;
+            }
+            Some(Side::Risen) => {
+                self.shift();
+                self.phase = Phase::Running;
+                self.health = InstanceHealth::Healthy;
+            }
+            _ => {}
         }
-        self.last_exit = Some(LastExit { status: Some(event.status), at: event.exited_at, reason: None });
-    }
-
-    /// The run beside is over. One that did not come up leaves the present run serving.
-    fn end_beside(&mut self) {
-        let ended = self.beside.take();
-        if ended.is_some_and(|beside| beside.side == Side::Rising || beside.run.healthy_at.is_none()) {
-            self.restart = None;
-        }
+        self.last_exit = Some(exit.clone());
     }
 
     fn close_run(&mut self) {
@@ -476,7 +517,35 @@ impl World {
                 started_at: None,
                 healthy_at: None,
             };
-            instance.beside = Some(Beside { run, spec: event.spec.clone(), side: Side::Rising });
+            let (deployment, waits) = match instance.wanted {
+                Some(wanted) => (wanted.deployment, wanted.deployment.is_some()),
+                None => (instance.deployment, false),
+            };
+            let (spec, side) = (event.spec.clone(), Side::Rising);
+            instance.beside = Some(Beside { run, spec, side, deployment, waits, given_up: false });
+        });
+    }
+
+    pub(super) fn instance_successor_promoted(
+        &mut self,
+        recorded: &Recorded,
+        event: &InstanceSuccessorPromoted,
+    ) {
+        self.observe_beside(event.instance_id, event.run_id, recorded, |instance| {
+            if instance.beside.as_ref().is_some_and(|beside| beside.side == Side::Risen) {
+                instance.health = InstanceHealth::Healthy;
+                instance.shift();
+            }
+        });
+    }
+
+    pub(super) fn instance_replacement_cancelled(&mut self, recorded: &Recorded, id: InstanceId) {
+        self.change_instance(id, recorded, |instance| {
+            instance.cause = recorded.seq;
+            instance.settle();
+            if let Some(beside) = instance.beside.as_mut().filter(|beside| beside.is_successor()) {
+                beside.side = Side::Retiring;
+            }
         });
     }
 
@@ -494,6 +563,7 @@ impl World {
             phase: Phase::Idle,
             run: None,
             restart: None,
+            wanted: None,
             health: InstanceHealth::Unknown,
             restart_count: 0,
             failures: 0,
@@ -581,8 +651,14 @@ impl World {
                 instance.failures = 0;
                 instance.not_before = None;
             }
+            let wanted = event.release.map(|release| Wanted { release, deployment: event.deployment_id });
             match instance.phase {
-                Phase::Starting | Phase::Running | Phase::Stopping => instance.restart = Some(event.reason),
+                // What a deployment has begun replaces it anyway.
+                Phase::Running if instance.wanted.is_some() && wanted.is_none() => {}
+                Phase::Starting | Phase::Running | Phase::Stopping => {
+                    instance.restart = Some(event.reason);
+                    instance.wanted = wanted;
+                }
                 Phase::Idle | Phase::Backoff | Phase::Failed => instance.phase = Phase::Idle,
             }
         });
@@ -593,7 +669,7 @@ impl World {
             instance.cause = recorded.seq;
             instance.desired = Desired::Removed;
             instance.rest = Rest::Awake;
-            instance.restart = None;
+            instance.settle();
         });
     }
 
@@ -601,7 +677,7 @@ impl World {
         self.change_instance(event.instance_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.phase = Phase::Starting;
-            instance.restart = None;
+            instance.settle();
             instance.not_before = None;
             instance.health = InstanceHealth::Unknown;
             instance.run = Some(Run {
@@ -634,16 +710,28 @@ impl World {
     }
 
     pub(super) fn instance_start_failed(&mut self, recorded: &Recorded, event: &InstanceStartFailed) {
+        let exit = LastExit { status: None, at: recorded.at, reason: Some(event.reason.clone()) };
         let is_present = self.observe(event.instance_id, event.run_id, recorded, |instance| {
             instance.cause = recorded.seq;
             instance.close_run();
-            instance.restart = None;
-            instance.last_exit =
-                Some(LastExit { status: None, at: recorded.at, reason: Some(event.reason.clone()) });
+            instance.settle();
+            instance.last_exit = Some(exit.clone());
         });
         if !is_present {
-            self.observe_beside(event.instance_id, event.run_id, recorded, Instance::end_beside);
+            self.beside_is_over(recorded, event.instance_id, event.run_id, &exit);
         }
+    }
+
+    /// The end of a run beside the present one. One that did not come up leaves the present run
+    /// serving.
+    fn beside_is_over(&mut self, recorded: &Recorded, id: InstanceId, run: RunId, exit: &LastExit) {
+        self.observe_beside(id, run, recorded, |instance| {
+            let ended = instance.beside.take();
+            if ended.is_some_and(|beside| beside.is_successor() || beside.given_up) {
+                instance.settle();
+                instance.last_exit = Some(exit.clone());
+            }
+        });
     }
 
     pub(super) fn instance_health_changed(&mut self, recorded: &Recorded, event: &InstanceHealthChanged) {
@@ -672,11 +760,17 @@ impl World {
             match (beside.side, event.health) {
                 (Side::Rising, InstanceHealth::Healthy) if instance.desired == Desired::Running => {
                     beside.run.healthy_at.get_or_insert(recorded.at);
-                    instance.health = InstanceHealth::Healthy;
-                    instance.shift();
+                    if beside.waits {
+                        beside.side = Side::Risen;
+                    } else {
+                        instance.health = InstanceHealth::Healthy;
+                        instance.shift();
+                    }
                 }
-                // It is given up.
-                (Side::Rising, InstanceHealth::Unhealthy) => beside.side = Side::Retiring,
+                (Side::Rising, InstanceHealth::Unhealthy) => {
+                    beside.side = Side::Retiring;
+                    beside.given_up = true;
+                }
                 _ => {}
             }
         });
@@ -697,16 +791,17 @@ impl World {
 
     pub(super) fn instance_exited(&mut self, recorded: &Recorded, event: &InstanceExited) {
         let InstanceExited { instance_id: id, run_id: run, .. } = *event;
+        let exit = LastExit { status: Some(event.status), at: event.exited_at, reason: None };
         // Its ports stay its own unless another run is there to take its place.
         let is_alone = |instance: &Instance| instance.is_run(run) && instance.beside.is_none();
-        if self.change_instance_if(id, recorded, is_alone, |instance| instance.exit(recorded, event)) {
+        if self.change_instance_if(id, recorded, is_alone, |instance| instance.exit(recorded, &exit)) {
             return;
         }
         let Some(instance) = self.instances.get(id) else { return };
         if instance.side_of(run).is_some() {
-            self.observe_beside(id, run, recorded, Instance::end_beside);
+            self.beside_is_over(recorded, id, run, &exit);
         } else if instance.is_run(run) {
-            self.change_places(id, recorded, |instance| instance.exit(recorded, event));
+            self.change_places(id, recorded, |instance| instance.exit(recorded, &exit));
         }
     }
 

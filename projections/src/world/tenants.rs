@@ -20,6 +20,7 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
+use super::releases::Releases;
 use super::themes::Theme;
 use super::{Attention, World};
 
@@ -77,6 +78,8 @@ pub struct Tenant {
     pub deployment: Option<DeploymentId>,
     /// Number of releases begun so far; the next one gets the number after it.
     pub releases: u32,
+    /// Those whose files are there.
+    pub kept: Releases,
     /// The release that serves.
     pub release: Option<u32>,
     /// When that release was put in service.
@@ -204,6 +207,7 @@ impl World {
             backend: None,
             deployment: None,
             releases: 0,
+            kept: Releases::default(),
             release: None,
             deployed_at: None,
             health: None,
@@ -270,10 +274,10 @@ impl World {
     /// What document 1 calls the tenant's status, derived from its deployment and instances.
     #[must_use]
     pub fn tenant_status(&self, tenant: &Tenant) -> TenantStatus {
-        let latest = tenant.deployment.and_then(|id| self.deployments.get(id));
-        if latest.is_some_and(|deployment| !deployment.is_over()) {
+        if self.deployments.under_way(tenant.id).is_some() {
             return TenantStatus::Deploying;
         }
+        let latest = tenant.deployment.and_then(|id| self.deployments.get(id));
         if tenant.release.is_none() {
             return match latest.map(|deployment| deployment.status) {
                 Some(DeploymentStatus::Failed) => TenantStatus::Error,

@@ -150,7 +150,9 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         "instance.stop_requested" => InstanceStopRequested { instance_id }.into(),
         "instance.restart_requested" => {
             let reasons = [RestartReason::Requested, RestartReason::Deployed, RestartReason::Unhealthy];
-            InstanceRestartRequested { instance_id, reason: pick(reasons, c) }.into()
+            let release = (c == 1).then_some(u32::from(a));
+            let deployment_id = (b > 0).then_some(deployment_id);
+            InstanceRestartRequested { instance_id, reason: pick(reasons, c), release, deployment_id }.into()
         }
         "instance.removal_requested" => InstanceRemovalRequested { instance_id }.into(),
         "instance.starting" => InstanceStarting { instance_id, run_id }.into(),
@@ -178,6 +180,8 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         "instance.successor_starting" => {
             InstanceSuccessorStarting { instance_id, run_id, spec: process(port) }.into()
         }
+        "instance.successor_promoted" => InstanceSuccessorPromoted { instance_id, run_id }.into(),
+        "instance.replacement_cancelled" => InstanceReplacementCancelled { instance_id }.into(),
         "instance.weight_changed" => InstanceWeightChanged { instance_id, weight: c % 101 }.into(),
         "instance.fell_asleep" => {
             let reason = pick([SleepReason::Idle, SleepReason::WakeFailed], c);
@@ -190,12 +194,15 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             let steps = StepKind::ALL.into_iter().take(usize::from(c) * 2).map(planned).collect();
             let release = pick([1, 2, u32::MAX], c);
             let source = text(tenant_id, "file:///private/source");
-            DeploymentRequested { deployment_id, tenant_id, release, source, steps }.into()
+            let git_ref = (c == 2).then(|| text(tenant_id, "main"));
+            let rollback = b == 2;
+            DeploymentRequested { deployment_id, tenant_id, release, source, steps, git_ref, rollback }.into()
         }
         "deployment.step_started" => StepStarted { deployment_id, step }.into(),
         "deployment.step_finished" => {
             let outcome = pick([StepOutcome::Success, StepOutcome::Failed, StepOutcome::Skipped], c);
-            StepFinished { deployment_id, step, outcome, detail: text(tenant_id, "done so") }.into()
+            let (detail, commit) = (text(tenant_id, "done so"), (c == 0).then(|| "ab12".to_owned()));
+            StepFinished { deployment_id, step, outcome, detail, commit }.into()
         }
         "deployment.step_rolled_back" => {
             StepRolledBack { deployment_id, step, detail: text(tenant_id, "taken back") }.into()
@@ -204,6 +211,9 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             ReleaseActivated { deployment_id, tenant_id, release: c.into(), commit: Some("ab12".into()) }
                 .into()
         }
+        "deployment.cancel_requested" => DeploymentCancelRequested { deployment_id, tenant_id }.into(),
+        "deployment.retried" => DeploymentRetried { deployment_id, tenant_id }.into(),
+        "deployment.releases_pruned" => ReleasesPruned { tenant_id, releases: vec![u32::from(c) + 1] }.into(),
         "deployment.finished" => {
             let all = [DeploymentOutcome::Success, DeploymentOutcome::Failed, DeploymentOutcome::Cancelled];
             DeploymentFinished { deployment_id, tenant_id, outcome: pick(all, c) }.into()

@@ -44,6 +44,8 @@ fn a_deployment_that_is_no_longer_kept_asks_for_no_attention() {
             release: 1,
             source: Sealed::new(tenant(1), String::new()),
             steps: vec![],
+            git_ref: None,
+            rollback: false,
         };
         world.evolve(&record(n, requested));
     }

@@ -259,6 +259,16 @@ fn tools(config: &Config) -> Vec<Finding> {
     let nginx = if config.deploy.nginx { "nginx = \"on\" needs it" } else { "needed once nginx is \"on\"" };
     look("nginx", &["nginx"], nginx);
     look("chromium", &["chromium", "chromium-browser", "google-chrome"], "screenshots of websites need it");
+    let sources: Vec<String> =
+        config.deploy.deploying.sources.iter().map(|source| source.display().to_string()).collect();
+    findings.push(Finding::ok(
+        "local sources",
+        if sources.is_empty() {
+            "any directory of this machine can be deployed; [deploy] sources limits that".to_owned()
+        } else {
+            sources.join(", ")
+        },
+    ));
     let is_init = Path::new("/run/systemd/system").is_dir();
     findings.push(if is_init {
         Finding::ok("systemd", "it is this machine's init")

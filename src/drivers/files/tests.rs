@@ -89,13 +89,42 @@ fn current_is_replaced_and_removed() {
 }
 
 #[test]
-fn the_last_five_releases_and_the_serving_one_stay() {
+fn releases_that_were_given_up_go_and_what_is_in_the_making_stays() {
     let bench = bench();
-    for release in 1..=8 {
+    for release in 1..=5 {
         bench.release(release).unwrap();
     }
-    assert_eq!(bench.files.prune(&bench.directory, &[2]).unwrap(), [3, 1]);
-    assert_eq!(bench.names(), ["2", "4", "5", "6", "7", "8"]);
+    for release in [4, 6] {
+        std::fs::create_dir(bench.directory.join(format!("releases/{release}.partial"))).unwrap();
+    }
+    assert_eq!(bench.files.prune(&bench.directory, &[2, 4], 4).unwrap(), [3, 1]);
+    assert_eq!(bench.names(), ["2", "4", "5", "6.partial"]);
+}
+
+#[test]
+fn sources_outside_of_the_allowed_directories_are_refused() {
+    let bench = bench();
+    let allowed = tempfile::tempdir().unwrap();
+    let files = bench.files.clone().only_from(vec![allowed.path().to_path_buf()]);
+    let inside = allowed.path().join("app");
+    std::fs::create_dir(&inside).unwrap();
+    assert!(files.check_source(&inside, Path::new("/nowhere")).is_ok());
+    let elsewhere = tempfile::tempdir().unwrap();
+    symlink(elsewhere.path(), allowed.path().join("link")).unwrap();
+    for source in [elsewhere.path().to_path_buf(), allowed.path().join("link"), inside.join("../..")] {
+        assert!(files.check_source(&source, Path::new("/nowhere")).is_err(), "{source:?} passed");
+    }
+}
+
+#[test]
+fn what_is_noted_of_a_release_stays() {
+    let bench = bench();
+    bench.release(1).unwrap();
+    assert!(!bench.files.is_noted(&bench.directory, 1, ".done").unwrap());
+    bench.files.note(&bench.directory, 1, ".done").unwrap();
+    bench.files.note(&bench.directory, 1, ".done").unwrap();
+    assert!(bench.files.is_noted(&bench.directory, 1, ".done").unwrap());
+    assert!(bench.files.note(&bench.directory, 2, ".done").is_err());
 }
 
 #[test]

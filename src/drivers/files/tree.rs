@@ -51,8 +51,14 @@ impl Cancel {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it was called off.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn check(&self) -> Result<(), FilesError> {
-        if self.0.load(Ordering::Relaxed) { Err(FilesError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() { Err(FilesError::Cancelled) } else { Ok(()) }
     }
 }
 

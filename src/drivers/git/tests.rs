@@ -24,6 +24,66 @@ fn repository(scratch: &Path) -> PathBuf {
     path
 }
 
+fn to<'a>(into: &'a Path, claim: &'a Path, access: &'a Access) -> Clone<'a> {
+    Clone { git_ref: None, access, bytes: CLONE_BYTES, into, claim, timeout: CLONE_TIMEOUT }
+}
+
+/// What `git` prints.
+fn said(dir: &Path, args: &[&str]) -> String {
+    let done = std::process::Command::new("git").args(args).current_dir(dir).output().unwrap();
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_branch_a_tag_or_a_commit_is_cloned_when_it_is_asked_for() {
+    let scratch = tempfile::tempdir().unwrap();
+    let repo = repository(scratch.path());
+    let first = said(&repo, &["rev-parse", "HEAD~1"]);
+    git(&repo, &["tag", "-a", "v1", "-m", "one", "HEAD~1"]);
+    git(&repo, &["branch", "side/line", "HEAD~1"]);
+    let (access, claim) = (Access::default(), scratch.path().join("claim"));
+    for (number, wanted) in ["v1", "side/line", &first].iter().enumerate() {
+        let into = scratch.path().join(number.to_string());
+        std::fs::create_dir(&into).unwrap();
+        let clone_to = Clone { git_ref: Some(wanted), ..to(&into, &claim, &access) };
+        let commit = clone(Repository::Local(&repo), clone_to, |_| {}).await.unwrap();
+        assert_eq!(commit, first, "{wanted}");
+        assert_eq!(std::fs::read_to_string(into.join("page")).unwrap(), "old");
+    }
+    let into = scratch.path().join("none");
+    std::fs::create_dir(&into).unwrap();
+    let clone_to = Clone { git_ref: Some("nowhere"), ..to(&into, &claim, &access) };
+    let failed = clone(Repository::Local(&repo), clone_to, |_| {}).await;
+    assert!(matches!(&failed, Err(GitError::Failed { last, .. }) if last.contains("nowhere")), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_repository_that_is_too_large_is_left() {
+    let scratch = tempfile::tempdir().unwrap();
+    let repo = repository(scratch.path());
+    let (access, claim) = (Access::default(), scratch.path().join("claim"));
+    let into = scratch.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    let clone_to = Clone { bytes: 1000, ..to(&into, &claim, &access) };
+    let failed = clone(Repository::Local(&repo), clone_to, |_| {}).await;
+    assert!(matches!(failed, Err(GitError::TooLarge { limit: 1000 })), "{failed:?}");
+}
+
+#[test]
+fn paths_of_secrets_are_one_word_each_for_gits_shell() {
+    let access = Access {
+        ssh_key: Some("/k e/y$(id)".into()),
+        known_hosts: Some("/h'osts".into()),
+        credentials: Some("/c red".into()),
+    };
+    let words = shell_words::split(&ssh(&access)).unwrap();
+    assert!(words.contains(&"/k e/y$(id)".to_owned()), "{words:?}");
+    assert!(words.contains(&"-oUserKnownHostsFile=/h'osts".to_owned()), "{words:?}");
+    let helper = options(false, &access).into_iter().find(|word| word.contains("store")).unwrap();
+    assert_eq!(shell_words::split(&helper).unwrap(), ["credential.helper=store", "--file=/c red"]);
+    assert!(!options(true, &access).iter().any(|word| word.contains("store")));
+}
+
 #[test]
 fn addresses_are_told_apart() {
     let scratch = tempfile::tempdir().unwrap();
@@ -94,7 +154,8 @@ async fn the_newest_commit_is_cloned_without_its_hooks_and_history() {
     let into = scratch.path().join("into");
     std::fs::create_dir(&into).unwrap();
     let claim = scratch.path().join("claim");
-    let clone_to = Clone { into: &into, claim: &claim, timeout: CLONE_TIMEOUT };
+    let access = Access::default();
+    let clone_to = to(&into, &claim, &access);
     let commit = clone(Repository::Local(&repo), clone_to, |_| {}).await.unwrap();
     assert_eq!(commit, std::fs::read_to_string(repo.join(".git/refs/heads/main")).unwrap().trim());
     assert_eq!(std::fs::read_to_string(into.join("page")).unwrap(), "new");
@@ -112,7 +173,8 @@ async fn a_repository_that_is_not_there_or_empty_fails_with_gits_words() {
     for (number, repo) in [scratch.path().join("none.git"), empty].iter().enumerate() {
         let into = scratch.path().join(number.to_string());
         std::fs::create_dir(&into).unwrap();
-        let clone_to = Clone { into: &into, claim: &claim, timeout: CLONE_TIMEOUT };
+        let access = Access::default();
+        let clone_to = to(&into, &claim, &access);
         let failed = clone(Repository::Local(repo), clone_to, |_| {}).await;
         assert!(matches!(&failed, Err(GitError::Failed { last, .. }) if !last.is_empty()), "{failed:?}");
     }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::deployment_feed::{Message, messages};
 use super::view::Seconds;
 use crate::domain::command::{Command, DeploySwitches};
+use crate::engine::Outcome;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, MaybeJson, NoQuery, Query, Scope, missing};
@@ -57,6 +58,14 @@ pub(super) struct Switches {
     skip_ssl: bool,
     skip_nginx: bool,
     skip_services: bool,
+    git_ref: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeployQuery {
+    #[serde(default)]
+    queue: bool,
 }
 
 #[derive(Serialize)]
@@ -73,29 +82,48 @@ pub(super) async fn deploy(
     scope: Scope,
     write: Write,
     Id(id): Id<TenantId>,
-    _: NoQuery,
+    Query(query): Query<DeployQuery>,
     MaybeJson(switches): MaybeJson<Switches>,
 ) -> Answer {
     scope.tenant(id)?;
-    let Switches { skip_ssl, skip_nginx, skip_services } = switches;
-    let switches = DeploySwitches { skip_ssl, skip_nginx, skip_services };
+    let Switches { skip_ssl, skip_nginx, skip_services, git_ref } = switches;
+    let switches = DeploySwitches { skip_ssl, skip_nginx, skip_services, git_ref, queue: query.queue };
     let outcome = write.submit(Command::DeployTenant { tenant_id: id, switches }).await?;
+    requested(&app, &outcome, id).await
+}
+
+/// Answers that a deployment was requested.
+pub(super) async fn requested(app: &AppState, outcome: &Outcome, tenant: TenantId) -> Answer {
     let requested = outcome.events.iter().find_map(|event| match &event.event {
         Event::DeploymentRequested(requested) => Some((event.at, requested.deployment_id)),
         _ => None,
     });
-    let (started_at, deployment_id) = requested.ok_or_else(ApiError::internal)?;
-    // The document prints "running", and so says whoever reads the deployment after this answer.
-    let begun = |world: &World| match world.deployments.get(deployment_id) {
-        Some(deployment) => (deployment.status != DeploymentStatus::Pending).then_some(()),
-        None => Some(()),
-    };
-    app.engine.until(Instant::now() + BEGIN_WAIT, begun).await;
+    let (started_at, deployment) = requested.ok_or_else(ApiError::internal)?;
+    started(app, outcome, tenant, deployment, started_at).await
+}
+
+/// Answers that a deployment goes on from here, or waits for another.
+pub(super) async fn started(
+    app: &AppState,
+    outcome: &Outcome,
+    tenant: TenantId,
+    deployment_id: DeploymentId,
+    started_at: Timestamp,
+) -> Answer {
+    let is_first = outcome.world.deployments.under_way(tenant).is_none_or(|first| first.id == deployment_id);
+    if is_first {
+        // The document prints "running", and so says whoever reads the deployment after this answer.
+        let begun = |world: &World| match world.deployments.get(deployment_id) {
+            Some(deployment) => (deployment.status != DeploymentStatus::Pending).then_some(()),
+            None => Some(()),
+        };
+        app.engine.until(Instant::now() + BEGIN_WAIT, begun).await;
+    }
     let body = Requested {
         deployment_id,
-        status: "running",
+        status: if is_first { "running" } else { "pending" },
         started_at,
-        estimated_duration: estimate_s(&outcome.world, id),
+        estimated_duration: estimate_s(&outcome.world, tenant, deployment_id),
     };
     let mut response = answer(StatusCode::ACCEPTED, &body);
     if let Ok(location) = HeaderValue::try_from(format!("/api/deployments/{deployment_id}")) {
@@ -104,16 +132,20 @@ pub(super) async fn deploy(
     Ok(response)
 }
 
-/// The mean of what the tenant's successful deployments took, in seconds.
-fn estimate_s(world: &World, tenant: TenantId) -> u64 {
-    let took: Vec<u64> = world
+/// The median of what the tenant's successful deployments of this sort took, in seconds. What
+/// came before in the queue is not counted.
+fn estimate_s(world: &World, tenant: TenantId, id: DeploymentId) -> u64 {
+    let is_rollback = world.deployments.get(id).is_some_and(|deployment| deployment.rollback);
+    let mut took: Vec<u64> = world
         .deployments
         .of(tenant)
-        .filter(|deployment| deployment.status == DeploymentStatus::Success)
-        .filter_map(|deployment| Some(deployment.finished_at?.since_ms(deployment.requested_at)))
+        .filter(|earlier| earlier.status == DeploymentStatus::Success && earlier.rollback == is_rollback)
+        .filter_map(|earlier| Some(earlier.finished_at?.since_ms(earlier.begun_at?)))
         .collect();
-    let mean_ms = took.iter().sum::<u64>().checked_div(took.len() as u64);
-    mean_ms.map_or(FIRST_ESTIMATE_S, |ms| ms.div_ceil(1000).max(1))
+    took.sort_unstable();
+    let (low, high) = (took.len().saturating_sub(1) / 2, took.len() / 2);
+    let middle = took.get(low).zip(took.get(high)).map(|(low, high)| u64::midpoint(*low, *high));
+    middle.map_or(FIRST_ESTIMATE_S, |ms| ms.div_ceil(1000).max(1))
 }
 
 #[derive(Serialize)]
@@ -151,6 +183,8 @@ pub(super) struct DeploymentView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     logs: Option<String>,
     release: u32,
+    rollback: bool,
+    git_ref: Option<&'a str>,
     started_at: Timestamp,
     finished_at: Option<Timestamp>,
 }
@@ -165,6 +199,8 @@ impl<'a> DeploymentView<'a> {
             steps: deployment.steps.iter().map(StepView::new).collect(),
             logs,
             release: deployment.release,
+            rollback: deployment.rollback,
+            git_ref: deployment.git_ref.as_ref().and_then(Sealed::open).map(String::as_str),
             started_at: deployment.requested_at,
             finished_at: deployment.finished_at,
         }

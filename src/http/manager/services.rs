@@ -221,7 +221,12 @@ fn progress(instance: &Instance, awaited: &Awaited, wish: Wish) -> Progress {
         (Wish::Start, Phase::Running) => Progress::Done,
         (Wish::Restart, Phase::Running) => {
             let is_new = instance.run.as_ref().map(|run| run.id) != awaited.before;
-            if is_new && instance.restart.is_none() { Progress::Done } else { Progress::Waiting }
+            match (is_new, instance.restart.is_some()) {
+                (_, true) => Progress::Waiting,
+                (true, false) => Progress::Done,
+                // The new run has given up, and the one before serves on.
+                (false, false) => Progress::Failed(format!("{}; the run before it serves on", why(instance))),
+            }
         }
         (_, _) => Progress::Waiting,
     }
