@@ -6,7 +6,7 @@
 
 mod line;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 pub use line::{Category, Level, category, level, message};
 use tenantry_journal::id::{Seq, TenantId};
@@ -20,8 +20,8 @@ const NO_TENANT: u32 = u32::MAX;
 /// Which lines are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only of this tenant.
-    pub tenant: Option<TenantId>,
+    /// Only of these tenants.
+    pub tenants: Option<BTreeSet<TenantId>>,
     /// Only of this level.
     pub level: Option<Level>,
     /// Only of this category.
@@ -32,7 +32,8 @@ impl Filter {
     /// Whether an event's line is wanted.
     #[must_use]
     pub fn takes(&self, recorded: &Recorded) -> bool {
-        self.tenant.is_none_or(|tenant| recorded.tenant_id == Some(tenant))
+        let tenants = self.tenants.as_ref();
+        tenants.is_none_or(|wanted| recorded.tenant_id.is_some_and(|tenant| wanted.contains(&tenant)))
             && self.level.is_none_or(|wanted| level(recorded) == wanted)
             && self.category.is_none_or(|wanted| category(recorded) == wanted)
     }
@@ -88,7 +89,8 @@ impl Index {
         });
         let (level, category) = (level(recorded), category(recorded));
         let Some(block) = self.blocks.last_mut() else { return };
-        let same = |count: &&mut Count| (count.tenant, count.level, count.category) == (tenant, level, category);
+        let same =
+            |count: &&mut Count| (count.tenant, count.level, count.category) == (tenant, level, category);
         match block.iter_mut().rev().find(same) {
             Some(count) => count.lines += 1,
             None => block.push(Count { tenant, level, category, lines: 1 }),
@@ -99,9 +101,11 @@ impl Index {
     #[must_use]
     pub fn place(&self, filter: &Filter, offset: usize, limit: usize) -> Place {
         let mut place = Place::default();
-        let Some(tenant) = self.number(filter.tenant) else { return place };
+        let wanted = filter.tenants.as_ref();
+        let tenants: Option<Vec<u32>> = wanted
+            .map(|wanted| wanted.iter().filter_map(|tenant| self.tenants.get(tenant).copied()).collect());
         let is_wanted = |count: &&Count| {
-            tenant.is_none_or(|tenant| count.tenant == tenant)
+            tenants.as_ref().is_none_or(|tenants| tenants.contains(&count.tenant))
                 && filter.level.is_none_or(|level| count.level == level)
                 && filter.category.is_none_or(|category| count.category == category)
         };
@@ -119,14 +123,5 @@ impl Index {
             }
         }
         place
-    }
-
-    /// The number of a tenant in this index: `Some(None)` for all of them, `None` for one that
-    /// has no line.
-    fn number(&self, tenant: Option<TenantId>) -> Option<Option<u32>> {
-        match tenant {
-            None => Some(None),
-            Some(tenant) => self.tenants.get(&tenant).map(|number| Some(*number)),
-        }
     }
 }

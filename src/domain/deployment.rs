@@ -61,7 +61,6 @@ pub(super) fn spec_at(
     present: Option<&Listen>,
 ) -> Option<ProcessSpec> {
     let template = policy.template.of(role)?;
-    let ports = tenant.ports?;
     let port = match present {
         Some(Listen::Port(port)) => *port,
         Some(Listen::Socket(_)) | None => rollout::home(tenant, role)?,

@@ -9,7 +9,8 @@ use tenantry_journal::event::instance::{
 };
 use tenantry_journal::event::port::{PortAllocated, PortReleased};
 use tenantry_journal::event::tenant::{
-    Backup, Removal, TenantBackedUp, TenantCreated, TenantDeleted, TenantDeletionRequested, TenantDetails, TenantUpdated,
+    Backup, Removal, TenantBackedUp, TenantCreated, TenantDeleted, TenantDeletionRequested, TenantDetails,
+    TenantUpdated,
 };
 use tenantry_journal::id::{InstanceId, TenantId};
 use tenantry_journal::name::Domain;

@@ -292,7 +292,11 @@ impl Table {
 /// All routes of all documents.
 #[must_use]
 pub fn routes() -> Routes {
-    manager::routes().merge(instances::routes()).merge(instances::shared_routes()).merge(events::routes()).merge(system::routes())
+    manager::routes()
+        .merge(instances::routes())
+        .merge(instances::shared_routes())
+        .merge(events::routes())
+        .merge(system::routes())
 }
 
 pub(super) async fn no_route() -> ApiError {

@@ -162,7 +162,8 @@ async fn first_message(
     let now = app.now();
     let (principal, proof) = authenticate(&world, &app.jwt, &token, now).ok_or(Close::Unauthorized)?;
     app.last_used.note(principal.actor, now);
-    rate::take(app, &app.engine.world(), principal.actor, now, &mut None).map_err(|_| Close::TryAgainLater)?;
+    rate::take(app, &app.engine.world(), principal.actor, now, &mut None)
+        .map_err(|_| Close::TryAgainLater)?;
     check_access(&principal, access).map_err(|_| Close::Forbidden)?;
     Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }

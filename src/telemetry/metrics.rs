@@ -22,7 +22,8 @@ use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 
 use super::labels::{
-    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, RequestLabels, ResultLabel, Status, StatusLabel,
+    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, RequestLabels, ResultLabel, SignerLabel, Status,
+    StatusLabel,
 };
 use super::process::Process;
 use super::text;

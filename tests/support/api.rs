@@ -42,6 +42,7 @@ use tenantry::http::state::{
 };
 use tenantry::http::write::KeysInFlight;
 use tenantry::past::Past;
+use tenantry::sites::Sites;
 use tenantry::telemetry::Metrics;
 use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
@@ -49,7 +50,7 @@ use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Limits, RestartPolicy};
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 use tenantry_journal::keyring::{Keyring, MasterKey};
-use tenantry_journal::sealed::Vault;
+use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::time::Timestamp;
@@ -293,6 +294,9 @@ impl Api {
             rate_limit_per_minute: 1000,
             rate_limit_per_hour: 10_000,
         }));
+        let edge = Secret::new("edge".to_owned());
+        let config = Config::parse("", &overrides()).unwrap();
+        let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
@@ -312,15 +316,11 @@ impl Api {
             control_log: tenantry::control_log::ControlLog::default(),
             last_used: Arc::new(LastUsed::default()),
             rate_limit: RateLimit::default(),
-            config: Arc::new(Configured::new(
-                Config::parse("", &overrides()).unwrap(),
-                Source::new(None, overrides()),
-                [3; 32],
-                |_| {},
-            )),
+            config: Arc::new(Configured::new(config, Source::new(None, overrides()), [3; 32], |_| {})),
             token_key: TokenKey::new([5; 32]),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            sites,
             metrics,
         });
         let hash = tokio::task::spawn_blocking(|| password::hash(PASSWORD).unwrap()).await.unwrap();

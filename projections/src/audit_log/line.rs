@@ -82,6 +82,7 @@ pub fn category(recorded: &Recorded) -> Category {
     match recorded.event.kind().split('.').next().unwrap_or_default() {
         "deployment" => Category::Deployment,
         "health" => Category::HealthCheck,
+        "system" => Category::System,
         "user" | "token" | "setting" | "config" => Category::Audit,
         _ if matches!(recorded.event, Event::InstanceHealthChanged(_)) => Category::HealthCheck,
         _ => asked,

@@ -28,7 +28,8 @@ proptest! {
         events.iter().for_each(|event| index.note(event));
         prop_assert_eq!(index.next().0, events.len() as u64 + 1);
         let filter = Filter {
-            tenant: events.iter().find_map(|event| event.tenant_id).filter(|_| pick % 2 == 0),
+            tenants: (pick % 2 == 0)
+                .then(|| events.iter().filter_map(|event| event.tenant_id).take(usize::from(pick % 5)).collect()),
             level: [None, Some(Level::Warning), Some(Level::Error)][usize::from(pick) % 3],
             category: [None, Some(Category::System), Some(Category::Deployment), Some(Category::Audit)]
                 [usize::from(pick) % 4],

@@ -9,8 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::access::Role;
 use tenantry_journal::id::UserId;
-use tenantry_journal::sealed::{ERASED, Secret};
-use tenantry_journal::time::Timestamp;
+use tenantry_journal::sealed::Secret;
 use tenantry_projections::world::access::User;
 
 use crate::auth::password;

@@ -1,5 +1,7 @@
 //! `GET /api/logs` of document 1: what happened, as lines with a level and a category.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -74,8 +76,8 @@ pub(in crate::http) async fn list(
     params: Params,
 ) -> Result<Response, ApiError> {
     let Page { limit, offset } = Page::new(params.limit, params.offset, DEFAULT_LIMIT)?;
-    let tenant = reach(scope, params.tenant_id)?;
-    let filter = Filter { tenant, level: params.level, category: params.category };
+    let tenants = reach(scope, params.tenant_id)?;
+    let filter = Filter { tenants, level: params.level, category: params.category };
     let reader = app.clone();
     let read = move || reader.control_log.page(&reader.engine, &filter, offset, limit);
     let page = tokio::task::spawn_blocking(read).await.map_err(|_| ApiError::internal())?;
@@ -86,17 +88,23 @@ pub(in crate::http) async fn list(
     Ok(answer(StatusCode::OK, &Lines { logs, total, limit, offset }))
 }
 
-/// The tenant whose lines are shown: the one that is asked for, or the only one in reach.
-fn reach(scope: &Scope, asked: Option<TenantId>) -> Result<Option<TenantId>, ApiError> {
-    match (&scope.principal.scope, asked) {
-        (Reach::All, asked) => Ok(asked),
-        (Reach::Tenant(own), None) => Ok(Some(*own)),
-        (Reach::Tenant(own), Some(asked)) if *own == asked => Ok(Some(asked)),
-        (Reach::Tenant(_), Some(asked)) => Err(missing::<TenantId>(&asked.to_string())),
-        (Reach::Service(_), _) => {
-            Err(ApiError::forbidden("This credential is limited to the instances of one service.")
-                .detailed("Add source=process for what they printed."))
+/// The tenants whose lines are shown: the one that is asked for, else all that are in reach.
+fn reach(scope: &Scope, asked: Option<TenantId>) -> Result<Option<BTreeSet<TenantId>>, ApiError> {
+    let all = match &scope.principal.scope {
+        Reach::All => None,
+        Reach::Tenant(own) => Some(BTreeSet::from([*own])),
+        Reach::Tenants(own) => Some(own.clone()),
+        Reach::Service(_) => {
+            return Err(ApiError::forbidden("This credential is limited to the instances of one service.")
+                .detailed("Add source=process for what they printed."));
         }
+    };
+    match asked {
+        None => Ok(all),
+        Some(asked) if all.as_ref().is_none_or(|own| own.contains(&asked)) => {
+            Ok(Some(BTreeSet::from([asked])))
+        }
+        Some(asked) => Err(missing::<TenantId>(&asked.to_string())),
     }
 }
 

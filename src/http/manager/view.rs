@@ -98,7 +98,10 @@ struct CertificateView<'a> {
 
 fn certificate(tenant: &Tenant) -> Option<CertificateView<'_>> {
     let known = tenant.tls.certificate.as_ref()?;
-    let domain = known.names.open().map_or(Some(ERASED), |names| names.first().map(|name| name.as_str()))?;
+    let domain = known
+        .names
+        .open()
+        .map_or(Some(known.names.stand_in()), |names| names.first().map(|name| name.as_str()))?;
     Some(CertificateView { domain, issuer: &known.issuer, not_after: known.not_after })
 }
 
