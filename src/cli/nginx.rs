@@ -95,7 +95,7 @@ fn table(configs: &[Value]) -> Table {
         table.row(vec![
             Cell::new(text(config, "domain")),
             Cell::new(text(config, "type")),
-            Cell::new(enabled.to_owned()),
+            Cell::new(enabled),
             Cell::new(tenant),
             Cell::new(text(config, "path")),
         ]);

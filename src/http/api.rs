@@ -42,7 +42,6 @@ impl Api {
     }
 
     /// The same for a server of axum's own.
-    #[must_use]
     pub fn into_router(self) -> Router {
         Router::new().fallback(move |request| {
             let api = self.clone();

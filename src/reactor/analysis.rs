@@ -21,6 +21,7 @@ use url::Url;
 use super::outside::{Outside, TaskError, blocking};
 use crate::config::Analyze;
 use crate::domain::command::Command;
+use crate::domain::setting;
 use crate::domain::theme::{Found, theory};
 use crate::drivers::analyzer::{self, Anthropic, Facts, Ollama};
 use crate::drivers::blob::Blobs;
@@ -44,8 +45,6 @@ const NOTE_CHARS: usize = 300;
 /// The longest file that holds a key, in bytes.
 const KEY_BYTES: usize = 4096;
 
-const ANTHROPIC: &str = "https://api.anthropic.com";
-const MODEL: &str = "claude-sonnet-4-5";
 /// What a tenant's configuration says when nobody set it.
 const OLLAMA: &str = "http://localhost:11434";
 const OLLAMA_HOST: &str = "localhost:11434";
@@ -70,9 +69,8 @@ impl Themes {
 
 /// The key for Claude: the setting `anthropic_api_key`, else the configured file's text.
 async fn anthropic_key(world: &World, config: &Analyze) -> Result<Option<Secret>, String> {
-    let set = world.settings.get("anthropic_api_key").and_then(|setting| setting.value.open());
-    if let Some(key) = set.filter(|key| !key.reveal().trim().is_empty()) {
-        return Ok(Some(key.clone()));
+    if let Some(key) = world.settings.value(setting::ANTHROPIC_API_KEY).filter(|key| !key.trim().is_empty()) {
+        return Ok(Some(Secret::new(key.to_owned())));
     }
     let Some(file) = config.anthropic_api_key_file.clone() else { return Ok(None) };
     let text = blocking(move |_| std::fs::read_to_string(&file)).await?;
@@ -256,11 +254,15 @@ async fn suggest(
     facts: &Facts,
     notes: &mut Vec<String>,
 ) -> Suggested {
+    // A setting goes over the file.
+    let said = |key, file: Option<&str>| world.settings.value(key).or(file).map(str::to_owned);
     match anthropic_key(world, config).await {
         Ok(Some(key)) => {
             let settings = Anthropic {
-                base_url: config.anthropic_base_url.clone().unwrap_or_else(|| ANTHROPIC.to_owned()),
-                model: config.anthropic_model.clone().unwrap_or_else(|| MODEL.to_owned()),
+                base_url: said(setting::ANTHROPIC_BASE_URL, config.anthropic_base_url.as_deref())
+                    .unwrap_or_else(|| setting::DEFAULT_ANTHROPIC_BASE_URL.to_owned()),
+                model: said(setting::ANTHROPIC_MODEL, config.anthropic_model.as_deref())
+                    .unwrap_or_else(|| setting::DEFAULT_ANTHROPIC_MODEL.to_owned()),
                 key,
             };
             match analyzer::ask_anthropic(&settings, facts).await {

@@ -11,6 +11,7 @@ use super::{Sites, details, names};
 use crate::clock;
 use crate::domain::certificate::{Asked, Obtained, is_current, renewed_at};
 use crate::domain::command::{Command, Submission};
+use crate::domain::setting;
 use crate::drivers::acme::{self, AcmeError, Signed};
 use crate::drivers::certificates::{Kept, self_signed};
 use crate::drivers::nginx::Shared;
@@ -127,7 +128,10 @@ impl Sites {
         }
         // It is never closed.
         let _place = self.orders.acquire().await;
-        let authority = self.wanted.load().authority.clone();
+        let mut authority = self.wanted.load().authority.clone();
+        if let Some(contact) = self.handle.world().settings.value(setting::ACME_CONTACT) {
+            authority.contact = Some(contact.to_owned());
+        }
         // The authority asks the site, so it must be there.
         self.configure(case.tenant).await.map_err(|detail| AcmeError { detail, retry_after: None })?;
         acme::obtain(&authority, &case.names, |thumbprint| self.announce(case.tenant, thumbprint)).await

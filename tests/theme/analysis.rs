@@ -105,9 +105,12 @@ async fn without_a_model_the_pages_own_colours_become_suggestions_and_one_of_the
 async fn claude_names_themes_and_nonsense_of_it_is_replaced_and_told() {
     let site = Site::start(gallrein).await;
     let wild = suggestions(&["x\u{1b}]0;evil"]);
-    let model =
-        Model::start([Say::Suggest(suggestions(&["Professional Blue & Gold", "Red"])), Say::Suggest(wild)])
-            .await;
+    let model = Model::start([
+        Say::Suggest(suggestions(&["Professional Blue & Gold", "Red"])),
+        Say::Suggest(wild),
+        Say::Suggest(suggestions(&["Third"])),
+    ])
+    .await;
     let home = Home::with(&config(
         &site,
         &format!(
@@ -136,6 +139,12 @@ async fn claude_names_themes_and_nonsense_of_it_is_replaced_and_told() {
     let notes = found["notes"].to_string();
     assert!(notes.contains("Claude made no suggestions") && notes.contains("control characters"), "{notes}");
     assert!(!app.log().contains("sk-ant") && !found.to_string().contains("sk-ant"));
+    // A setting goes over the file, without a restart.
+    let set = app.request("PUT", "/api/settings/anthropic_model").json(&json!({"value": "claude-other"}));
+    app.send(set).await.expect(200);
+    let third = analyze(&app, &tenant, &site.url("/")).await;
+    let found = ended(&app, &tenant, &third).await;
+    assert_eq!((&found["source"], &found["model"]), (&json!("anthropic"), &json!("claude-other")), "{found}");
     // The first one is still there under its id.
     assert_eq!(ended(&app, &tenant, &analysis).await["source"], "anthropic");
 }

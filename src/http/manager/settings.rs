@@ -31,7 +31,10 @@ fn unset(config: &Config, key: &str) -> Option<String> {
             let file = config.analyze.anthropic_base_url.clone();
             file.unwrap_or_else(|| setting::DEFAULT_ANTHROPIC_BASE_URL.to_owned())
         }
-        setting::ANTHROPIC_MODEL => setting::DEFAULT_ANTHROPIC_MODEL.to_owned(),
+        setting::ANTHROPIC_MODEL => {
+            let file = config.analyze.anthropic_model.clone();
+            file.unwrap_or_else(|| setting::DEFAULT_ANTHROPIC_MODEL.to_owned())
+        }
         setting::HEALTH_CHECK_INTERVAL => supervisor::TENANT_INTERVAL.as_secs().to_string(),
         setting::LOG_MAX_MB => (retain.bytes >> 20).to_string(),
         setting::LOG_RETENTION_DAYS => (retain.ms.unwrap_or(0) / DAY_MS).to_string(),
