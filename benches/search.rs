@@ -281,7 +281,10 @@ fn ask_lite(lite: &rusqlite::Connection, query: &str) -> (usize, usize) {
 }
 
 /// From a line's writing to its being found, one at a time, into the full index.
-#[allow(clippy::disallowed_methods, reason = "lines carry the time of day, and nothing else stands here for it")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "lines carry the time of day, and nothing else stands here for it"
+)]
 fn news(search: &Search, spools: &Spools) {
     let mut writer = spools.writer(0);
     let mut took = Vec::new();
