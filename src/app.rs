@@ -217,7 +217,6 @@ impl App {
                 .dressing(Themes::new(Arc::clone(&blobs), Arc::clone(&analyze)));
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&supervisor).run(shutdown.clone()));
-        tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(count_events(Arc::clone(&metrics), handle.clone(), shutdown.clone()));
 
         let (output, index) =
@@ -287,6 +286,9 @@ impl App {
         let instances = listen("instances", config.instances, Some(Listener::Instances))?;
         let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
         sites.listen_at(proxy.unwrap_or(manager));
+        // Not before: the first thing it does may be a step that a crash cut off, and a site needs
+        // to know where the proxy listens.
+        tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(sites.run(shutdown.clone()));
         tasks.spawn(listeners.keep(supervisor, shutdown.clone()));
         let snapshots = (stop_snapshots, snapshotter);
