@@ -35,7 +35,7 @@ fn main() {
     if machine::argument(0).as_deref() == Some("instance") {
         return instance();
     }
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tenantry::tls::install();
     let rounds = machine::number(0, ROUNDS);
     println!("{}", machine::about());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();

@@ -5,6 +5,7 @@
 //! the World. Errors are values ([`error::ApiError`]), put into the shape of the document
 //! that the route stands in by [`frame`], in one place.
 
+mod aftermath;
 pub mod api;
 pub mod auth_layer;
 mod decimal;

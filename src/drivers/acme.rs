@@ -272,12 +272,7 @@ struct Client {
 
 impl Client {
     fn new(authority: &Authority, waits: Waits) -> Result<Client, String> {
-        crate::tls::install();
-        let mut builder = reqwest::Client::builder()
-            .timeout(REQUEST)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .user_agent(concat!("tenantry/", env!("CARGO_PKG_VERSION")));
+        let mut builder = crate::tls::client().timeout(REQUEST);
         if let Some(file) = &authority.ca_file {
             let pem =
                 std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, LOCATION};
-use reqwest::redirect;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -105,12 +104,9 @@ impl Fetcher {
     /// # Errors
     /// When no client can be made.
     pub fn new(guard: Guard, deadline: Instant) -> Result<Fetcher, FetchError> {
-        crate::tls::install();
         let pins = Arc::new(Pins::new(guard));
-        let client = reqwest::Client::builder()
+        let client = crate::tls::client()
             .dns_resolver(Arc::clone(&pins))
-            .redirect(redirect::Policy::none())
-            .no_proxy()
             .referer(false)
             .connect_timeout(CONNECT)
             .user_agent(concat!("Mozilla/5.0 (compatible; Tenantry/", env!("CARGO_PKG_VERSION"), ")"))

@@ -78,6 +78,16 @@ pub fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
+/// An answer that says where what it is about is found.
+#[must_use]
+pub fn located(mut response: Response, path: &str) -> Response {
+    // Paths of ours are ASCII.
+    if let Ok(location) = HeaderValue::try_from(path) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
 /// What a write tells the gate about itself while it is carried out.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Noted>);

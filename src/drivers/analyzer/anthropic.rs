@@ -8,7 +8,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
-use reqwest::redirect;
 use serde_json::{Value, json};
 use tenantry_journal::sealed::Secret;
 
@@ -62,15 +61,8 @@ fn body(model: &str, facts: &Facts) -> Value {
 /// # Errors
 /// When it does not answer, refuses, or answers nonsense.
 pub async fn ask(settings: &Anthropic, facts: &Facts) -> Result<Vec<Draft>, AskError> {
-    crate::tls::install();
     let no = |error: reqwest::Error| AskError::NoAnswer(crate::error::chain(&error.without_url()));
-    let client = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .timeout(ANSWER)
-        .user_agent(concat!("tenantry/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(no)?;
+    let client = crate::tls::client().timeout(ANSWER).build().map_err(no)?;
     let url = format!("{}/v1/messages", settings.base_url.trim_end_matches('/'));
     let mut key = reqwest::header::HeaderValue::try_from(settings.key.reveal().trim())
         .map_err(|_| AskError::NoAnswer("the API key holds characters that no key has".into()))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
@@ -21,7 +21,7 @@ use crate::drivers::listening;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, NoQuery, Scope};
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
+use crate::http::write::{Answer, Write, answer, located};
 use tenantry_journal::event::access::Scope as Reach;
 
 /// Past the startup timeout: until the supervisor has noticed and the journal has recorded it.
@@ -78,11 +78,7 @@ pub(super) async fn spawn(
         "status": "running",
         "uptime_ms": uptime_ms(&instance, app.now()),
     });
-    let mut response = answer(StatusCode::CREATED, &body);
-    if let Ok(location) = HeaderValue::try_from(format!("/api/instances/{}/{}", key.service, key.id)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(located(answer(StatusCode::CREATED, &body), &format!("/api/instances/{}/{}", key.service, key.id)))
 }
 
 /// Somebody limited to a service spawns that one alone, somebody limited to a tenant none.

@@ -1,6 +1,7 @@
 //! A tenant's configuration: get, update, and writing its `.env` file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use crate::domain::command::Command;
 use crate::domain::tenant_config::{self, ConfigChanges, EnvChanges};
+use crate::http::aftermath;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Scope, cleared_or_set, missing};
@@ -26,8 +28,6 @@ use crate::http::write::{Answer, Write, answer};
 /// How long writing the file may take before the answer says that it is not done yet: it is a
 /// few KiB, so only a disk in trouble takes more.
 const WRITE_WAIT: Duration = Duration::from_secs(30);
-/// Events read at once while the end of the writing is looked for.
-const PAGE_EVENTS: usize = 1000;
 
 /// A configuration as document 1 prints it. Secrets are hidden from everybody.
 #[derive(Serialize)]
@@ -191,42 +191,24 @@ async fn find_end(
     id: TenantId,
     wanted: Seq,
 ) -> Result<(Seq, Result<Regenerated, String>), ApiError> {
-    let app = app.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let mut next = wanted;
-        loop {
-            let slices = app.engine.feed().read(next, PAGE_EVENTS).map_err(|error| {
-                tracing::error!(error = %crate::error::chain(&error), "the journal cannot be read");
-                ApiError::internal()
-            })?;
-            let mut events = slices.iter().flat_map(|slice| slice.iter()).peekable();
-            if events.peek().is_none() {
-                return Err(ApiError::internal());
-            }
-            for event in events {
-                next = event.seq.next();
-                match &event.event {
-                    Event::EnvWritten(end) if end.tenant_id == id && end.answers >= wanted => {
-                        let text =
-                            |path: &Sealed<String>| path.open().map_or(ERASED, String::as_str).to_owned();
-                        let body = Regenerated {
-                            message: ".env file regenerated successfully",
-                            path: text(&end.path),
-                            backup: end.backup.as_ref().map(text),
-                        };
-                        return Ok((event.seq, Ok(body)));
-                    }
-                    Event::EnvFailed(end) if end.tenant_id == id && end.answers >= wanted => {
-                        let reason = end.reason.open().map_or(ERASED, String::as_str);
-                        return Ok((event.seq, Err(reason.to_owned())));
-                    }
-                    Event::TenantDeleted(gone) if gone.tenant_id == id => {
-                        return Err(missing::<TenantId>(&id.to_string()));
-                    }
-                    _ => {}
-                }
-            }
+    let found = aftermath::find(app, wanted, move |event| match &event.event {
+        Event::EnvWritten(end) if end.tenant_id == id && end.answers >= wanted => {
+            let text = |path: &Sealed<String>| path.open().map_or(ERASED, String::as_str).to_owned();
+            let body = Regenerated {
+                message: ".env file regenerated successfully",
+                path: text(&end.path),
+                backup: end.backup.as_ref().map(text),
+            };
+            ControlFlow::Break(Ok((event.seq, Ok(body))))
         }
+        Event::EnvFailed(end) if end.tenant_id == id && end.answers >= wanted => {
+            let reason = end.reason.open().map_or(ERASED, String::as_str);
+            ControlFlow::Break(Ok((event.seq, Err(reason.to_owned()))))
+        }
+        Event::TenantDeleted(gone) if gone.tenant_id == id => {
+            ControlFlow::Break(Err(missing::<TenantId>(&id.to_string())))
+        }
+        _ => ControlFlow::Continue(()),
     });
-    found.await.unwrap_or_else(|_| Err(ApiError::internal()))
+    found.await?
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
@@ -26,7 +26,7 @@ use crate::http::etag::etag;
 use crate::http::extract::{Id, MaybeJson, NoQuery, Query, Scope, missing};
 use crate::http::listing::Page;
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
+use crate::http::write::{Answer, Write, answer, located};
 
 /// What a tenant's first deployment is thought to take, in seconds.
 const FIRST_ESTIMATE_S: u64 = 60;
@@ -125,11 +125,7 @@ pub(super) async fn started(
         started_at,
         estimated_duration: estimate_s(&outcome.world, tenant, deployment_id),
     };
-    let mut response = answer(StatusCode::ACCEPTED, &body);
-    if let Ok(location) = HeaderValue::try_from(format!("/api/deployments/{deployment_id}")) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(located(answer(StatusCode::ACCEPTED, &body), &format!("/api/deployments/{deployment_id}")))
 }
 
 /// The median of what the tenant's successful deployments of this sort took, in seconds. What

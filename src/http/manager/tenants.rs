@@ -1,9 +1,10 @@
 //! Tenants: list, get, create, update, delete.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use tenantry_journal::event::Event;
@@ -17,12 +18,13 @@ use tokio::time::Instant;
 use super::view::{TenantLine, TenantPage};
 use crate::domain::command::{Command, CreateTenant, TenantChanges};
 use crate::drivers::listening;
+use crate::http::aftermath;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope, cleared_or_set, missing};
 use crate::http::listing::Page;
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
+use crate::http::write::{Answer, Write, answer, located};
 
 /// Tenants in one answer when the query does not say; document 1's.
 const DEFAULT_LIMIT: u64 = 50;
@@ -31,8 +33,6 @@ const LONGEST_SEARCH: usize = 256;
 /// How long a deletion may take before the answer says that it is not done yet: two stop
 /// timeouts and a large directory.
 const DELETE_WAIT: Duration = Duration::from_secs(30);
-/// Events read at once while the end of a deletion is looked for.
-const PAGE_EVENTS: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,11 +160,10 @@ pub(super) async fn create(
         _ => None,
     });
     let tenant = created.ok_or_else(ApiError::internal)?;
-    let mut response = page(&app, &outcome.world, tenant, false, StatusCode::CREATED);
-    if let Ok(location) = HeaderValue::try_from(format!("/api/tenants/{}", tenant.id)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(located(
+        page(&app, &outcome.world, tenant, false, StatusCode::CREATED),
+        &format!("/api/tenants/{}", tenant.id),
+    ))
 }
 
 #[derive(Deserialize)]
@@ -267,33 +266,20 @@ pub(super) async fn delete(
 
 /// What the journal says, from a position on, of what went with the tenant.
 async fn find_removal(app: &AppState, id: TenantId, from: Seq) -> Result<(Seq, Removed), ApiError> {
-    let app = app.clone();
-    let found = tokio::task::spawn_blocking(move || {
-        let mut next = from;
-        let mut ports_released = Vec::new();
-        loop {
-            let slices = app.engine.feed().read(next, PAGE_EVENTS).map_err(|error| {
-                tracing::error!(error = %crate::error::chain(&error), "the journal cannot be read");
-                ApiError::internal()
-            })?;
-            let mut events = slices.iter().flat_map(|slice| slice.iter()).peekable();
-            if events.peek().is_none() {
-                return Err(ApiError::internal());
+    let mut ports_released = Vec::new();
+    aftermath::find(app, from, move |event| {
+        match &event.event {
+            Event::PortReleased(released) if released.tenant_id == id => {
+                ports_released.extend([released.ports.frontend, released.ports.backend]);
             }
-            for event in events {
-                next = event.seq.next();
-                match &event.event {
-                    Event::PortReleased(released) if released.tenant_id == id => {
-                        ports_released.extend([released.ports.frontend, released.ports.backend]);
-                    }
-                    Event::TenantDeleted(deleted) if deleted.tenant_id == id => {
-                        let Removal { files, nginx, services } = deleted.removed;
-                        return Ok((event.seq, Removed { files, nginx, services, ports_released }));
-                    }
-                    _ => {}
-                }
+            Event::TenantDeleted(deleted) if deleted.tenant_id == id => {
+                let Removal { files, nginx, services } = deleted.removed;
+                let ports_released = std::mem::take(&mut ports_released);
+                return ControlFlow::Break((event.seq, Removed { files, nginx, services, ports_released }));
             }
+            _ => {}
         }
-    });
-    found.await.unwrap_or_else(|_| Err(ApiError::internal()))
+        ControlFlow::Continue(())
+    })
+    .await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope};
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
+use crate::http::write::{Answer, Write, answer, located};
 
 /// How long a name may take to be resolved before the answer: what takes longer is found out
 /// by the analysis itself.
@@ -83,12 +83,8 @@ pub(super) async fn analyze(
     let analysis_id = requested.ok_or_else(ApiError::internal)?;
     let message = format!("Analysis started. Check /api/tenants/{id}/theme/suggestions for results");
     let body = Requested { analysis_id, status: "processing", message };
-    let mut response = answer(StatusCode::ACCEPTED, &body);
     let location = format!("/api/tenants/{id}/theme/suggestions?analysis_id={analysis_id}");
-    if let Ok(location) = HeaderValue::try_from(location) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(located(answer(StatusCode::ACCEPTED, &body), &location))
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
@@ -24,7 +24,7 @@ use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope, cleared_or_set, missing};
 use crate::http::listing::Page;
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer};
+use crate::http::write::{Answer, Write, answer, located};
 
 /// Users in one answer when the query does not say.
 const DEFAULT_LIMIT: u64 = 50;
@@ -141,11 +141,7 @@ pub(super) async fn create(
         _ => None,
     });
     let user = created.ok_or_else(ApiError::internal)?;
-    let mut response = page(user, StatusCode::CREATED);
-    if let Ok(location) = HeaderValue::try_from(format!("/api/users/{}", user.id)) {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    Ok(response)
+    Ok(located(page(user, StatusCode::CREATED), &format!("/api/users/{}", user.id)))
 }
 
 #[derive(Deserialize)]
