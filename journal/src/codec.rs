@@ -25,6 +25,7 @@
 
 pub(crate) mod fields;
 mod frame;
+pub(crate) mod packed;
 pub(crate) mod wire;
 
 use uuid::Uuid;
@@ -320,9 +321,14 @@ impl<'a> Commit<'a> {
     /// # Errors
     /// When a byte of it changed, it stood under another seq, or its format is later.
     pub fn parse(seq: Seq, bytes: &'a [u8]) -> Result<Self, CodecError> {
+        match bytes.split_first_chunk() {
+            Some((header, records)) => Self::of_parts(seq, header, records),
+            None => Err(CodecError::Commit { seq, what: "it is too short" }),
+        }
+    }
+
+    fn of_parts(seq: Seq, header: &[u8; HEADER_BYTES], records: &'a [u8]) -> Result<Self, CodecError> {
         let damaged = |what| CodecError::Commit { seq, what };
-        let (header, records) =
-            bytes.split_at_checked(HEADER_BYTES).ok_or_else(|| damaged("it is too short"))?;
         let (head, stored) = header.split_at(HEADER_BYTES - 4);
         let whole = checksum(head, records).to_be_bytes() == stored;
         let mut fields = head;

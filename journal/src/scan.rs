@@ -103,13 +103,14 @@ fn commits_of(
 ) -> Result<(), ScanError> {
     let mut next = from.max(Seq(1));
     let mut first = true;
+    let mut room = Vec::new();
     while next <= to {
         let page = page_at(next)?;
         if page.is_empty() {
             return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
         }
         for stored in &page {
-            let commit = check(stored, next, first)?;
+            let commit = check(stored, next, first, &mut room)?;
             first = false;
             next = commit.last().next();
             if each(&commit)?.is_break() {
@@ -125,12 +126,17 @@ fn commits_of(
 
 /// Checks a stored commit and that it continues at `next`; the first one that is read may
 /// begin before.
-fn check(stored: &StoredCommit, next: Seq, first: bool) -> Result<Commit<'_>, ScanError> {
+fn check<'a>(
+    stored: &'a StoredCommit,
+    next: Seq,
+    first: bool,
+    room: &'a mut Vec<u8>,
+) -> Result<Commit<'a>, ScanError> {
     let gap = || ScanError::Gap { wanted: next, found: stored.seq };
     if stored.seq != next && !(first && stored.seq < next) {
         return Err(gap());
     }
-    let commit = stored.parse()?;
+    let commit = stored.parse(room)?;
     if commit.last() < next { Err(gap()) } else { Ok(commit) }
 }
 
@@ -226,8 +232,9 @@ pub fn page(
     }
     with_vault(vault, || {
         let mut next = from;
+        let mut room = Vec::new();
         for (index, stored) in stored.iter().enumerate() {
-            let commit = check(stored, next, index == 0)?;
+            let commit = check(stored, next, index == 0, &mut room)?;
             next = commit.last().next();
             for record in commit.records() {
                 let (seq, bytes) = record?;
@@ -254,7 +261,8 @@ pub fn raw(store: &dyn Journal, seq: Seq) -> Result<Vec<u8>, ScanError> {
     let Some(stored) = stored.first() else {
         return Err(missing);
     };
-    let commit = check(stored, seq, true)?;
+    let mut room = Vec::new();
+    let commit = check(stored, seq, true, &mut room)?;
     for record in commit.records() {
         let (found, bytes) = record?;
         if found == seq {
@@ -273,13 +281,14 @@ pub fn seq_at(store: &dyn Journal, vault: &Arc<dyn Vault>, at: Timestamp) -> Res
     // later. Commits are found by any seq in them, so the search is over seqs.
     let mut before = Seq::ZERO;
     let mut after = store.head().next();
+    let mut room = Vec::new();
     while before.next() < after {
         let middle = Seq(before.0 + (after.0 - before.0) / 2);
         let stored = store.read(middle, 1)?;
         let Some(stored) = stored.first() else {
             return Err(ScanError::Gap { wanted: middle, found: Seq::ZERO });
         };
-        let commit = check(stored, middle, true)?;
+        let commit = check(stored, middle, true, &mut room)?;
         if commit.time <= at {
             before = commit.last();
             continue;

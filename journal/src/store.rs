@@ -12,7 +12,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::codec::{CodecError, Commit, EncodedCommit};
+use crate::codec::{CodecError, Commit, EncodedCommit, packed};
 use crate::id::Seq;
 
 /// Keeps commits in the one order.
@@ -145,7 +145,7 @@ impl StoreError {
     }
 }
 
-/// A commit's bytes as a store handed them out, shared and not copied.
+/// A commit's bytes as a store keeps them, perhaps packed; shared and not copied.
 #[derive(Clone)]
 pub struct StoredCommit {
     /// The seq that it is stored under.
@@ -170,12 +170,13 @@ impl StoredCommit {
         StoredCommit { seq, bytes: Bytes::Sled(bytes) }
     }
 
-    /// Checks the bytes and reads the header.
+    /// Checks the bytes and reads the header. What is packed is unpacked into `room`, so that one
+    /// buffer serves many commits.
     ///
     /// # Errors
     /// When a byte changed since they were written.
-    pub fn parse(&self) -> Result<Commit<'_>, CodecError> {
-        Commit::parse(self.seq, self)
+    pub fn parse<'a>(&'a self, room: &'a mut Vec<u8>) -> Result<Commit<'a>, CodecError> {
+        packed::parse(self.seq, self, room)
     }
 }
 

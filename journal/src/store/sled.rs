@@ -71,7 +71,7 @@ pub use wal::HALF_BYTES;
 
 /// A volume that has taken this much is full. sled's log is about three times what is put
 /// into it, and is read at about 1 GB/s when it is opened after a crash.
-pub const VOLUME_BYTES: u64 = 96 * 1024 * 1024;
+pub const VOLUME_BYTES: u64 = 48 * 1024 * 1024;
 /// sled is synced each time it was given this much. It writes about three times as much, and
 /// must not begin a second segment in between; and the larger the write, the longer a commit
 /// that comes meanwhile waits for the disk: with 768 KiB the p99 of 64 and 256 writers was 7

@@ -312,7 +312,7 @@ fn readers_see_every_event_once_while_it_moves_into_the_store() {
                         }
                         for commit in &commits {
                             assert_eq!(commit.seq, next, "a gap or a repeat");
-                            next = commit.parse().unwrap().last().next();
+                            next = commit.parse(&mut Vec::new()).unwrap().last().next();
                         }
                         rounds += 1;
                         if rounds % 50 == 0 {

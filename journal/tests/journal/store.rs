@@ -65,7 +65,7 @@ fn everything_is_there_after_reopening() {
 fn full_volumes_are_followed_by_new_ones_and_read_as_one() {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..3u16 {
-        let rig = rig_with(dir.path(), 20_000);
+        let rig = rig_with(dir.path(), 5000);
         for i in 0..30 {
             rig.record((0..10).map(|j| numbered(round * 300 + i * 10 + j)).collect()).unwrap();
         }
@@ -73,7 +73,7 @@ fn full_volumes_are_followed_by_new_ones_and_read_as_one() {
     }
     let volumes = std::fs::read_dir(dir.path().join("journal")).unwrap().count() - 2;
     assert!((6..=30).contains(&volumes), "{volumes} volumes");
-    let rig = rig_with(dir.path(), 20_000);
+    let rig = rig_with(dir.path(), 5000);
     let page = scan::page(&*rig.store, &rig.vault, Seq(895), rig.store.head(), 100).unwrap();
     assert_eq!(page.iter().map(number_of).collect::<Vec<_>>(), (894..900).collect::<Vec<_>>());
 }
@@ -84,11 +84,11 @@ fn volumes_that_were_closed_are_read_again_also_by_who_reads_meanwhile() {
     /// The store engine's file and the journal's own of the last volume.
     const OF_ONE: usize = 2;
     let dir = tempfile::tempdir().unwrap();
-    let written = rig_with(dir.path(), 20_000);
+    let written = rig_with(dir.path(), 5000);
     (0..EVENTS / 10)
         .for_each(|i| drop(written.record((0..10).map(|j| numbered(i * 10 + j)).collect()).unwrap()));
     drop(written);
-    let rig = rig_with(dir.path(), 20_000);
+    let rig = rig_with(dir.path(), 5000);
     let open_files = || {
         let files = std::fs::read_dir("/proc/self/fd").unwrap();
         let paths = files.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());

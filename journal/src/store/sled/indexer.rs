@@ -43,9 +43,9 @@ impl Indexer {
                 before.sync()?;
                 unsynced = 0;
             }
-            volume.insert(commit.seq, commit)?;
-            self.filled += commit.len() as u64;
-            unsynced += commit.len();
+            let put = volume.insert(commit.seq, commit)?;
+            self.filled += put as u64;
+            unsynced += put;
             if unsynced >= batch_bytes {
                 volume.sync()?;
                 unsynced = 0;

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sled::IVec;
 use super::copy::{TempDir, copy_dir};
 use super::log::{self, Log};
 use super::{Tail, io, sync_dir};
-use crate::codec::{Commit, HEADER_BYTES};
+use crate::codec::{HEADER_BYTES, packed};
 use crate::id::Seq;
 use crate::store::{StoreError, StoredCommit};
 
@@ -24,8 +25,8 @@ pub const PART_BYTES: usize = 56 * 1024;
 /// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
 const UNSYNCED_PARTS: usize = super::BATCH_BYTES / PART_BYTES;
 /// What sled is told to keep of a volume in memory. It keeps more: each of its 256 shards
-/// keeps the last node that was read, and a volume has fewer nodes than that.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// keeps the last node that was read. Who reads takes each node once, so nothing is won by more.
+const CACHE_BYTES: u64 = 1024 * 1024;
 /// Key of a commit, or of its first part; the others' keys are longer.
 const KEY_BYTES: usize = 8;
 /// Longest time that a store takes to be really closed; sled's threads look around once a
@@ -37,7 +38,7 @@ pub(super) struct Volume {
     first: Seq,
     dir: PathBuf,
     /// Another follows it, so nothing is put into it any more.
-    full: bool,
+    full: AtomicBool,
     slot: Mutex<Slot>,
 }
 
@@ -60,12 +61,12 @@ struct Open {
 impl Volume {
     pub(super) fn closed(dir: &Path, first: Seq) -> Self {
         let dir = dir.join(format!("{:020}", first.0));
-        Volume { first, dir, full: false, slot: Mutex::default() }
+        Volume { first, dir, full: AtomicBool::new(false), slot: Mutex::default() }
     }
 
-    /// One that another follows.
-    pub(super) fn full(self) -> Self {
-        Volume { full: true, ..self }
+    /// Another follows it.
+    pub(super) fn set_full(&self) {
+        self.full.store(true, Ordering::Relaxed);
     }
 
     /// Makes an empty volume, durably.
@@ -116,16 +117,25 @@ impl Volume {
     /// read stays in memory, whatever [`CACHE_BYTES`] says.
     pub(super) fn close(&self) {
         let held = self.slot().held.take();
-        // sled syncs its file when it is dropped, and panics where that fails. Nothing in it
-        // waits to be synced.
-        if catch_unwind(AssertUnwindSafe(|| drop(held))).is_err() {
+        self.let_go(held);
+    }
+
+    /// sled syncs its file when it is dropped, and panics where that fails. Nothing in it waits
+    /// to be synced, or it failed before.
+    fn let_go(&self, open: Option<Arc<Open>>) {
+        if catch_unwind(AssertUnwindSafe(|| drop(open))).is_err() {
             tracing::warn!(path = %self.dir.display(), "the store engine did not close a volume well");
         }
     }
 
     fn open_now(&self) -> Result<Open, StoreError> {
         self.wait_until_closed();
-        let copy = if self.full { self.copied_if_damaged()? } else { None };
+        let copy = if self.full.load(Ordering::Relaxed) { self.copied_if_damaged()? } else { None };
+        self.open_in(copy)
+    }
+
+    /// Opens the volume where it is, or its copy.
+    fn open_in(&self, copy: Option<TempDir>) -> Result<Open, StoreError> {
         let dir = copy.as_ref().map_or(self.dir.clone(), |copy| copy.path().join(self.name()));
         let config = sled::Config::new()
             .path(&dir)
@@ -142,14 +152,34 @@ impl Volume {
         Ok(Open { db, file, copy })
     }
 
+    fn copied(&self) -> Result<TempDir, StoreError> {
+        let copy = TempDir::create()?;
+        copy_dir(&self.dir, &copy.path().join(self.name()))?;
+        Ok(copy)
+    }
+
     fn copied_if_damaged(&self) -> Result<Option<TempDir>, StoreError> {
         if log::check(&self.dir).map_err(io("read", &self.dir))? == Log::Whole {
             return Ok(None);
         }
         tracing::error!(event.seq = self.first.0, path = %self.dir.display(), "a volume is damaged; a copy of it is read");
-        let copy = TempDir::create()?;
-        copy_dir(&self.dir, &copy.path().join(self.name()))?;
-        Ok(Some(copy))
+        self.copied().map(Some)
+    }
+
+    /// After a failed write sled gives nothing more that it has to fetch from its file. What
+    /// was durable is in the file, and is read from a copy of it from now on.
+    fn fall_back(&self) -> Result<Arc<Open>, StoreError> {
+        let mut slot = self.slot();
+        if let Some(open) = slot.held.as_ref().filter(|open| open.copy.is_some()) {
+            return Ok(Arc::clone(open));
+        }
+        tracing::error!(event.seq = self.first.0, path = %self.dir.display(), "a volume failed; a copy of it is read");
+        let open = Arc::new(self.open_in(Some(self.copied()?))?);
+        slot.lent = Arc::downgrade(&open);
+        let failed = slot.held.replace(Arc::clone(&open));
+        drop(slot);
+        self.let_go(failed);
+        Ok(open)
     }
 
     /// sled's own threads hold a closed store's file, and its lock, a moment longer than
@@ -177,14 +207,15 @@ impl Volume {
         }
     }
 
-    /// Puts a commit in, in parts. Of a long one the first parts are synced before the last
+    /// Puts a commit in, in parts, and says how many bytes that took. Of a long one the first parts are synced before the last
     /// go in; without these it is removed at the next opening.
-    pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<usize, StoreError> {
         let open = self.open()?;
         if open.copy.is_some() {
             return Err(self.damaged(seq, "the volume that it belongs in is".into()));
         }
-        for (part, bytes) in bytes.chunks(PART_BYTES).enumerate() {
+        let packed = packed::pack(bytes);
+        for (part, bytes) in packed.chunks(PART_BYTES).enumerate() {
             let seq_key = seq.0.to_be_bytes();
             let inserted = if part == 0 {
                 open.db.insert(seq_key, bytes)
@@ -197,7 +228,7 @@ impl Volume {
                 self.sync()?;
             }
         }
-        Ok(())
+        Ok(packed.len())
     }
 
     /// Returns when what was put in survives a power cut.
@@ -215,6 +246,23 @@ impl Volume {
         max_bytes: usize,
     ) -> Result<Vec<StoredCommit>, StoreError> {
         let open = self.open()?;
+        match self.read_in(&open, from, head, max_bytes) {
+            Err(StoreError::Io { .. } | StoreError::Engine { .. }) if open.copy.is_none() => {
+                let copy = self.fall_back()?;
+                self.let_go(Some(open));
+                self.read_in(&copy, from, head, max_bytes)
+            }
+            read => read,
+        }
+    }
+
+    fn read_in(
+        &self,
+        open: &Open,
+        from: Seq,
+        head: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, StoreError> {
         // The last first part at or before `from`: parts of one commit share its seq.
         let below = from.0.saturating_add(1).to_be_bytes();
         let mut start = None;
@@ -274,7 +322,8 @@ impl Volume {
                 commit = commit.or(whole.add(seq, false, value));
             }
             if let Some(commit) = commit {
-                let commit = Commit::parse(seq, &commit).map_err(|e| self.damaged(seq, e.to_string()))?;
+                let mut room = Vec::new();
+                let commit = commit.parse(&mut room).map_err(|e| self.damaged(seq, e.to_string()))?;
                 return Ok(Some(Tail { head: commit.last(), time: commit.time }));
             }
             tracing::warn!(event.seq = seq.0, "removing a commit that a crash cut off");
@@ -320,7 +369,7 @@ impl Assembly {
         // A value without a header announces nothing: it is handed out as it is, and
         // found to be damaged when it is parsed.
         if first {
-            let announced = Commit::announced_len(&value).filter(|_| value.len() >= HEADER_BYTES);
+            let announced = packed::stored_len(&value).filter(|_| value.len() >= HEADER_BYTES);
             if announced.is_none_or(|announced| announced <= value.len() || value.len() < PART_BYTES) {
                 return Some(StoredCommit::from_sled(seq, value));
             }
@@ -328,7 +377,7 @@ impl Assembly {
             self.parts.clear();
         }
         self.parts.extend_from_slice(&value);
-        let announced = Commit::announced_len(&self.parts)?;
+        let announced = packed::stored_len(&self.parts)?;
         if self.parts.len() < announced {
             return None;
         }

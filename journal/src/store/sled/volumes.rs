@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::volume::Volume;
 use super::{Tail, io};
@@ -13,6 +13,9 @@ use crate::store::{StoreError, StoredCommit};
 
 /// Bytes of a file that are read ahead with one call.
 const WARM_BYTES: usize = 256 * 1024;
+/// Full volumes that stay open for who reads them page by page. What each takes in memory is
+/// told at [`Volume::close`].
+const OPEN_FULL: usize = 4;
 
 /// The volumes, by their first seq; the last one is written.
 pub(super) struct Volumes {
@@ -20,6 +23,8 @@ pub(super) struct Volumes {
     list: RwLock<Vec<Arc<Volume>>>,
     /// So many of them were read ahead, or are.
     warmed: AtomicUsize,
+    /// The full ones that were read last, the latest at the end.
+    recent: Mutex<Vec<Arc<Volume>>>,
 }
 
 impl Volumes {
@@ -38,8 +43,14 @@ impl Volumes {
         }
         list.sort_by_key(Volume::first);
         let last = list.pop();
-        let list = list.into_iter().map(Volume::full).chain(last).map(Arc::new).collect();
-        Ok(Volumes { dir: dir.to_owned(), list: RwLock::new(list), warmed: AtomicUsize::new(0) })
+        list.iter().for_each(Volume::set_full);
+        let list = list.into_iter().chain(last).map(Arc::new).collect();
+        Ok(Volumes {
+            dir: dir.to_owned(),
+            list: RwLock::new(list),
+            warmed: AtomicUsize::new(0),
+            recent: Mutex::default(),
+        })
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Volume>> {
@@ -50,11 +61,27 @@ impl Volumes {
         self.list.read().unwrap_or_else(PoisonError::into_inner).last().cloned()
     }
 
-    /// Makes the volume that follows the last one.
+    /// Makes the volume that follows the last one, which is full.
     pub(super) fn add(&self, first: Seq) -> Result<Arc<Volume>, StoreError> {
         let volume = Volume::create(&self.dir, first)?;
+        let full = self.last();
         self.list.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&volume));
+        if let Some(full) = full {
+            full.set_full();
+            self.used(&full);
+        }
         Ok(volume)
+    }
+
+    /// A full volume is in use; of the others only the last few stay open.
+    fn used(&self, volume: &Arc<Volume>) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|other| !Arc::ptr_eq(other, volume));
+        recent.push(Arc::clone(volume));
+        let too_many = recent.len().saturating_sub(OPEN_FULL);
+        let unused: Vec<_> = recent.drain(..too_many).collect();
+        drop(recent);
+        unused.iter().for_each(|volume| volume.close());
     }
 
     /// The volume in which a commit belongs that begins at `first`.
@@ -85,10 +112,13 @@ impl Volumes {
         let index = volumes.partition_point(|volume| volume.first() <= from).saturating_sub(1);
         let mut page = Vec::new();
         let mut left = max_bytes;
-        for (offset, volume) in volumes.iter().skip(index).enumerate() {
-            let read_from = if offset == 0 { from } else { volume.first() };
+        for (offset, volume) in volumes.iter().enumerate().skip(index) {
+            let read_from = if offset == index { from } else { volume.first() };
             if left == 0 || read_from > last {
                 break;
+            }
+            if offset + 1 < volumes.len() {
+                self.used(volume);
             }
             for commit in volume.read(read_from, last, left)? {
                 left = left.saturating_sub(commit.len());
@@ -122,8 +152,8 @@ impl Volumes {
     /// Returns when the engine has let go of every file. Nobody else may have a volume.
     pub(super) fn close(self) {
         let firsts: Vec<Seq> = self.all().iter().map(|volume| volume.first()).collect();
-        let Volumes { dir, list, .. } = self;
-        drop(list);
+        let Volumes { dir, list, recent, .. } = self;
+        drop((list, recent));
         firsts.into_iter().for_each(|first| Volume::closed(&dir, first).wait_until_closed());
     }
 }
