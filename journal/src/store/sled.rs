@@ -72,11 +72,10 @@ pub use wal::HALF_BYTES;
 /// A volume that has taken this much is full. sled's log is about three times what is put
 /// into it, and is read at about 1 GB/s when it is opened after a crash.
 pub const VOLUME_BYTES: u64 = 48 * 1024 * 1024;
-/// sled is synced each time it was given this much. It writes about three times as much, and
-/// must not begin a second segment in between; and the larger the write, the longer a commit
-/// that comes meanwhile waits for the disk: with 768 KiB the p99 of 64 and 256 writers was 7
-/// and 8 times their p50, with this it is 5 and 4.
-pub const BATCH_BYTES: usize = 192 * 1024;
+/// sled is synced each time it was given this much. It must not begin a second segment in
+/// between; and the larger the write, the longer a commit that comes meanwhile waits for the
+/// disk: the p99 of 64 writers was 6 times their p50 with twice as much, with this it is 5.
+pub const BATCH_BYTES: usize = 96 * 1024;
 /// What is durable goes into sled when nothing came for so long. Shorter would sync sled
 /// between the clicks of one person, longer would leave more to do at the end.
 pub const IDLE: Duration = Duration::from_millis(200);
