@@ -251,7 +251,7 @@ impl App {
             policy: Arc::clone(&policy),
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
-            passwords: Passwords::default(),
+            passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock,
             in_flight: KeysInFlight::default(),

@@ -305,7 +305,7 @@ impl Api {
             policy,
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&[9; 32]),
-            passwords: Passwords::default(),
+            passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
             in_flight: KeysInFlight::default(),
