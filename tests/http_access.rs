@@ -366,3 +366,31 @@ async fn passwords_are_hashed_for_logins_alone_and_not_for_those_that_are_refuse
         "a guess too many is refused before it costs anything"
     );
 }
+
+#[tokio::test]
+async fn a_list_that_was_asked_for_before_is_new_after_a_change_and_is_never_somebody_elses() {
+    let api = Api::start().await;
+    let own = api.tenant("own").await;
+    let limited = api.token(Role::Viewer, Scope::Tenant(own.parse().unwrap())).await;
+    let slugs = async |path: &str, token: &str| -> Vec<String> {
+        let list = api.send(request("GET", path).bearer(token)).await.expect(200);
+        let tenants = list["tenants"].as_array().unwrap().iter();
+        tenants.map(|tenant| tenant["slug"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(slugs("/api/tenants", &api.admin).await, ["own"]);
+    let other = api.tenant("other").await;
+    for _ in 0..2 {
+        assert_eq!(slugs("/api/tenants", &api.admin).await, ["own", "other"]);
+        assert_eq!(slugs("/api/tenants?limit=1", &api.admin).await, ["own"]);
+        assert_eq!(slugs("/api/tenants?limit=1&offset=1", &api.admin).await, ["other"]);
+        assert_eq!(slugs("/api/tenants?search=oth", &api.admin).await, ["other"]);
+        assert_eq!(slugs("/api/tenants?status=running", &api.admin).await, [""; 0]);
+        assert_eq!(slugs("/api/tenants", &limited).await, ["own"]);
+    }
+    let renamed = api.put(&format!("/api/tenants/{other}"), json!({"name": "Renamed"})).await;
+    let before = renamed.header("x-event-seq").unwrap().parse::<u64>().unwrap() - 1;
+    let list = api.get("/api/tenants").await.expect(200);
+    assert_eq!(list["tenants"][1]["name"], "Renamed");
+    let past = api.get(&format!("/api/tenants?as_of={before}")).await.expect(200);
+    assert_ne!(past["tenants"][1]["name"], "Renamed", "the past is not the present");
+}
