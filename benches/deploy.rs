@@ -11,18 +11,20 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::machine;
 use support::server::Server;
+use support::tiny::{self, Children};
 
 mod support {
     pub(crate) mod machine;
     pub(crate) mod server;
+    pub(crate) mod tiny;
 }
 
 const ROUNDS: u64 = 10;
@@ -32,35 +34,14 @@ const GOAL: f64 = 1.0;
 const ASK_AGAIN: Duration = Duration::from_millis(2);
 
 fn main() {
-    if machine::argument(0).as_deref() == Some("instance") {
-        return instance();
+    if tiny::is_instance() {
+        return;
     }
     tenantry::tls::install();
     let rounds = machine::number(0, ROUNDS);
     println!("{}", machine::about());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(measure(rounds));
-}
-
-/// Answers every request on `PORT`, until it is told to end.
-#[allow(clippy::disallowed_methods, reason = "a process of its own, with nothing but its environment")]
-fn instance() {
-    let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    let mut request = [0; 4096];
-    for stream in listener.incoming() {
-        let Ok(mut stream) = stream else { continue };
-        if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-        }
-    }
-}
-
-/// Ports in a row that are free now and not handed out by the kernel.
-fn free_ports(count: u16) -> u16 {
-    let free =
-        |first: &u16| (*first..*first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    (12_000..30_000).step_by(500).find(free).expect("so many free ports in a row")
 }
 
 fn git(dir: &Path, args: &[&str]) {
@@ -86,7 +67,7 @@ fn repository(scratch: &Path) -> PathBuf {
 async fn measure(rounds: u64) {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let repository = repository(scratch.path());
-    let first = free_ports(60);
+    let first = tiny::free_ports(60);
     let (mut bare_first, mut bare_next) = (Vec::new(), Vec::new());
     let (mut ours_first, mut ours_next) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -126,13 +107,12 @@ async fn measure(rounds: u64) {
 }
 
 fn config(first: u16) -> String {
-    let program = std::env::current_exe().unwrap();
-    let program = program.display();
+    let command = tiny::command();
     format!(
         "[ports]\nfirst = {first}\nlast = {last}\nstep = 2\ninstances_first = {next}\ninstances_last = {end}\n\
          [deploy]\nnginx = \"off\"\nssl = \"off\"\n\
-         [deploy.template.frontend]\ncommand = \"{program} instance\"\nhealth = \"/health\"\n\
-         [deploy.template.backend]\ncommand = \"{program} instance\"\nhealth = \"/health\"\n",
+         [deploy.template.frontend]\ncommand = \"{command}\"\nhealth = \"/health\"\n\
+         [deploy.template.backend]\ncommand = \"{command}\"\nhealth = \"/health\"\n",
         last = first + 29,
         next = first + 30,
         end = first + 59,
@@ -153,18 +133,6 @@ async fn deploy(server: &Server, tenant: &str) -> f64 {
     }
 }
 
-/// Processes that end with this.
-struct Children(Vec<Child>);
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 /// Clones, starts two, and ends the two before them.
 fn bare(repository: &Path, into: &Path, first: u16, old: &mut Vec<Children>) -> f64 {
     let program = std::env::current_exe().unwrap();
@@ -172,10 +140,10 @@ fn bare(repository: &Path, into: &Path, first: u16, old: &mut Vec<Children>) -> 
     std::fs::create_dir_all(into).unwrap();
     let address = format!("file://{}", repository.display());
     git(into, &["clone", "-q", "--depth", "1", &address, "."]);
-    let mut children = Children(Vec::new());
+    let mut children = Children::default();
     for port in [first, first + 1] {
         let mut command = Command::new(&program);
-        command.arg("instance").env_clear().env("PORT", port.to_string()).current_dir(into);
+        command.arg(tiny::ROLE).env_clear().env("PORT", port.to_string()).current_dir(into);
         children.0.push(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     }
     for port in [first, first + 1] {

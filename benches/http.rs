@@ -10,21 +10,18 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
 use std::fmt::Write as _;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::routing::get;
 use support::client::{Connection, request};
+use support::load::{self, Run, middle, ratio, table};
 use support::machine;
 use support::server::{Helper, Server};
 
 mod support {
     pub(crate) mod client;
+    pub(crate) mod load;
     pub(crate) mod machine;
     pub(crate) mod server;
 }
@@ -49,7 +46,7 @@ const PORTS: &str = "[ports]\nfirst = 2000\nlast = 65535\nstep = 2\ninstances_fi
 
 fn main() {
     if machine::argument(0).as_deref() == Some("bare") {
-        return bare(&machine::argument(1).unwrap());
+        return load::bare(&machine::argument(1).unwrap());
     }
     let (seconds, rounds) = (machine::number(0, SECONDS), machine::number(1, ROUNDS));
     let only = machine::argument(2);
@@ -64,81 +61,6 @@ fn main() {
     }
 }
 
-/// Serves one answer, which lies in a file as it came from the program.
-#[tokio::main]
-async fn bare(file: &str) {
-    let bytes = std::fs::read(file).unwrap();
-    let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-    let (head, body) = bytes.split_at(split);
-    let body = Bytes::copy_from_slice(body.get(4..).unwrap());
-    let mut lines = std::str::from_utf8(head).unwrap().lines();
-    let status: StatusCode = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-    let mut all = HeaderMap::new();
-    let mut few = HeaderMap::new();
-    for (name, value) in lines.filter_map(|line| line.split_once(": ")) {
-        let (name, value) = (HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap());
-        // These two are axum's own to write.
-        if name != "date" && name != "content-length" {
-            if name == "content-type" {
-                few.insert(name.clone(), value.clone());
-            }
-            all.insert(name, value);
-        }
-    }
-    let few_body = body.clone();
-    let answer_all = move || std::future::ready((status, all.clone(), body.clone()));
-    let answer_few = move || std::future::ready((status, few.clone(), few_body.clone()));
-    let router = Router::new()
-        .route("/same", get(answer_all.clone()).post(move |_: Bytes| answer_all()))
-        .route("/body", get(answer_few));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    println!("{}", listener.local_addr().unwrap());
-    axum::serve(listener, router).await.unwrap();
-}
-
-/// What a generator saw.
-#[derive(Clone, Copy, Debug, Default)]
-struct Run {
-    rate: f64,
-    p50: f64,
-    p99: f64,
-    max: f64,
-}
-
-impl Run {
-    fn of(mut waits: Vec<f64>, took: Duration) -> Run {
-        waits.sort_by(f64::total_cmp);
-        let at = |share| machine::at(&waits, share);
-        Run { rate: waits.len() as f64 / took.as_secs_f64(), p50: at(0.5), p99: at(0.99), max: at(1.0) }
-    }
-}
-
-fn middle(runs: &[Run], of: impl Fn(&Run) -> f64) -> f64 {
-    machine::median(runs.iter().map(of).collect())
-}
-
-fn table(title: &str, baseline: &str, rows: &[(&str, Vec<Run>, String)]) {
-    println!("\n| {title} | requests/s | x {baseline} | p50 | p99 | p99/p50 | max | goal |");
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |");
-    let base = rows.first().map(|(_, runs, _)| runs.clone()).unwrap_or_default();
-    for (name, runs, goal) in rows {
-        println!(
-            "| {name} | {:.0} | {:.2} | {:.2} ms | {:.2} ms | {:.1} | {:.1} ms | {goal} |",
-            middle(runs, |run| run.rate),
-            ratio(runs, &base),
-            middle(runs, |run| run.p50) * 1e3,
-            middle(runs, |run| run.p99) * 1e3,
-            middle(runs, |run| run.p99) / middle(runs, |run| run.p50),
-            middle(runs, |run| run.max) * 1e3,
-        );
-    }
-}
-
-/// The median of each round's own ratio.
-fn ratio(runs: &[Run], base: &[Run]) -> f64 {
-    machine::median(runs.iter().zip(base).map(|(run, base)| run.rate / base.rate).collect())
-}
-
 async fn read(time: Duration, rounds: u64) {
     let server = Server::start(PORTS).await;
     let mut id = String::new();
@@ -146,24 +68,21 @@ async fn read(time: Duration, rounds: u64) {
         id = server.tenant(&format!("campaign-{n}")).await;
     }
     let path = format!("/api/tenants/{id}");
-    let mut connection = Connection::open(&server.manager).await;
-    let asked = connection.ask(&request("GET", &path, &server.manager, &server.token, "")).await;
-    assert_eq!(asked, 200);
-    let file = server.data_dir().with_file_name("answer");
-    std::fs::write(&file, connection.answer()).unwrap();
-    let bare = Helper::start(&["bare", file.to_str().unwrap()]);
-
-    let generator = if has_wrk() { "wrk" } else { "a client of our own, for want of wrk" };
+    let (bare, bytes) = load::baseline(&server, &path).await;
+    let load = |address: &str, path: &str| {
+        let (address, path, token) = (address.to_owned(), path.to_owned(), server.token.clone());
+        async move { load::load(&address, &path, &token, GET_CONNECTIONS, time).await }
+    };
     let (mut same, mut body, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
-        same.push(load(&bare.address, "/same", &server.token, time).await);
-        ours.push(load(&server.manager, &path, &server.token, time).await);
-        body.push(load(&bare.address, "/body", &server.token, time).await);
+        same.push(load(&bare.address, "/same").await);
+        ours.push(load(&server.manager, &path).await);
+        body.push(load(&bare.address, "/body").await);
     }
     let reached = ratio(&ours, &same);
     let title = format!(
-        "`GET /api/tenants/{{id}}`, {GET_CONNECTIONS} connections, {} bytes, {generator}",
-        connection.answer().len()
+        "`GET /api/tenants/{{id}}`, {GET_CONNECTIONS} connections, {bytes} bytes, {}",
+        load::generator()
     );
     let goal = format!("{GET_GOAL} {}", machine::verdict(reached >= GET_GOAL));
     let rows = [
@@ -172,75 +91,6 @@ async fn read(time: Duration, rounds: u64) {
         ("tenantry serve", ours, goal),
     ];
     table(&title, "bare", &rows);
-}
-
-fn has_wrk() -> bool {
-    Command::new("wrk").arg("-v").output().is_ok()
-}
-
-async fn load(address: &str, path: &str, token: &str, time: Duration) -> Run {
-    if has_wrk() {
-        let url = format!("http://{address}{path}");
-        let header = format!("Authorization: Bearer {token}");
-        let seconds = format!("{}s", time.as_secs());
-        let connections = GET_CONNECTIONS.to_string();
-        let run = move || {
-            let arguments = ["-t", "1", "-c", &connections, "-d", &seconds, "--latency", "-H", &header, &url];
-            let output = Command::new("wrk").args(arguments).output().unwrap();
-            wrk(&String::from_utf8_lossy(&output.stdout))
-        };
-        return tokio::task::spawn_blocking(run).await.unwrap();
-    }
-    let request: Arc<[u8]> = request("GET", path, address, token, "").into();
-    let began = Instant::now();
-    let tasks: Vec<_> = (0..GET_CONNECTIONS)
-        .map(|_| {
-            let (address, request) = (address.to_owned(), Arc::clone(&request));
-            tokio::spawn(async move {
-                let mut connection = Connection::open(&address).await;
-                let mut waits = Vec::new();
-                while began.elapsed() < time {
-                    let asked = Instant::now();
-                    assert_eq!(connection.ask(&request).await, 200);
-                    waits.push(asked.elapsed().as_secs_f64());
-                }
-                waits
-            })
-        })
-        .collect();
-    let mut waits = Vec::new();
-    for task in tasks {
-        waits.extend(task.await.unwrap());
-    }
-    Run::of(waits, began.elapsed())
-}
-
-/// Reads what wrk prints.
-fn wrk(text: &str) -> Run {
-    assert!(!text.contains("Non-2xx") && !text.contains("Socket errors"), "{text}");
-    let after = |name: &str| {
-        text.lines()
-            .find_map(|line| line.trim().strip_prefix(name))
-            .map(str::trim)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let seconds = |text: &str| {
-        let number = text.trim_end_matches(char::is_alphabetic);
-        let unit = match text.get(number.len()..) {
-            Some("us") => 1e-6,
-            Some("ms") => 1e-3,
-            _ => 1.0,
-        };
-        number.parse::<f64>().unwrap_or_default() * unit
-    };
-    let max = after("Latency ").split_whitespace().nth(2).map(seconds).unwrap_or_default();
-    Run {
-        rate: after("Requests/sec:").parse().unwrap_or_else(|_| panic!("wrk says: {text}")),
-        p50: seconds(&after("50%")),
-        p99: seconds(&after("99%")),
-        max,
-    }
 }
 
 /// The body that creates the tenant of this number.

@@ -9,14 +9,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::machine::{self, Memory};
 use support::server::Server;
+use support::tiny::{self, Children};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 mod support {
     pub(crate) mod machine;
     pub(crate) mod server;
+    pub(crate) mod tiny;
 }
 
 const INSTANCES: u64 = 200;
@@ -41,8 +42,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(5);
 const IDLE: Duration = Duration::from_secs(25);
 
 fn main() {
-    if machine::argument(0).as_deref() == Some("instance") {
-        return instance();
+    if tiny::is_instance() {
+        return;
     }
     let (instances, rounds) = (machine::number(0, INSTANCES), machine::number(1, ROUNDS));
     machine::raise_file_limit();
@@ -52,33 +53,11 @@ fn main() {
     runtime.block_on(idle(machine::number(2, IDLING)));
 }
 
-/// Answers every request on `PORT`.
-#[allow(clippy::disallowed_methods, reason = "a process of its own, with nothing but its environment")]
-fn instance() {
-    let port: u16 = std::env::var("PORT").unwrap().parse().unwrap();
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    let mut request = [0; 4096];
-    for stream in listener.incoming() {
-        let Ok(mut stream) = stream else { continue };
-        if stream.read(&mut request).is_ok_and(|bytes| bytes > 0) {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-        }
-    }
-}
-
-/// Ports in a row that are free now and not handed out by the kernel.
-fn free_ports(count: u64) -> u16 {
-    let free = |first: &u16| {
-        (*first..*first + count as u16).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok())
-    };
-    (12_000..30_000).step_by(500).find(free).expect("so many free ports in a row")
-}
-
 async fn measure(instances: u64, rounds: u64) {
     let (mut plain, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         plain.push(bare(instances).await);
-        let first = free_ports(instances + 1);
+        let first = tiny::free_ports(instances as u16 + 1);
         let server = Server::start(&config(first, instances)).await;
         // The first brings the keeper up.
         spawn(&server, 1, "first").await;
@@ -100,7 +79,7 @@ async fn measure(instances: u64, rounds: u64) {
 
 /// Memory of control plane and keeper with one instance, and with so many more.
 async fn idle(instances: u64) {
-    let first = free_ports(instances + 1);
+    let first = tiny::free_ports(instances as u16 + 1);
     let server = Server::start(&config(first, instances)).await;
     spawn(&server, 1, "first").await;
     let both = || [server.pid(), server.keeper().unwrap()].map(machine::memory);
@@ -140,12 +119,11 @@ async fn idle(instances: u64) {
 }
 
 fn config(first: u16, instances: u64) -> String {
-    let program = std::env::current_exe().unwrap();
+    let command = tiny::command();
     format!(
         "[ports]\nfirst = 2000\nlast = 2999\nstep = 10\ninstances_first = {first}\ninstances_last = {last}\n\
-         [service.tiny]\ncommand = \"{program}\"\nargs = [\"instance\"]\nhealth = \"/health\"\nstop_timeout = 2\n",
+         [service.tiny]\ncommand = \"{command}\"\nhealth = \"/health\"\nstop_timeout = 2\n",
         last = first + instances as u16,
-        program = program.display(),
     )
 }
 
@@ -177,27 +155,15 @@ async fn spawn(server: &Server, count: u64, name: &str) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// Processes that end with this.
-struct Children(Vec<Child>);
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
 async fn bare(count: u64) -> f64 {
-    let first = free_ports(count);
+    let first = tiny::free_ports(count as u16);
     let program = std::env::current_exe().unwrap();
-    let mut children = Children(Vec::new());
+    let mut children = Children::default();
     let mut answers = JoinSet::new();
     let began = Instant::now();
     for port in (first..).take(count as usize) {
         let mut command = Command::new(&program);
-        command.arg("instance").env_clear().env("PORT", port.to_string()).stdin(Stdio::null());
+        command.arg(tiny::ROLE).env_clear().env("PORT", port.to_string()).stdin(Stdio::null());
         children.0.push(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
         answers.spawn(async move {
             while !is_healthy(port).await {

@@ -45,6 +45,7 @@ use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
+use crate::http::kept::Kept;
 use crate::http::observed::RequestCounts;
 use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
@@ -251,7 +252,7 @@ impl App {
             policy: Arc::clone(&policy),
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
-            passwords: Passwords::default(),
+            passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock,
             in_flight: KeysInFlight::default(),
@@ -269,6 +270,7 @@ impl App {
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            kept: Kept::default(),
             sites: Arc::clone(&sites),
             metrics,
         });

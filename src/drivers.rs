@@ -22,6 +22,7 @@ pub mod git;
 pub mod listening;
 pub mod logo;
 pub mod nginx;
+pub mod open_files;
 pub mod owner;
 pub mod page;
 pub mod palette;

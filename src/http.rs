@@ -15,6 +15,7 @@ pub mod events;
 pub mod extract;
 pub mod frame;
 pub mod instances;
+pub mod kept;
 pub mod listing;
 pub mod manager;
 pub mod observed;

@@ -14,6 +14,7 @@ mod processes;
 mod runs;
 mod storage;
 mod tenants;
+mod turns;
 mod usage;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
+use crate::drivers::open_files::OpenFiles;
 use crate::engine::{Handle, SubmitError};
 use crate::keeper::client::{Connected, Forward, Keeper, KeeperEvent, Outputs};
 
@@ -38,6 +40,7 @@ pub(crate) use health::target;
 pub use history::{History, INTERVAL_MS, RequestCounts, Sample};
 pub use live::{Checks, Live, LiveFacts};
 pub use storage::Storage;
+use tenants::Counted;
 pub use tenants::{INTERVAL as TENANT_INTERVAL, PartHealth, ServiceState, TenantHealthReport};
 pub use usage::{CountRequests, Meter, Usage};
 
@@ -96,6 +99,8 @@ pub struct Supervisor {
     last_reports: Mutex<HashMap<TenantId, TenantHealthReport>>,
     /// What each check of a tenant finds.
     reports: broadcast::Sender<TenantHealthReport>,
+    /// How often databases are open.
+    open_files: Arc<OpenFiles>,
     /// What the keeper that answers was told to pass on.
     forwarded: tokio::sync::Mutex<Option<Vec<Forward>>>,
 }
@@ -123,6 +128,7 @@ impl Supervisor {
             on_growth: std::sync::OnceLock::new(),
             last_reports: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS_BEHIND),
+            open_files: Arc::default(),
             forwarded: tokio::sync::Mutex::default(),
         })
     }
@@ -221,7 +227,12 @@ impl Supervisor {
 
     /// Checks a tenant's parts now. `None` when there is no such tenant.
     pub async fn check_tenant(&self, tenant: TenantId) -> Option<TenantHealthReport> {
-        tenants::check(self, tenant).await
+        tenants::check(self, tenant, Counted::Now).await
+    }
+
+    /// The same, content with a recent count of who has the database open.
+    pub async fn recheck_tenant(&self, tenant: TenantId) -> Option<TenantHealthReport> {
+        tenants::check(self, tenant, Counted::Lately).await
     }
 
     /// What the last check of a tenant found, since this program started.

@@ -17,6 +17,8 @@ mod ending;
 mod jump;
 #[path = "faults/orphans.rs"]
 mod orphans;
+#[path = "faults/replay.rs"]
+mod replay;
 #[path = "faults/services.rs"]
 mod services;
 #[path = "faults/tools.rs"]

@@ -325,3 +325,72 @@ async fn a_token_of_one_tenant_finds_nothing_of_another_on_any_route() {
     let metrics = api.send(request("GET", "/metrics")).await;
     assert!(marks.shown(&metrics.text, "").is_empty());
 }
+
+/// How many hashes of passwords were computed so far.
+async fn password_hashes(api: &Api) -> u64 {
+    let page = api.send(request("GET", "/metrics")).await.text;
+    let lines = page.lines();
+    let found = lines.filter_map(|line| line.strip_prefix("tenantry_password_hashes_total ")).next();
+    found.unwrap_or_else(|| panic!("{page}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn passwords_are_hashed_for_logins_alone_and_not_for_those_that_are_refused() {
+    let api = Api::start().await;
+    let tokens = [api.admin.clone(), api.token(Role::Viewer, Scope::All).await];
+    assert_eq!(password_hashes(&api).await, 1, "the login of the test itself");
+    for token in &tokens {
+        for _ in 0..50 {
+            api.send(request("GET", "/api/tenants").bearer(token)).await.expect(200);
+        }
+    }
+    for bad in ["tenement_bad", "a.b.c"] {
+        api.send(request("GET", "/api/tenants").bearer(bad)).await.expect(401);
+    }
+    assert_eq!(password_hashes(&api).await, 1, "a credential is not a password");
+
+    let guess =
+        || api.send(request("POST", "/api/auth/login").json(&json!({"username": "victor", "password": "x"})));
+    let (mut looked_at, mut refused) = (0, 0);
+    for _ in 0..100 {
+        match guess().await.status {
+            401 => looked_at += 1,
+            429 => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(looked_at > 0 && refused > looked_at, "{looked_at} {refused}");
+    assert_eq!(
+        password_hashes(&api).await,
+        1 + looked_at,
+        "a guess too many is refused before it costs anything"
+    );
+}
+
+#[tokio::test]
+async fn a_list_that_was_asked_for_before_is_new_after_a_change_and_is_never_somebody_elses() {
+    let api = Api::start().await;
+    let own = api.tenant("own").await;
+    let limited = api.token(Role::Viewer, Scope::Tenant(own.parse().unwrap())).await;
+    let slugs = async |path: &str, token: &str| -> Vec<String> {
+        let list = api.send(request("GET", path).bearer(token)).await.expect(200);
+        let tenants = list["tenants"].as_array().unwrap().iter();
+        tenants.map(|tenant| tenant["slug"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(slugs("/api/tenants", &api.admin).await, ["own"]);
+    let other = api.tenant("other").await;
+    for _ in 0..2 {
+        assert_eq!(slugs("/api/tenants", &api.admin).await, ["own", "other"]);
+        assert_eq!(slugs("/api/tenants?limit=1", &api.admin).await, ["own"]);
+        assert_eq!(slugs("/api/tenants?limit=1&offset=1", &api.admin).await, ["other"]);
+        assert_eq!(slugs("/api/tenants?search=oth", &api.admin).await, ["other"]);
+        assert_eq!(slugs("/api/tenants?status=running", &api.admin).await, [""; 0]);
+        assert_eq!(slugs("/api/tenants", &limited).await, ["own"]);
+    }
+    let renamed = api.put(&format!("/api/tenants/{other}"), json!({"name": "Renamed"})).await;
+    let before = renamed.header("x-event-seq").unwrap().parse::<u64>().unwrap() - 1;
+    let list = api.get("/api/tenants").await.expect(200);
+    assert_eq!(list["tenants"][1]["name"], "Renamed");
+    let past = api.get(&format!("/api/tenants?as_of={before}")).await.expect(200);
+    assert_ne!(past["tenants"][1]["name"], "Renamed", "the past is not the present");
+}

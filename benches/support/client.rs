@@ -21,14 +21,21 @@ impl Connection {
 
     /// Sends a request that is written out already; gives the status when the answer is read.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> u16 {
-        self.stream.write_all(request).await.unwrap();
+        self.try_ask(request).await.expect("the connection is not closed")
+    }
+
+    /// The same; `None` when the connection is closed.
+    pub(crate) async fn try_ask(&mut self, request: &[u8]) -> Option<u16> {
+        self.stream.write_all(request).await.ok()?;
         self.buffer.clear();
         loop {
-            assert!(self.stream.read_buf(&mut self.buffer).await.unwrap() > 0, "the connection was closed");
+            if self.stream.read_buf(&mut self.buffer).await.ok()? == 0 {
+                return None;
+            }
             if let Some((status, length)) = whole(&self.buffer)
                 && self.buffer.len() >= length
             {
-                return status;
+                return Some(status);
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use prometheus_client::metrics::counter::Counter;
 use tenantry_journal::sealed::Secret;
 use tokio::sync::Semaphore;
 
@@ -37,15 +38,23 @@ pub enum HashError {
 pub struct Passwords {
     waiting: Arc<Semaphore>,
     places: Arc<Semaphore>,
+    computed: Counter,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Passwords { waiting: Arc::new(Semaphore::new(WAITING)), places: Arc::new(Semaphore::new(AT_ONCE)) }
+        Passwords::counted(Counter::default())
     }
 }
 
 impl Passwords {
+    /// Counts what is computed.
+    #[must_use]
+    pub fn counted(computed: Counter) -> Passwords {
+        let (waiting, places) = (Arc::new(Semaphore::new(WAITING)), Arc::new(Semaphore::new(AT_ONCE)));
+        Passwords { waiting, places, computed }
+    }
+
     /// The PHC string to keep for a password.
     ///
     /// # Errors
@@ -81,6 +90,7 @@ impl Passwords {
         let failed = |error: &dyn std::fmt::Display| HashError::Failed(error.to_string());
         let _waits = self.waiting.try_acquire().map_err(|_| HashError::Busy)?;
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|error| failed(&error))?;
+        self.computed.inc();
         tokio::task::spawn_blocking(move || {
             let _place = place;
             work()

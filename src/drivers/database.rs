@@ -3,7 +3,7 @@
 //! The application owns the file. We make an empty one when the template has no init command,
 //! and otherwise only ever read it, for a bounded time.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -240,9 +240,10 @@ fn vacuum_into(path: &Path, into: &Path, is_called_off: impl Fn() -> bool) -> Re
     copying.join().unwrap_or(Err(rusqlite::Error::InvalidQuery))
 }
 
-/// Checks a database without changing it. Blocks for at most a few seconds.
+/// Checks a database without changing it. Blocks for at most a few seconds. `connections` counts
+/// how often the file is open.
 #[must_use]
-pub fn check(path: &Path) -> DatabaseHealth {
+pub fn check(path: &Path, connections: impl FnOnce(&Metadata) -> u32) -> DatabaseHealth {
     let ill = |status, detail: String| DatabaseHealth { status, size_bytes: 0, connections: 0, detail };
     let meta = match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.is_file() => meta,
@@ -264,12 +265,7 @@ pub fn check(path: &Path) -> DatabaseHealth {
         },
         Err(error) => (DatabaseStatus::Damaged, error.to_string()),
     };
-    DatabaseHealth {
-        status,
-        size_bytes: meta.len(),
-        connections: connections(meta.dev(), meta.ino()),
-        detail,
-    }
+    DatabaseHealth { status, size_bytes: meta.len(), connections: connections(&meta), detail }
 }
 
 fn quick_check(path: &Path) -> Result<String, rusqlite::Error> {
@@ -290,25 +286,9 @@ fn quick_check(path: &Path) -> Result<String, rusqlite::Error> {
     found
 }
 
-/// How often a file is open, in all processes that we may look into.
-fn connections(device: u64, inode: u64) -> u32 {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
-    let is_pid =
-        |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.bytes().all(|b| b.is_ascii_digit()));
-    processes
-        .filter_map(Result::ok)
-        .filter(|process| is_pid(&process.file_name()))
-        .filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok())
-        .flatten()
-        .filter_map(|fd| std::fs::metadata(fd.ok()?.path()).ok())
-        .filter(|meta| meta.dev() == device && meta.ino() == inode)
-        .count()
-        .try_into()
-        .unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::open_files::OpenFiles;
     use super::*;
 
     fn tenant() -> (tempfile::TempDir, Dir) {
@@ -323,12 +303,12 @@ mod tests {
         let (scratch, dir) = tenant();
         for database in ["app.db", "data/deep/app.db"] {
             let path = scratch.path().join("smith").join(database);
-            assert_eq!(check(&path).status, DatabaseStatus::Missing);
+            assert_eq!(check(&path, |_| 0).status, DatabaseStatus::Missing);
             assert!(ensure_empty(&dir, database).unwrap());
             let own = Connection::open(&path).unwrap();
             own.execute_batch("CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
             assert!(!ensure_empty(&dir, database).unwrap(), "what is there stays");
-            let health = check(&path);
+            let health = check(&path, |found| OpenFiles::default().count(found, Duration::ZERO));
             assert_eq!((health.status, health.connections), (DatabaseStatus::Healthy, 1));
             assert!(health.size_bytes >= 4096 && health.size_mb() > 0.0);
         }
@@ -387,7 +367,7 @@ mod tests {
         let (scratch, dir) = tenant();
         let path = scratch.path().join("smith/app.db");
         std::fs::write(&path, "this is no database, only text that is long enough to be looked at").unwrap();
-        assert_eq!(check(&path).status, DatabaseStatus::Damaged);
+        assert_eq!(check(&path, |_| 0).status, DatabaseStatus::Damaged);
         std::fs::remove_file(&path).unwrap();
         ensure_empty(&dir, "app.db").unwrap();
         let own = Connection::open(&path).unwrap();
@@ -396,7 +376,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[4096..8192].fill(0xAB);
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(check(&path).status, DatabaseStatus::Damaged);
+        assert_eq!(check(&path, |_| 0).status, DatabaseStatus::Damaged);
     }
 
     #[test]
@@ -406,6 +386,6 @@ mod tests {
         let path = scratch.path().join("smith/app.db");
         let own = Connection::open(&path).unwrap();
         own.execute_batch("BEGIN EXCLUSIVE").unwrap();
-        assert_eq!(check(&path).status, DatabaseStatus::Healthy);
+        assert_eq!(check(&path, |_| 0).status, DatabaseStatus::Healthy);
     }
 }

@@ -177,6 +177,11 @@ struct Waiting {
     answer: oneshot::Sender<Outcome>,
 }
 
+/// So long nobody may wish for anything until it is carried out what was wished for.
+const GATHER: Duration = Duration::from_millis(2);
+/// How often that is looked at; then it is carried out whoever else comes.
+const GATHERINGS: usize = 25;
+
 /// nginx in front of the tenants.
 pub struct Nginx {
     settings: ArcSwap<Settings>,
@@ -236,18 +241,46 @@ impl Nginx {
     /// # Errors
     /// When they are not live; then what was there before is there again.
     pub async fn ensure(self: &Arc<Self>, tenant: TenantId, sites: Vec<Site>) -> Outcome {
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { wanted: Wanted { tenant, sites }, answer };
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
+        let mut outcomes = self.ensure_all(vec![(tenant, sites)]).await;
+        outcomes.pop().unwrap_or_else(|| Err(Arc::new(NginxError::NotReloaded)))
+    }
+
+    /// The same for many tenants, together: each gets an outcome of its own, in their order.
+    pub async fn ensure_all(self: &Arc<Self>, all: Vec<(TenantId, Vec<Site>)>) -> Vec<Outcome> {
+        let (mut waiting, mut answered) = (Vec::with_capacity(all.len()), Vec::with_capacity(all.len()));
+        for (tenant, sites) in all {
+            let (answer, answers) = oneshot::channel();
+            waiting.push(Waiting { wanted: Wanted { tenant, sites }, answer });
+            answered.push(answers);
+        }
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).append(&mut waiting);
         let own = Arc::clone(self);
         // Its own task, so that no caller who goes away leaves it half done.
         tokio::spawn(async move { own.carry_out().await });
-        answered.await.unwrap_or_else(|_| Err(Arc::new(NginxError::NotReloaded)))
+        let mut outcomes = Vec::with_capacity(answered.len());
+        for answer in answered {
+            outcomes.push(answer.await.unwrap_or_else(|_| Err(Arc::new(NginxError::NotReloaded))));
+        }
+        outcomes
+    }
+
+    /// Waits while more wishes come, for a moment: what is asked for at once is one reload.
+    async fn gathered(&self) {
+        let mut before = 0;
+        for _ in 0..GATHERINGS {
+            let count = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+            if count == before {
+                return;
+            }
+            before = count;
+            tokio::time::sleep(GATHER).await;
+        }
     }
 
     /// Carries out everything that waits, when its turn has come.
     async fn carry_out(&self) {
         let _turn = self.turn.lock().await;
+        self.gathered().await;
         let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if waiting.is_empty() {
             return;

@@ -27,6 +27,7 @@ use crate::domain::policy::Policy;
 use crate::drivers::blob::Blobs;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
+use crate::http::kept::Kept;
 use crate::http::observed::{Checks, Measures, Outputs};
 use crate::http::write::KeysInFlight;
 use crate::sites::Sites;
@@ -179,6 +180,8 @@ pub struct Parts {
     pub blobs: Arc<Blobs>,
     /// The recent events as JSON.
     pub rendered: Rendered,
+    /// Answers of the present World.
+    pub kept: Kept,
     /// nginx sites and certificates.
     pub sites: Arc<Sites>,
     /// What is counted.

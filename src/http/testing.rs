@@ -31,6 +31,7 @@ use tower::ServiceExt as _;
 
 use super::api::Api;
 use super::events::rendered::Rendered;
+use super::kept::Kept;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source};
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
@@ -165,6 +166,7 @@ impl TestApi {
             token_key: TokenKey::new([2; 32]),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            kept: Kept::default(),
             sites,
             metrics,
         });

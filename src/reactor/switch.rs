@@ -46,7 +46,7 @@ pub(super) async fn start_services(outside: &Outside, job: &Job, cause: Seq) -> 
         Some(Ok(count)) => {
             outside.supervisor.forward().await;
             // So that whoever reads the tenant when its deployment has ended finds it healthy.
-            drop(outside.supervisor.check_tenant(job.tenant.id).await);
+            drop(outside.supervisor.recheck_tenant(job.tenant.id).await);
             let stamp = steps::stamp(&outside.files(), &job.directory, release).await;
             let commit = stamp.ok().flatten().and_then(|stamp| stamp.commit);
             Ok(Done { detail: format!("release {release} serves, {count} processes are healthy"), commit })

@@ -22,9 +22,12 @@ use crate::clock;
 use crate::config::Ssl;
 use crate::domain::certificate::{Asked, is_current, renewed_at};
 use crate::domain::command::{Command, Submission};
+use crate::drivers::nginx::Site;
 
-/// After a change it is waited this long for more of them, so that a burst is one reload.
+/// After a change it is waited until for this long none came, so that a burst is one reload.
 const BURST: Duration = Duration::from_millis(100);
+/// But not longer than this: somebody waits for the first of them.
+const LONGEST_BURST: Duration = Duration::from_secs(1);
 /// The directory is looked at so often even when nothing seems to have changed.
 const EVERY: Duration = Duration::from_secs(60);
 /// The shortest wait for a renewal that is about to be due.
@@ -75,10 +78,24 @@ impl Sites {
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = tokio::time::sleep(BURST) => {}
+                () = self.settled() => {}
             }
         }
         renewals.shutdown().await;
+    }
+
+    /// Waits until sites stay as they are to be.
+    async fn settled(&self) {
+        let end = Instant::now() + LONGEST_BURST;
+        let mut before = None;
+        while Instant::now() < end {
+            let now = signature(&self.handle.world());
+            if before == Some(now) {
+                return;
+            }
+            before = Some(now);
+            tokio::time::sleep(BURST).await;
+        }
     }
 
     /// Does what is due. Returns how long until something may be due again.
@@ -118,37 +135,42 @@ impl Sites {
         for (tenant, digest) in present {
             digests.entry(tenant).or_default().push(digest);
         }
-        let wrong = digests.into_iter().filter(|(id, found)| {
-            let tenant = world.tenants.get(*id).filter(|tenant| tenant.deletion.is_none());
-            let sites = tenant.and_then(|tenant| self.of(tenant));
+        let wrong = digests.into_iter().filter_map(|(id, found)| {
+            let tenant = world.tenants.get(id).filter(|tenant| tenant.deletion.is_none());
             // A site of nobody's that is known is left: somebody wanted it to stay.
-            sites.is_some_and(|sites| {
-                asks || !is_shared_written || self.nginx.digests(&sites).is_ok_and(|wanted| wanted != *found)
-            })
+            let sites = tenant.and_then(|tenant| self.of(tenant))?;
+            let is_wrong =
+                asks || !is_shared_written || self.nginx.digests(&sites).is_ok_and(|wanted| wanted != found);
+            is_wrong.then_some((id, sites))
         });
-        let failed = join_all(wrong.map(|(id, _)| self.rewrite(id))).await.into_iter().flatten();
+        let wrong: Vec<(TenantId, Vec<Site>)> = wrong.collect();
+        if wrong.is_empty() {
+            return;
+        }
+        let outcomes = self.nginx.ensure_all(wrong.clone()).await;
+        let (mut written, mut failed) = (Vec::new(), Vec::new());
+        for ((tenant, sites), outcome) in wrong.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(ensured) if ensured.changed > 0 => written.push((tenant, sites)),
+                Ok(_) => {}
+                Err(error) => failed.push((tenant, crate::error::chain(&*error))),
+            }
+        }
+        join_all(written.into_iter().map(|(tenant, sites)| self.note(tenant, sites))).await;
         // One thing is wrong for all of them, mostly.
-        let failed: Vec<(TenantId, String)> = failed.collect();
         if let Some((tenant, error)) = failed.first() {
             let tenants = failed.len();
             tracing::warn!(tenants, tenant.id = %tenant, error, "sites are not as they are to be");
         }
     }
 
-    /// Writes a tenant's sites anew; says why not.
-    async fn rewrite(&self, tenant_id: TenantId) -> Option<(TenantId, String)> {
-        match self.configure(tenant_id).await {
-            Ok((sites, ensured)) if ensured.changed > 0 => {
-                let tls = sites.iter().any(|site| site.tls.is_some());
-                tracing::info!(tenant.id = %tenant_id, tls, "a tenant's sites were written anew");
-                let noted = Submission::system(Command::NoteSite { tenant_id, tls }, None);
-                if let Err(error) = self.handle.submit(noted).await {
-                    tracing::warn!(error = %error, "that sites were written anew is not recorded");
-                }
-                None
-            }
-            Ok(_) => None,
-            Err(error) => Some((tenant_id, error)),
+    /// Takes note that a tenant's sites were written anew.
+    async fn note(&self, tenant_id: TenantId, sites: Vec<Site>) {
+        let tls = sites.iter().any(|site| site.tls.is_some());
+        tracing::info!(tenant.id = %tenant_id, tls, "a tenant's sites were written anew");
+        let noted = Submission::system(Command::NoteSite { tenant_id, tls }, None);
+        if let Err(error) = self.handle.submit(noted).await {
+            tracing::warn!(error = %error, "that sites were written anew is not recorded");
         }
     }
 

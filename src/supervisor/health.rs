@@ -1,22 +1,27 @@
 //! Health checks of running instances, each on a schedule of its own.
 //!
-//! One task for each run that has a health path: a slow or hanging instance delays no other.
+//! Each run that has a health path is checked once an interval, at a turn of its own, so that
+//! what began together is not checked together. All checks live in one task, each by itself: a
+//! slow or hanging instance delays no other, and what happens to many costs one wake-up.
 //! [`FAILURES`] failed checks in a row are reported as unhealthy, one that passes after that
 //! as healthy; what follows is decided elsewhere.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt;
+use futures_util::future::{AbortHandle, FutureExt as _, abortable};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tenantry_journal::event::instance::{InstanceHealth, Listen, ProcessSpec};
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Instance, Phase};
-use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::Supervisor;
 use super::live::Live;
+use super::turns::{Turn, Turns};
 use crate::domain::command::{Command, Submission};
 use crate::drivers::probe::{self, Target};
 use crate::engine::Handle;
@@ -29,6 +34,8 @@ const SOONER: u32 = 4;
 /// How often the World is compared with the schedules at most; a new run's first check comes
 /// no later than its interval either way.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Turns come in steps of this: a program that wakes for some checks at once wakes less often.
+const STEP: Duration = Duration::from_millis(100);
 /// No schedule is tighter than this, whatever the configuration says.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -44,6 +51,8 @@ pub(crate) fn target(spec: &ProcessSpec) -> Target {
 pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
     let mut schedules: HashMap<InstanceId, Schedule> = HashMap::new();
     let mut changes = supervisor.handle.changes();
+    let (mut turns, began) = (Turns::default(), Instant::now());
+    let mut checks = FuturesUnordered::new();
     loop {
         changes.mark_unchanged();
         let world = supervisor.handle.world();
@@ -64,15 +73,28 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
                 path: spec.health.clone().unwrap_or_default(),
                 interval: Duration::from_millis(spec.health_interval_ms).max(SHORTEST),
                 unhealthy: instance.health == InstanceHealth::Unhealthy,
+                turn: turns.give(),
+                began,
             };
             let (path, interval_ms) = (check.path.clone(), spec.health_interval_ms);
-            let task = tokio::spawn(check.run()).abort_handle();
+            let (run_checks, task) = abortable(AssertUnwindSafe(check.run()).catch_unwind());
+            checks.push(run_checks);
             schedules.insert(instance.id, Schedule { run, path, interval_ms, task });
         }
-        if changes.changed().await.is_err() {
-            return;
+        let look_again = async {
+            let changed = changes.changed().await;
+            tokio::time::sleep(LOOK_EVERY).await;
+            changed.is_ok()
+        };
+        let mut look_again = std::pin::pin!(look_again);
+        loop {
+            tokio::select! {
+                goes_on = &mut look_again => if goes_on { break } else { return },
+                Some(ended) = checks.next() => if let Ok(Err(_)) = ended {
+                    tracing::error!("a health check panicked; its instance is not checked any more");
+                },
+            }
         }
-        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
@@ -119,19 +141,25 @@ struct Check {
     path: String,
     interval: Duration,
     unhealthy: bool,
+    turn: Turn,
+    /// When the first intervals of all began.
+    began: Instant,
 }
 
 impl Check {
+    /// How long it is until the next check when all is well.
+    fn until_turn(&self) -> Duration {
+        self.turn.wait_in_steps(self.began.elapsed(), self.interval, STEP)
+    }
+
     async fn run(mut self) {
-        let mut wait = self.interval;
+        let mut wait = self.until_turn();
         loop {
-            // A tenth either way, so that what began together is not checked together.
-            let jitter = rand::rng().random_range(0.9..1.1);
-            tokio::time::sleep(wait.mul_f64(jitter)).await;
+            tokio::time::sleep(wait).await;
             let report = probe::http(&self.target, &self.path).await;
             self.metrics.note_check(report.up);
             let failed = self.live.note_check(self.instance, self.run, &report, crate::clock::now());
-            wait = if report.up { self.interval } else { (self.interval / SOONER).max(SHORTEST) };
+            wait = if report.up { self.until_turn() } else { (self.interval / SOONER).max(SHORTEST) };
             let health = match (self.unhealthy, failed) {
                 (true, 0) => InstanceHealth::Healthy,
                 (false, FAILURES..) => InstanceHealth::Unhealthy,

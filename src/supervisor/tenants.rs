@@ -1,15 +1,16 @@
 //! A tenant's health as a whole: its two processes, its database, its services.
 //!
-//! Checked when somebody asks, when one of its processes changes, and from time to time;
-//! recorded only when the result differs from the one before.
+//! Checked when somebody asks, when one of its processes changes, and once an interval, each
+//! tenant at a turn of its own; recorded only when the result differs from the one before.
 
-use std::collections::HashMap;
+mod schedule;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tenantry_journal::event::health::TenantHealth;
-use tenantry_journal::event::instance::{InstanceHealth, Role};
+use tenantry_journal::event::instance::Role;
 use tenantry_journal::id::TenantId;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
@@ -22,7 +23,9 @@ use super::{Supervisor, health};
 use crate::domain::command::Command;
 use crate::domain::setting;
 use crate::drivers::database::{self, DatabaseHealth, DatabaseStatus};
+use crate::drivers::open_files::OpenFiles;
 use crate::drivers::probe::{self, ProbeReport};
+use schedule::{Present, Schedule};
 
 /// How often when nobody says (document 1's default).
 pub const INTERVAL: Duration = Duration::from_secs(300);
@@ -32,6 +35,19 @@ const SHORTEST: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How many tenants are checked at once: each check may hold a thread and read a disk.
 const AT_ONCE: usize = 8;
+
+/// How old the count of who has a database open may be, unless somebody waits for it: one pass
+/// over all processes costs as much as some hundred checks without it.
+const LATELY: Duration = Duration::from_secs(10);
+
+/// When it is counted who has the database open.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Counted {
+    /// For this check.
+    Now,
+    /// Perhaps for one before it.
+    Lately,
+}
 
 /// Whether a service of a tenant runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +119,11 @@ fn word(part: Option<&PartHealth>) -> &'static str {
 }
 
 /// Checks a tenant, and records the result when it differs from the one before.
-pub(super) async fn check(supervisor: &Supervisor, id: TenantId) -> Option<TenantHealthReport> {
+pub(super) async fn check(
+    supervisor: &Supervisor,
+    id: TenantId,
+    counted: Counted,
+) -> Option<TenantHealthReport> {
     let world = supervisor.handle.world();
     let tenant = world.tenants.get(id)?;
     let directory = PathBuf::from(&tenant.details.open()?.directory);
@@ -111,7 +131,7 @@ pub(super) async fn check(supervisor: &Supervisor, id: TenantId) -> Option<Tenan
     let (frontend, backend, database) = tokio::join!(
         part(&world, tenant, Role::Frontend),
         part(&world, tenant, Role::Backend),
-        check_database(&path),
+        check_database(&path, &supervisor.open_files, counted),
     );
     let wanted = [Role::Frontend, Role::Backend]
         .into_iter()
@@ -151,9 +171,14 @@ async fn part(world: &World, tenant: &Tenant, role: Role) -> Option<PartHealth> 
     Some(PartHealth { probe, service })
 }
 
-async fn check_database(path: &Path) -> DatabaseHealth {
-    let path = path.to_path_buf();
-    let checked = tokio::task::spawn_blocking(move || database::check(&path)).await;
+async fn check_database(path: &Path, open: &Arc<OpenFiles>, counted: Counted) -> DatabaseHealth {
+    let (path, open) = (path.to_path_buf(), Arc::clone(open));
+    let age = match counted {
+        Counted::Now => Duration::ZERO,
+        Counted::Lately => LATELY,
+    };
+    let check = move || database::check(&path, |found| open.count(found, age));
+    let checked = tokio::task::spawn_blocking(check).await;
     checked.unwrap_or_else(|error| DatabaseHealth {
         status: DatabaseStatus::Damaged,
         size_bytes: 0,
@@ -190,63 +215,31 @@ async fn note(supervisor: &Supervisor, report: &TenantHealthReport) {
     }
 }
 
-/// What makes a check necessary when it changes.
-type Seen = [Option<(Phase, InstanceHealth)>; 2];
-
-fn seen(world: &World, tenant: &Tenant) -> Seen {
-    [tenant.frontend, tenant.backend].map(|id| {
-        let instance = world.instances.get(id?)?;
-        // It is about to be started.
-        let is_awaited = instance.phase == Phase::Idle && instance.desired == Desired::Running;
-        let phase = if is_awaited { Phase::Starting } else { instance.phase };
-        Some((phase, instance.health))
-    })
-}
-
-fn is_on_its_way(seen: &Seen) -> bool {
-    seen.iter().flatten().any(|(phase, _)| matches!(phase, Phase::Starting | Phase::Stopping))
-}
-
 fn interval(world: &World) -> Duration {
     let seconds = setting::integer(world, setting::HEALTH_CHECK_INTERVAL);
     seconds.map_or(INTERVAL, Duration::from_secs).max(SHORTEST)
 }
 
-/// Checks tenants whose processes changed, and each from time to time.
+/// Checks tenants whose processes changed, and each once an interval.
 pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
-    let mut known: HashMap<TenantId, (Seen, Instant)> = HashMap::new();
+    let mut schedule = Schedule::new(Instant::now(), interval(&supervisor.handle.world()));
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut checks = tokio::task::JoinSet::new();
     let mut every = tokio::time::interval(LOOK_EVERY);
     loop {
         every.tick().await;
         while checks.try_join_next().is_some() {}
-        let world = supervisor.handle.world();
-        let (now, interval) = (Instant::now(), interval(&world));
-        known.retain(|id, _| world.tenants.get(*id).is_some());
-        for tenant in world.tenants.iter() {
-            // Never deployed: there is nothing to check.
-            if tenant.frontend.is_none() && tenant.backend.is_none() {
-                continue;
-            }
-            let seen = seen(&world, tenant);
-            // What is about to be well or not is not looked at yet: the change of phase makes the
-            // check due, and until then a tenant that starts would be called unhealthy.
-            if is_on_its_way(&seen) {
-                continue;
-            }
-            let due = match known.get(&tenant.id) {
-                Some((before, at)) => *before != seen || now.duration_since(*at) >= interval,
-                None => true,
-            };
-            if !due {
-                continue;
-            }
-            known.insert(tenant.id, (seen, now));
-            let (supervisor, at_once, id) = (Arc::clone(supervisor), Arc::clone(&at_once), tenant.id);
+        let (world, now) = (supervisor.handle.world(), Instant::now());
+        schedule.follow(interval(&world), now);
+        schedule.retain(|id| world.tenants.get(id).is_some());
+        let present = world.tenants.iter().filter_map(|tenant| Present::of(&world, tenant));
+        let due: Vec<TenantId> =
+            present.filter(|present| schedule.is_due(present, now)).map(|present| present.tenant).collect();
+        for id in due {
+            let (supervisor, at_once) = (Arc::clone(supervisor), Arc::clone(&at_once));
             checks.spawn(async move {
                 let _permit = at_once.acquire_owned().await;
-                check(&supervisor, id).await;
+                check(&supervisor, id, Counted::Lately).await;
             });
         }
     }
@@ -255,16 +248,6 @@ pub(super) async fn monitor(supervisor: &Arc<Supervisor>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_process_that_starts_or_stops_is_on_its_way() {
-        let well = Some((Phase::Running, InstanceHealth::Healthy));
-        assert!(!is_on_its_way(&[well, None]));
-        assert!(!is_on_its_way(&[well, Some((Phase::Backoff, InstanceHealth::Unknown))]));
-        for phase in [Phase::Starting, Phase::Stopping] {
-            assert!(is_on_its_way(&[well, Some((phase, InstanceHealth::Unknown))]));
-        }
-    }
 
     #[test]
     fn the_parts_add_up() {

@@ -2,7 +2,7 @@
 //!
 //! A run that has a control group is asked there; one pass over `/proc` serves all others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ impl Eye {
     fn look(&mut self, subjects: &[Subject], keeper: u32) -> HashMap<RunId, Found> {
         let page = rustix::param::page_size() as u64;
         let ticks_per_second = rustix::param::clock_ticks_per_second().max(1) as f64;
-        self.groups.retain(|run, _| subjects.iter().any(|subject| subject.run == *run));
+        let present: HashSet<RunId> = subjects.iter().map(|subject| subject.run).collect();
+        self.groups.retain(|run, _| present.contains(run));
         let mut found = HashMap::new();
         for subject in subjects {
             let group = self.groups.entry(subject.run).or_insert_with(|| Group::of(subject.pid, subject.run));

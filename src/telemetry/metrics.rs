@@ -129,6 +129,8 @@ pub struct Metrics {
     certificates: Family<SignerLabel, Gauge>,
     certificate_expiry: Family<SignerLabel, Gauge>,
     theme_analyses: Family<ResultLabel, Counter>,
+    /// Hashes of passwords that were computed.
+    pub password_hashes: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -176,6 +178,7 @@ impl Metrics {
             certificates: Family::default(),
             certificate_expiry: Family::default(),
             theme_analyses: Family::default(),
+            password_hashes: Counter::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
@@ -200,6 +203,8 @@ impl Metrics {
         to.register("tenantry_tenants", "Tenants", self.tenants.clone());
         let analyses = "Analyses of websites by result";
         to.register("tenantry_theme_analyses", analyses, self.theme_analyses.clone());
+        let hashes = "Hashes of passwords computed, for logins that were looked at";
+        to.register("tenantry_password_hashes", hashes, self.password_hashes.clone());
 
         to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
         to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());

@@ -30,15 +30,16 @@ async fn the_sites_of_a_thousand_tenants_are_put_in_place_together() {
         thumbprint: None,
         long_names: false,
     });
-    let sites = |n: u64| {
+    let sites_below = |n: u64, top: &str| {
         let tenant = TenantId(uuid::Uuid::from_u64_pair(7, n));
         let site = |kind, domain: String| Site { tenant, kind, domain: domain.parse().unwrap(), tls: None };
         let both = vec![
-            site(Kind::Frontend, format!("t{n}.example.com")),
-            site(Kind::Api, format!("t{n}api.example.com")),
+            site(Kind::Frontend, format!("t{n}.example.{top}")),
+            site(Kind::Api, format!("t{n}api.example.{top}")),
         ];
         (tenant, both)
     };
+    let sites = |n: u64| sites_below(n, "com");
     let begun = Instant::now();
     let all = (0..TENANTS).map(|n| {
         let (tenant, sites) = sites(n);
@@ -50,6 +51,18 @@ async fn the_sites_of_a_thousand_tenants_are_put_in_place_together() {
     }
     eprintln!("{TENANTS} tenants: {} reloads, {:?}", counts.done.get(), begun.elapsed());
     assert!(counts.done.get() <= 3, "{} reloads", counts.done.get());
+    assert_eq!(front.files("sites-enabled").len(), 2 * TENANTS as usize + 1);
+
+    // All get other names, as one wish.
+    let begun = Instant::now();
+    let before = counts.done.get();
+    let outcomes = nginx.ensure_all((0..TENANTS).map(|n| sites_below(n, "org")).collect()).await;
+    for outcome in outcomes {
+        // Two come and two go.
+        assert_eq!(outcome.unwrap().changed, 4);
+    }
+    eprintln!("{TENANTS} other names: {:?}", begun.elapsed());
+    assert_eq!(counts.done.get() - before, 1, "one reload for all of them");
     assert_eq!(front.files("sites-enabled").len(), 2 * TENANTS as usize + 1);
 
     // One more beside them, and one that is there already.

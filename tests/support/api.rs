@@ -35,6 +35,7 @@ use tenantry::drivers::blob::Blobs;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
+use tenantry::http::kept::Kept;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs};
 use tenantry::http::router::Listener;
 use tenantry::http::state::{
@@ -305,7 +306,7 @@ impl Api {
             policy,
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&[9; 32]),
-            passwords: Passwords::default(),
+            passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
             in_flight: KeysInFlight::default(),
@@ -320,6 +321,7 @@ impl Api {
             token_key: TokenKey::new([5; 32]),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            kept: Kept::default(),
             sites,
             metrics,
         });

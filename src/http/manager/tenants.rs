@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +25,7 @@ use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope, cleared_or_set, missing};
 use crate::http::listing::Page;
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer, located};
+use crate::http::write::{Answer, Write, answer, located, written};
 
 /// Tenants in one answer when the query does not say; document 1's.
 const DEFAULT_LIMIT: u64 = 50;
@@ -44,7 +45,7 @@ pub(super) struct TenantQuery {
 }
 
 /// [`TenantStatus`] as a parameter.
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum StatusName {
     Pending,
@@ -76,13 +77,26 @@ struct TenantList<'a> {
 }
 
 /// `GET /api/tenants`
-pub(super) async fn list(scope: Scope, Query(query): Query<TenantQuery>) -> Result<Response, ApiError> {
+pub(super) async fn list(
+    State(app): State<AppState>,
+    scope: Scope,
+    Query(query): Query<TenantQuery>,
+) -> Result<Response, ApiError> {
     let page = Page::new(query.limit, query.offset, DEFAULT_LIMIT)?;
     let search = query.search.filter(|text| !text.is_empty()).map(|text| text.to_lowercase());
     if search.as_ref().is_some_and(|text| text.len() > LONGEST_SEARCH) {
         return Err(ApiError::bad_request(format!("search is longer than {LONGEST_SEARCH} bytes.")));
     }
     let world = &scope.world;
+    let is_kept = scope.principal.is_unlimited() && !scope.is_past();
+    let question = is_kept.then(|| {
+        let status = query.status.map(|status| format!("{status:?}")).unwrap_or_default();
+        // The text comes last, so that whatever it holds it is no other question.
+        format!("tenants {} {} {status} {}", page.limit, page.offset, search.as_deref().unwrap_or_default())
+    });
+    if let Some(json) = question.as_ref().and_then(|question| app.kept.get(world.seq, question)) {
+        return Ok(written(StatusCode::OK, json));
+    }
     let wanted = scope.visible_tenants().filter(|tenant| {
         query.status.is_none_or(|status| status.is(world.tenant_status(tenant)))
             && search.as_ref().is_none_or(|text| mentions(tenant, text))
@@ -90,7 +104,13 @@ pub(super) async fn list(scope: Scope, Query(query): Query<TenantQuery>) -> Resu
     let (tenants, total) = page.of(wanted);
     let tenants = tenants.into_iter().map(|tenant| TenantLine::new(world, tenant)).collect();
     let list = TenantList { tenants, total, limit: page.limit, offset: page.offset };
-    Ok(answer(StatusCode::OK, &list))
+    let Some(question) = question else { return Ok(answer(StatusCode::OK, &list)) };
+    let json = Bytes::from(serde_json::to_vec(&list).map_err(|error| {
+        tracing::error!(error = %error, "a list does not encode");
+        ApiError::internal()
+    })?);
+    app.kept.keep(world.seq, question, &json);
+    Ok(written(StatusCode::OK, json))
 }
 
 /// Whether a name, slug or domain of the tenant contains a text, which is in lower case.
