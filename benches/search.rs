@@ -141,15 +141,17 @@ fn queries(search: &Search, spools: &Spools, lite: &rusqlite::Connection, lines:
         all_ours.extend(own);
         all_theirs.extend(other);
     }
-    let (own, other) = row("all of them", "", &all_ours, &all_theirs);
+    row("all of them", "", &all_ours, &all_theirs);
+    let faster = |share| machine::verdict(at(&all_theirs, share) >= at(&all_ours, share) * 5);
     println!(
-        "\np99 under 50 ms: {}; at least 5 times faster than FTS5: {}",
-        machine::verdict(own < Duration::from_millis(50)),
-        machine::verdict(other >= own * 5),
+        "\np99 under 50 ms: {}; at least 5 times faster than FTS5 by the median: {}, by the p99: {}",
+        machine::verdict(at(&all_ours, 0.99) < Duration::from_millis(50)),
+        faster(0.5),
+        faster(0.99),
     );
 }
 
-fn row(kind: &str, total: &str, own: &[Duration], other: &[Duration]) -> (Duration, Duration) {
+fn row(kind: &str, total: &str, own: &[Duration], other: &[Duration]) {
     let times = |share| at(other, share).as_secs_f64() / at(own, share).as_secs_f64();
     println!(
         "| {kind} | {total} | {} | {} | {} | {} | {:.1} | {:.1} |",
@@ -160,7 +162,6 @@ fn row(kind: &str, total: &str, own: &[Duration], other: &[Duration]) -> (Durati
         times(0.5),
         times(0.99),
     );
-    (at(own, 0.99), at(other, 0.99))
 }
 
 fn at(times: &[Duration], share: f64) -> Duration {

@@ -9,10 +9,15 @@
 //!
 //! One thread reads and writes; its owner gives it a low priority. Everything here blocks.
 
+mod docs;
 mod find;
 mod highlight;
 mod index;
+mod matching;
+mod phrase;
 mod query;
+mod segment;
+mod squeezed;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -122,6 +127,8 @@ struct Inbox {
 /// What searchers see: the index as of its last commit.
 struct Live {
     searcher: tantivy::Searcher,
+    /// Those of the searcher, in its order.
+    segments: Vec<Arc<segment::Segment>>,
     fields: index::Fields,
     ordinals: BTreeMap<InstanceId, u64>,
     instances: HashMap<u64, InstanceId>,

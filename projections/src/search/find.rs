@@ -1,71 +1,56 @@
 //! From a query to the lines that match, newest first or best first, and how many there are.
 //!
-//! Segments are sorted newest first, so the newest matches of each are its first ones: no
-//! more are looked at than are wanted. Counting goes over all of them, by lists alone.
+//! Segments are sorted newest first, so the newest matches of each are its first ones. Which
+//! match is found by lists of words alone; only what is best first is weighed one by one.
 
 use std::ops::Bound;
 
 use tantivy::collector::TopDocs;
 use tantivy::query::{
-    AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, EnableScoring, Occur, PhrasePrefixQuery,
-    PhraseQuery, Query as Matcher, RangeQuery, TermQuery, TermSetQuery,
+    AllQuery, BooleanQuery, ConstScoreQuery, EmptyQuery, Occur, PhrasePrefixQuery, PhraseQuery,
+    Query as Matcher, RangeQuery, TermQuery, TermSetQuery,
 };
 use tantivy::schema::IndexRecordOption;
-use tantivy::{DocAddress, DocSet as _, Result, TERMINATED, Term};
+use tantivy::{DocAddress, Result, Term};
 use tenantry_journal::id::InstanceId;
 
 use super::index::{POSITION_BITS, order};
+use super::matching::{EXPANSIONS, matching};
 use super::query::Query;
 use super::{Hit, Live, Names, Request, Sort};
 
-/// To how many words the last one of a phrase may go on.
-const EXPANSIONS: u32 = 1_000;
-
 /// The wanted part of what matches, and how much there is.
 pub(super) fn find(live: &Live, request: &Request<'_>) -> Result<(Vec<Hit>, usize)> {
-    let matcher = matcher(live, request);
-    let wanted = request.offset.saturating_add(request.limit).min(live.searcher.num_docs() as usize);
-    let (docs, total) = match request.sort {
-        Sort::Newest => newest(live, &*matcher, wanted)?,
-        Sort::Relevance if wanted == 0 => (Vec::new(), 0),
+    let all = live.segments.iter().map(|segment| segment.max as usize).sum();
+    let wanted = request.offset.saturating_add(request.limit).min(all);
+    let by_time = if request.sort == Sort::Newest { wanted } else { 0 };
+    let (mut found, mut total) = (Vec::new(), 0);
+    for (ordinal, segment) in (0..).zip(&live.segments) {
+        let (docs, count) = matching(live, request, segment, by_time)?;
+        total += count;
+        let place = |doc| (segment.orders.get_val(doc), DocAddress::new(ordinal, doc));
+        found.extend(docs.into_iter().map(place));
+    }
+    let docs: Vec<DocAddress> = match request.sort {
+        Sort::Newest => {
+            found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
+            found.into_iter().map(|(_, doc)| doc).collect()
+        }
+        Sort::Relevance if wanted == 0 => Vec::new(),
         Sort::Relevance => {
-            let best = live.searcher.search(&*matcher, &TopDocs::with_limit(wanted).order_by_score())?;
-            let total = matcher.count(&live.searcher)?;
-            (best.into_iter().map(|(_, doc)| doc).collect(), total)
+            let best = TopDocs::with_limit(wanted).order_by_score();
+            let best = live.searcher.search(&*matcher(live, request), &best)?;
+            best.into_iter().map(|(_, doc)| doc).collect()
         }
     };
-    let hits = docs.into_iter().skip(request.offset).take(request.limit);
-    let hits = hits.map(|doc| hit(live, doc)).collect::<Result<Vec<Option<Hit>>>>()?;
-    Ok((hits.into_iter().flatten().collect(), total))
+    let page = docs.into_iter().skip(request.offset).take(request.limit);
+    Ok((page.filter_map(|doc| hit(live, doc)).collect(), total))
 }
 
-fn newest(live: &Live, matcher: &dyn Matcher, wanted: usize) -> Result<(Vec<DocAddress>, usize)> {
-    let weight = matcher.weight(EnableScoring::disabled_from_searcher(&live.searcher))?;
-    let (mut found, mut total) = (Vec::new(), 0);
-    for (ordinal, segment) in (0..).zip(live.searcher.segment_readers()) {
-        total += weight.count(segment)? as usize;
-        let orders = segment.fast_fields().u64("order")?.first_or_default_col(0);
-        let alive = segment.alive_bitset();
-        let mut docs = weight.scorer(segment, 1.0)?;
-        let (mut doc, mut taken) = (docs.doc(), 0);
-        while doc != TERMINATED && taken < wanted {
-            if alive.is_none_or(|alive| alive.is_alive(doc)) {
-                found.push((orders.get_val(doc), DocAddress::new(ordinal, doc)));
-                taken += 1;
-            }
-            doc = docs.advance();
-        }
-    }
-    found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
-    found.truncate(wanted);
-    Ok((found.into_iter().map(|(_, doc)| doc).collect(), total))
-}
-
-fn hit(live: &Live, doc: DocAddress) -> Result<Option<Hit>> {
-    let fields = live.searcher.segment_reader(doc.segment_ord).fast_fields();
-    let ordinal = fields.u64("instance")?.first(doc.doc_id).unwrap_or_default();
-    let position = fields.u64("position")?.first(doc.doc_id).unwrap_or_default();
-    Ok(live.instances.get(&ordinal).map(|instance| Hit { instance: *instance, position }))
+fn hit(live: &Live, doc: DocAddress) -> Option<Hit> {
+    let segment = live.segments.get(doc.segment_ord as usize)?;
+    let instance = live.instances.get(&segment.instances.get_val(doc.doc_id))?;
+    Some(Hit { instance: *instance, position: segment.places.get_val(doc.doc_id) })
 }
 
 fn matcher(live: &Live, request: &Request<'_>) -> Box<dyn Matcher> {

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use tantivy::index::SegmentComponent;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy};
 use tantivy::schema::{Field, IndexRecordOption, NumericOptions, Schema, TextFieldIndexing, TextOptions};
-use tantivy::store::{Compressor, ZstdCompressor};
+use tantivy::store::Compressor;
 use tantivy::tokenizer::TextAnalyzer;
 use tantivy::{
     Index, IndexReader, IndexSettings, IndexSortByField, IndexWriter, Order, ReloadPolicy, TantivyDocument,
@@ -19,11 +20,12 @@ use tantivy::{
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::spool::{Record, Shape};
 
+use super::squeezed::Squeezed;
 use super::tokens::Words;
 use crate::output::level::Level;
 
 /// Raised when fields or words change: an index of another version is built again.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Memory of the writer: what a segment may gather before it is written.
 const HEAP: usize = 32 << 20;
 /// A segment of which more is deleted is written anew, so that deleted words leave the disk.
@@ -95,16 +97,17 @@ fn schema() -> (Schema, Fields) {
 impl Files {
     /// Opens what lies there, if it is sound and of this version.
     pub(super) fn open(dir: &Path) -> Result<Files, TantivyError> {
-        let index = Index::open_in_dir(dir)?;
-        let damaged = index.validate_checksum()?;
-        if !damaged.is_empty() {
-            return Err(TantivyError::InvalidArgument(format!("{} files are damaged", damaged.len())));
-        }
+        let directory = Squeezed::open(dir)?;
+        let index = Index::open(directory.clone())?;
         let payload = index.load_metas()?.payload.unwrap_or_default();
         let progress: Progress = serde_json::from_str(&payload)
             .ok()
             .filter(|progress: &Progress| progress.version == VERSION)
             .ok_or_else(|| TantivyError::InvalidArgument("it is of another version".into()))?;
+        let damaged = damaged(&index, &directory)?;
+        if damaged > 0 {
+            return Err(TantivyError::InvalidArgument(format!("{damaged} files are damaged")));
+        }
         Files::around(index, progress)
     }
 
@@ -118,13 +121,12 @@ impl Files {
         let by = IndexSortByField { field: "order".into(), order: Order::Desc };
         let settings = IndexSettings {
             sort_by_field: Some(by),
-            // Nothing is stored but that there is nothing, four bytes a line if they were not
-            // compressed well; a thread for that would only cost.
-            docstore_compression: Compressor::Zstd(ZstdCompressor { compression_level: Some(1) }),
+            // Nothing is stored but that there is nothing, and that is squeezed with the file.
+            docstore_compression: Compressor::None,
             docstore_compress_dedicated_thread: false,
             ..IndexSettings::default()
         };
-        let index = Index::builder().schema(schema().0).settings(settings).create_in_dir(dir)?;
+        let index = Index::create(Squeezed::open(dir)?, schema().0, settings)?;
         let mut files = Files::around(index, Progress { version: VERSION, ..Progress::default() })?;
         files.commit()?;
         Ok(files)
@@ -182,6 +184,25 @@ impl Files {
         self.writer.set_merge_policy(Box::new(policy()));
         Ok(self)
     }
+}
+
+/// How many files are not as they were written. They are read without being unpacked, so that
+/// it takes no memory, whatever their size.
+fn damaged(index: &Index, directory: &Squeezed) -> Result<usize, TantivyError> {
+    use SegmentComponent::{Delete, FastFields, FieldNorms, Positions, Postings, Store, Terms};
+    let mut count = 0;
+    for segment in index.searchable_segment_metas()? {
+        let deletes = segment.has_deletes().then_some(Delete);
+        let files = [Postings, Positions, FastFields, FieldNorms, Terms, Store];
+        for path in files.into_iter().chain(deletes).map(|file| segment.relative_path(file)) {
+            let is_sound = match directory.is_sound(&path) {
+                Some(is_sound) => is_sound,
+                None => index.directory().validate_checksum(&path)?,
+            };
+            count += usize::from(!is_sound);
+        }
+    }
+    Ok(count)
 }
 
 fn writer(index: &Index) -> Result<IndexWriter, TantivyError> {

@@ -10,6 +10,8 @@ use uuid::Uuid;
 
 use super::*;
 
+mod model;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Spools in a directory, named by their numbers.
@@ -230,6 +232,24 @@ fn damage(dir: &Path) {
 }
 
 #[test]
+fn an_index_of_an_earlier_layout_is_built_again() {
+    let spools = sample();
+    let bench = Bench::start(&spools);
+    bench.has(6);
+    drop(bench);
+    let meta = spools.index().join("meta.json");
+    let text = std::fs::read_to_string(&meta).unwrap();
+    let earlier = text.replace("\\\"version\\\":3", "\\\"version\\\":2");
+    assert_ne!(text, earlier, "the test would prove nothing");
+    std::fs::write(&meta, earlier).unwrap();
+    let before = spools.read.lock().unwrap().0;
+    let bench = Bench::start(&spools);
+    bench.has(6);
+    assert_eq!(spools.read.lock().unwrap().0, before + 6, "every line was read again");
+    assert_eq!(bench.find("error database"), [(1, 3), (1, 1)]);
+}
+
+#[test]
 fn a_damaged_or_deleted_index_is_built_again() {
     let spools = sample();
     let bench = Bench::start(&spools);
@@ -275,7 +295,7 @@ fn an_index_that_is_damaged_while_it_serves_is_built_again() {
 /// Whether a word stands in any file: in the lists of a segment that counts, or in a segment
 /// that does not count any more and lies there still.
 fn holds(dir: &Path, word: &str) -> bool {
-    let index = tantivy::Index::open_in_dir(dir).unwrap();
+    let index = tantivy::Index::open(squeezed::Squeezed::open(dir).unwrap()).unwrap();
     let text = index.schema().get_field("text").unwrap();
     let segments = index.reader().unwrap().searcher().segment_readers().to_vec();
     let term = tantivy::Term::from_field_text(text, word);

@@ -17,6 +17,7 @@ use tenantry_journal::id::InstanceId;
 use tenantry_journal::spool::{Reader, Record, Shape, SpoolError};
 
 use super::index::{Files, Known};
+use super::segment::Segment;
 use super::{Inbox, Live, Shared, Source};
 
 /// Lines of one spool that are read in its turn.
@@ -87,12 +88,12 @@ impl Worker {
                 Err(error) => {
                     tracing::warn!(%error, "the search index is built again");
                     self.close();
-                    match Files::create(&self.dir) {
-                        Ok(files) => {
-                            self.files = Some(files);
-                            self.publish();
-                            Duration::ZERO
-                        }
+                    let created = Files::create(&self.dir).and_then(|files| {
+                        self.files = Some(files);
+                        self.publish()
+                    });
+                    match created {
+                        Ok(()) => Duration::ZERO,
                         Err(error) => {
                             tracing::error!(%error, path = %self.dir.display(), "there is no search index");
                             RETRY
@@ -144,7 +145,7 @@ impl Worker {
             self.queue.clear();
             self.files = Some(Files::open(&self.dir)?);
             self.queue = self.source.instances()?.into();
-            self.publish();
+            self.publish()?;
             self.sweep()?;
         }
         if inbox.rebuild || !self.dir.join("meta.json").exists() {
@@ -243,18 +244,15 @@ impl Worker {
         }
         self.uncommitted = false;
         self.committed = Instant::now();
-        self.publish();
-        Ok(())
+        self.publish()
     }
 
-    fn publish(&self) {
-        let live = self.files.as_ref().map(|files| {
-            let ordinals = files.progress.instances.iter().map(|(id, known)| (*id, known.ordinal));
-            let instances = ordinals.clone().map(|(id, ordinal)| (ordinal, id)).collect();
-            let searcher = files.reader.searcher();
-            Arc::new(Live { searcher, fields: files.fields, ordinals: ordinals.collect(), instances })
-        });
+    fn publish(&self) -> Result<(), TantivyError> {
+        let known = self.shared.live.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = known.as_ref().map_or(&[][..], |live| live.segments.as_slice());
+        let live = self.files.as_ref().map(|files| live(files, known)).transpose()?;
         *self.shared.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+        Ok(())
     }
 
     /// Deletes what the spools have deleted.
@@ -306,16 +304,28 @@ impl Worker {
         self.uncommitted = false;
         // Nobody may begin to read the old files while they are taken away.
         self.files = Some(files);
-        self.publish();
+        self.publish()?;
         if let Some(files) = self.files.take() {
             self.files = Some(files.purge()?);
         }
-        self.publish();
+        self.publish()?;
         if let Some(files) = &self.files {
             files.writer.garbage_collect_files().wait()?;
         }
         Ok(())
     }
+}
+
+/// What searchers see of the files; segments that were open already stay so.
+fn live(files: &Files, known: &[Arc<Segment>]) -> Result<Arc<Live>, TantivyError> {
+    let ordinals = files.progress.instances.iter().map(|(id, known)| (*id, known.ordinal));
+    let instances = ordinals.clone().map(|(id, ordinal)| (ordinal, id)).collect();
+    let searcher = files.reader.searcher();
+    let segments = searcher.segment_readers().iter();
+    let segments = segments.map(|reader| Segment::open(reader, &files.fields, known));
+    let segments = segments.collect::<Result<Vec<_>, TantivyError>>()?;
+    let ordinals = ordinals.collect();
+    Ok(Arc::new(Live { searcher, segments, fields: files.fields, ordinals, instances }))
 }
 
 /// Whether a spool had more than its turn.
