@@ -23,7 +23,7 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// keys stay below a quarter of [`SEGMENT_BYTES`].
 pub const PART_BYTES: usize = 56 * 1024;
 /// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
-const UNSYNCED_PARTS: usize = super::BATCH_BYTES / PART_BYTES;
+const UNSYNCED_PARTS: usize = 3;
 /// What sled is told to keep of a volume in memory. It keeps more: each of its 256 shards
 /// keeps the last node that was read. Who reads takes each node once, so nothing is won by more.
 const CACHE_BYTES: u64 = 1024 * 1024;

@@ -54,7 +54,7 @@ fn matches(query: &Query, line: &Line) -> bool {
             })
         }
         Query::Instance(name) => name.parse::<u128>() == Ok(line.printer),
-        Query::Service(name) => (line.printer % 2 == 0) == (name == "even"),
+        Query::Service(name) => line.printer.is_multiple_of(2) == (name == "even"),
         Query::Level(level) => Level::of(&line.text, Stream::Stdout) == *level,
     }
 }
