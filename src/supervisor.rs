@@ -14,6 +14,7 @@ mod processes;
 mod runs;
 mod storage;
 mod tenants;
+mod units;
 mod usage;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
+use crate::drivers::systemd::Systemd;
 use crate::engine::{Handle, SubmitError};
 use crate::keeper::client::{Connected, Forward, Keeper, KeeperEvent, Outputs};
 
@@ -39,6 +41,7 @@ pub use history::{History, INTERVAL_MS, RequestCounts, Sample};
 pub use live::{Checks, Live, LiveFacts};
 pub use storage::Storage;
 pub use tenants::{INTERVAL as TENANT_INTERVAL, PartHealth, ServiceState, TenantHealthReport};
+pub use units::{Units, Wanted};
 pub use usage::{CountRequests, Meter, Usage};
 
 /// How soon the keeper is looked for again after it was lost: at once is best, since without
@@ -96,6 +99,8 @@ pub struct Supervisor {
     last_reports: Mutex<HashMap<TenantId, TenantHealthReport>>,
     /// What each check of a tenant finds.
     reports: broadcast::Sender<TenantHealthReport>,
+    /// Runs that systemd has.
+    units: Units,
     /// What the keeper that answers was told to pass on.
     forwarded: tokio::sync::Mutex<Option<Vec<Forward>>>,
 }
@@ -106,6 +111,8 @@ impl Supervisor {
     pub fn new(setup: Setup) -> Arc<Supervisor> {
         let Setup { handle, policy, data_dir, exe, keys, metrics, requests } = setup;
         let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
+        let systemd = Systemd::new(&data_dir, metrics.systemd_calls());
+        let units = Units::new(systemd, Arc::clone(&policy), data_dir.clone());
         Arc::new(Supervisor {
             handle,
             policy,
@@ -123,6 +130,7 @@ impl Supervisor {
             on_growth: std::sync::OnceLock::new(),
             last_reports: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS_BEHIND),
+            units,
             forwarded: tokio::sync::Mutex::default(),
         })
     }
@@ -137,6 +145,7 @@ impl Supervisor {
                 usage::sample(&self),
                 storage::watch(&self),
                 forwards::keep(&self),
+                units::watch(&self),
             );
         };
         tokio::select! {
@@ -162,6 +171,23 @@ impl Supervisor {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.keeper.borrow().is_some()
+    }
+
+    /// Runs that systemd has.
+    #[must_use]
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// Whether what an instance prints goes to systemd's journal and not to its spool.
+    #[must_use]
+    pub fn prints_to_journal(&self, id: InstanceId) -> bool {
+        let world = self.handle.world();
+        let Some(instance) = world.instances.get(id) else { return false };
+        match &instance.run {
+            Some(run) => self.units.takes(instance, run.id),
+            None => instance.tenant.is_some() && self.units.is_chosen(),
+        }
     }
 
     /// Facts of instances that are no events.
