@@ -184,8 +184,8 @@ impl Supervisor {
     pub fn prints_to_journal(&self, id: InstanceId) -> bool {
         let world = self.handle.world();
         let Some(instance) = world.instances.get(id) else { return false };
-        match &instance.run {
-            Some(run) => self.units.takes(instance, run.id),
+        match instance.run.as_ref().filter(|run| run.process.is_some()) {
+            Some(run) => self.units.has(instance, run.id),
             None => instance.tenant.is_some() && self.units.is_chosen(),
         }
     }

@@ -93,7 +93,5 @@ pub(super) async fn end(
     let ended = units.end(instance, run_id, timeout_ms).await;
     let status = ended.map_err(|error| TaskError::Stuck(chain(&error)))?;
     let (instance_id, at) = (instance.id, crate::clock::now());
-    outside.submit(Command::RunExited { instance_id, run_id, status, at }, cause).await?;
-    units.forget(instance, run_id).await;
-    Ok(())
+    outside.submit(Command::RunExited { instance_id, run_id, status, at }, cause).await.map(drop)
 }

@@ -146,7 +146,8 @@ impl Units {
         Ok(Spawned { pid, start_ticks: start_ticks(pid).unwrap_or(0) })
     }
 
-    /// Ends a run: TERM, and KILL when it has not ended in time. Returns how it ended.
+    /// Ends a run, TERM, and KILL when it has not ended in time, and leaves nothing of it. Returns
+    /// how it ended.
     ///
     /// # Errors
     /// When systemd does not do it.
@@ -171,14 +172,10 @@ impl Units {
             }
         }
         let state = self.settled(&name, None).await?;
-        self.systemd.ensure_stopped(&name, within).await?;
+        // Before its end is recorded: what somebody stopped must not be started by the next boot.
+        let known = Known { name, run, instance: instance.id };
+        self.systemd.ensure_removed(&known, within).await?;
         Ok(status(&state))
-    }
-
-    /// Removes what a run left, once its end is recorded.
-    pub async fn forget(&self, instance: &Instance, run: RunId) {
-        let name = unit_name(instance.name.open(), instance.id, run);
-        self.remove(&Known { name, run, instance: instance.id }).await;
     }
 
     /// Forgets what the units of an instance shared.

@@ -86,6 +86,23 @@ async fn logs_follow_the_journal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn everything_is_ended_without_a_server_and_comes_back_with_one() {
+    let Some(boxed) = Boxed::start("") else { return };
+    let app = boxed.app().await;
+    let tenant = app.tenant("smith").await;
+    assert_eq!(deploy(&app, &tenant).await["status"], "success");
+    app.kill();
+    let mut stop = boxed.command(env!("CARGO_BIN_EXE_tenantry"));
+    let stopped = stop.args(["stop", "--all", "--data-dir"]).arg(boxed.home.data_dir()).output().unwrap();
+    let printed = String::from_utf8_lossy(&stopped.stdout);
+    assert!(stopped.status.success() && printed.contains("ended 2 instances"), "{stopped:?}");
+    assert_eq!(boxed.left(), "");
+    let app = boxed.app().await;
+    boxed.until("they are wanted", |boxed| boxed.units("backend-smith").len() == 1).await;
+    app.eventually(&format!("/api/tenants/{tenant}"), |tenant| tenant["health_status"] == "healthy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_systemd_the_step_fails_and_says_so() {
     if std::path::Path::new("/run/systemd/system").exists() {
         eprintln!("!!! SKIPPED: systemd is this machine's init, so its absence is not tested");

@@ -6,7 +6,9 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tenantry_projections::world::ProcessMark;
+use tenantry_journal::id::{InstanceId, RunId};
+use tenantry_projections::world::instances::{Phase, Side};
+use tenantry_projections::world::{ProcessMark, World};
 use tokio::task::AbortHandle;
 
 use super::{ended, mark, status};
@@ -73,10 +75,8 @@ async fn look(supervisor: &Arc<Supervisor>, tasks: &mut HashMap<String, Task>) {
         Err(_) => return,
     };
     let world = supervisor.handle.world();
-    tasks.retain(|name, task| {
-        let is_done = task.handle.is_finished() && task.what == What::Removed;
-        !is_done && known.iter().any(|known| known.name == *name)
-    });
+    // One whose unit is gone may still have to tell of it.
+    tasks.retain(|_, task| !task.handle.is_finished());
     for known in known {
         let run = world.instances.get(known.instance).and_then(|instance| instance.find_run(known.run));
         let what = match run {
@@ -108,6 +108,10 @@ async fn attend(supervisor: Arc<Supervisor>, known: Known, gone: ProcessMark) {
     let Known { name, run, instance } = &known;
     let (instance_id, run_id) = (*instance, *run);
     ended(gone).await;
+    if is_ending(&supervisor.handle.world(), instance_id, run_id) {
+        // Whoever ends it says how it ended.
+        return;
+    }
     let units = &supervisor.units;
     let state = loop {
         match units.settled(name, Some(gone)).await {
@@ -134,7 +138,15 @@ async fn attend(supervisor: Arc<Supervisor>, known: Known, gone: ProcessMark) {
         tracing::warn!(unit = name, error = chain(&error), "a unit does not stop");
         tokio::time::sleep(ASK_AGAIN).await;
     }
-    let at = crate::clock::now();
-    supervisor.insist(Command::RunExited { instance_id, run_id, status: status(&state), at }).await;
+    let (status, at) = (status(&state), crate::clock::now());
     units.remove(&known).await;
+    supervisor.insist(Command::RunExited { instance_id, run_id, status, at }).await;
+}
+
+/// Whether a run is being ended on purpose.
+fn is_ending(world: &World, id: InstanceId, run: RunId) -> bool {
+    world.instances.get(id).is_some_and(|instance| match instance.side_of(run) {
+        Some(side) => side == Side::Stopping,
+        None => instance.phase == Phase::Stopping,
+    })
 }
