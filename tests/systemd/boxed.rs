@@ -165,19 +165,22 @@ impl Drop for Boxed {
                 self.try_run(&["systemctl", "--no-pager", "status", "tenantry*"]).1
             );
         }
-        // The first process of the box takes everything in it with it.
+        // The first process of the box takes everything in it with it, and is waited for.
         if self.pid > 0 {
             signal(self.pid, "KILL");
+        } else {
+            let _ = self.child.kill();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
         let groups = std::fs::read_to_string(self.dir.with_extension("cgroups")).unwrap_or_default();
-        for group in groups.lines() {
-            // Its processes are dead, and leave it in a moment.
-            let _ = Command::new("find")
-                .args([group, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
-                .stderr(Stdio::null())
-                .status();
+        let end = Instant::now() + Duration::from_secs(5);
+        for group in groups.lines().map(Path::new) {
+            // The kernel lets go of a dead process's group a moment later.
+            while group.exists() && Instant::now() < end {
+                let mut find = Command::new("find");
+                find.arg(group).args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
+                let _ = find.stderr(Stdio::null()).status();
+            }
         }
         let _ = std::fs::remove_dir(&self.dir);
         for more in ["log", "cgroups"] {

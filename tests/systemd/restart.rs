@@ -99,6 +99,18 @@ async fn what_dies_is_started_again_with_and_without_the_control_plane() {
     assert_eq!(boxed.unit("backend-smith"), unit);
     assert_eq!(boxed.show(&frontend, "MainPID"), untouched, "the other process was touched");
 
+    // As after a boot: what is enabled is started by itself, and taken over.
+    app.kill();
+    boxed.run(&["systemctl", "stop", &unit]);
+    boxed.run(&["systemctl", "daemon-reload"]);
+    boxed.run(&["systemctl", "start", "multi-user.target"]);
+    boxed.until("it is started by itself", |boxed| boxed.show(&unit, "MainPID") != "0").await;
+    let pid = boxed.show(&unit, "MainPID");
+    let app = boxed.app().await;
+    event(&app, 1, "instance.adopted", |event| event["data"]["pid"].to_string() == pid).await;
+    healthy(&app, &tenant).await;
+    assert_eq!((boxed.unit("backend-smith"), boxed.show(&unit, "MainPID")), (unit, pid));
+
     // And a stop that was asked for holds.
     app.post(&format!("/api/tenants/{tenant}/stop"), Value::Null).await.expect(200);
     assert_eq!(boxed.left(), "");
