@@ -55,7 +55,7 @@ impl Boxed {
                 return skipped(&format!("no box can be made for systemd here: {}", log.trim()));
             }
             assert!(Instant::now() < end, "systemd does not come up in its box");
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::yield_now();
         }
         Some(boxed)
     }

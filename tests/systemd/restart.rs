@@ -107,7 +107,7 @@ async fn what_dies_is_started_again_with_and_without_the_control_plane() {
     boxed.until("it is started by itself", |boxed| boxed.show(&unit, "MainPID") != "0").await;
     let pid = boxed.show(&unit, "MainPID");
     let app = boxed.app().await;
-    event(&app, 1, "instance.adopted", |event| event["data"]["pid"].to_string() == pid).await;
+    event(&app, 1, "instance.adopted", |event| event["data"]["pid"].as_u64() == pid.parse().ok()).await;
     healthy(&app, &tenant).await;
     assert_eq!((boxed.unit("backend-smith"), boxed.show(&unit, "MainPID")), (unit, pid));
 
