@@ -10,12 +10,14 @@ use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_projections::world::instances::{Phase, Side};
 use tenantry_projections::world::{ProcessMark, World};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::{ended, mark, status};
 use crate::domain::command::Command;
+use crate::drivers::probe;
 use crate::drivers::systemd::Known;
 use crate::error::chain;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, target};
 
 /// How often the World is compared with what is there, at most.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -130,6 +132,8 @@ async fn attend(supervisor: Arc<Supervisor>, known: Known, gone: ProcessMark) {
             "systemd has started a run again"
         );
         let start_ticks = Some(start_ticks);
+        // A task of its own: this one gives way to the one that waits for the new process.
+        tokio::spawn(check_once_it_answers(Arc::clone(&supervisor), instance_id));
         supervisor.insist(Command::RunAdopted { instance_id, run_id, pid, start_ticks }).await;
         return;
     }
@@ -141,6 +145,19 @@ async fn attend(supervisor: Arc<Supervisor>, known: Known, gone: ProcessMark) {
     let (status, at) = (status(&state), crate::clock::now());
     units.remove(&known).await;
     supervisor.insist(Command::RunExited { instance_id, run_id, status, at }).await;
+}
+
+/// Has the tenant checked as soon as a process that was just started accepts connections: a
+/// check in between found it down, and the next would come minutes later.
+async fn check_once_it_answers(supervisor: Arc<Supervisor>, instance: InstanceId) {
+    let world = supervisor.handle.world();
+    let Some(instance) = world.instances.get(instance) else { return };
+    let (Some(spec), Some((tenant, _))) = (instance.spec.open(), instance.tenant) else { return };
+    let end = Instant::now() + Duration::from_millis(spec.startup_timeout_ms);
+    while !probe::connect(&target(spec)).await.up && Instant::now() < end {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    drop(supervisor.check_tenant(tenant).await);
 }
 
 /// Whether a run is being ended on purpose.
