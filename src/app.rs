@@ -258,6 +258,7 @@ impl App {
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
             outputs: output,
+            unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             measures: Arc::new(doors::Measured {
                 supervisor: Arc::clone(&supervisor),

@@ -1,5 +1,5 @@
 //! One file for each outside thing: files, git, databases, probes, tools, logs,
-//! nginx, certificates.
+//! nginx, systemd, certificates.
 //!
 //! A driver knows no events, no World and no other driver; what belongs together is put
 //! together by the reactor. Every `ensure_*` may be repeated: a second call finds its work
@@ -30,4 +30,5 @@ pub mod private;
 pub mod probe;
 pub mod remote;
 pub mod svg;
+pub mod systemd;
 pub mod tool;

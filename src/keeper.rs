@@ -20,7 +20,7 @@
 
 pub(crate) mod account;
 pub(crate) mod cgroup;
-mod child;
+pub(crate) mod child;
 pub mod client;
 mod descriptors;
 mod files;
@@ -29,7 +29,8 @@ mod isolate;
 pub mod launch;
 pub mod lease;
 mod output;
-mod process;
+pub(crate) mod place;
+pub(crate) mod process;
 pub mod protocol;
 mod run;
 mod server;

@@ -13,6 +13,7 @@ mod gate;
 mod instance;
 mod outside;
 mod pace;
+mod services;
 mod site;
 mod steps;
 mod switch;

@@ -15,6 +15,7 @@ mod runs;
 mod storage;
 mod tenants;
 mod turns;
+mod units;
 mod usage;
 
 use std::collections::HashMap;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::open_files::OpenFiles;
+use crate::drivers::systemd::Systemd;
 use crate::engine::{Handle, SubmitError};
 use crate::keeper::client::{Connected, Forward, Keeper, KeeperEvent, Outputs};
 
@@ -42,6 +44,7 @@ pub use live::{Checks, Live, LiveFacts};
 pub use storage::Storage;
 use tenants::Counted;
 pub use tenants::{INTERVAL as TENANT_INTERVAL, PartHealth, ServiceState, TenantHealthReport};
+pub use units::{Units, Wanted};
 pub use usage::{CountRequests, Meter, Usage};
 
 /// How soon the keeper is looked for again after it was lost: at once is best, since without
@@ -101,6 +104,8 @@ pub struct Supervisor {
     reports: broadcast::Sender<TenantHealthReport>,
     /// How often databases are open.
     open_files: Arc<OpenFiles>,
+    /// Runs that systemd has.
+    units: Units,
     /// What the keeper that answers was told to pass on.
     forwarded: tokio::sync::Mutex<Option<Vec<Forward>>>,
 }
@@ -111,6 +116,8 @@ impl Supervisor {
     pub fn new(setup: Setup) -> Arc<Supervisor> {
         let Setup { handle, policy, data_dir, exe, keys, metrics, requests } = setup;
         let (keeper, printed) = (watch::Sender::new(None), watch::Sender::new(0));
+        let systemd = Systemd::new(&data_dir, metrics.systemd_calls());
+        let units = Units::new(systemd, Arc::clone(&policy), data_dir.clone());
         Arc::new(Supervisor {
             handle,
             policy,
@@ -129,6 +136,7 @@ impl Supervisor {
             last_reports: Mutex::default(),
             reports: broadcast::Sender::new(REPORTS_BEHIND),
             open_files: Arc::default(),
+            units,
             forwarded: tokio::sync::Mutex::default(),
         })
     }
@@ -143,6 +151,7 @@ impl Supervisor {
                 usage::sample(&self),
                 storage::watch(&self),
                 forwards::keep(&self),
+                units::watch(&self),
             );
         };
         tokio::select! {
@@ -168,6 +177,23 @@ impl Supervisor {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.keeper.borrow().is_some()
+    }
+
+    /// Runs that systemd has.
+    #[must_use]
+    pub fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// Whether what an instance prints goes to systemd's journal and not to its spool.
+    #[must_use]
+    pub fn prints_to_journal(&self, id: InstanceId) -> bool {
+        let world = self.handle.world();
+        let Some(instance) = world.instances.get(id) else { return false };
+        match instance.run.as_ref().filter(|run| run.process.is_some()) {
+            Some(run) => self.units.has(instance, run.id),
+            None => instance.tenant.is_some() && self.units.is_chosen(),
+        }
     }
 
     /// Facts of instances that are no events.

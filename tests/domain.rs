@@ -372,6 +372,23 @@ fn a_restart_that_a_person_asked_for_is_at_once_and_not_counted() {
 }
 
 #[test]
+fn a_run_that_systemd_started_again_goes_on_as_another_process() {
+    let mut s = Scenario::new();
+    let spawn = s.spawn("api:a");
+    s.when(spawn).then(&["instance.spawned", "instance.start_requested"]);
+    s.bring_up("api:a");
+    let (instance_id, run_id) = s.run("api:a");
+    let process = |s: &Scenario| s.instance("api:a").run.as_ref().unwrap().process.unwrap();
+    let before = process(&s);
+    let adopt = |pid, start_ticks| Command::RunAdopted { instance_id, run_id, pid, start_ticks };
+    s.when(adopt(before.pid, None)).then(&["instance.adopted"]);
+    assert_eq!(process(&s), before);
+    s.when(adopt(4711, Some(9))).then(&["instance.adopted"]);
+    assert_eq!((process(&s).pid, process(&s).start_ticks), (4711, 9));
+    assert_eq!((s.instance("api:a").phase, s.effects()), (Phase::Running, Vec::new()));
+}
+
+#[test]
 fn policies_say_what_follows_an_exit() {
     for (policy, status, then, phase) in [
         ("never", ExitStatus::Code(0), "instance.ended", Phase::Idle),

@@ -170,7 +170,7 @@ impl World {
             Event::InstanceExited(event) => self.instance_exited(recorded, event),
             Event::InstanceRestartScheduled(event) => self.instance_restart_scheduled(recorded, event),
             Event::InstanceEnded(event) => self.instance_ended(recorded, event),
-            Event::InstanceAdopted(_) => {}
+            Event::InstanceAdopted(event) => self.instance_adopted(recorded, event),
             Event::InstanceWeightChanged(event) => self.instance_weight_changed(recorded, event),
             Event::InstanceFellAsleep(event) => self.instance_fell_asleep(recorded, event.instance_id),
             Event::InstanceWoken(event) => self.instance_woken(recorded, event.instance_id),

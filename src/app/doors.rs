@@ -119,6 +119,39 @@ impl Live for Checks {
     }
 }
 
+/// What units printed.
+pub(super) struct Journald(pub(super) Arc<Supervisor>);
+
+impl observed::UnitLogs for Journald {
+    fn has(&self, instance: InstanceId) -> bool {
+        self.0.prints_to_journal(instance)
+    }
+
+    fn last(
+        &self,
+        instance: InstanceId,
+        count: usize,
+    ) -> BoxFuture<'static, Result<Vec<String>, observed::OutputError>> {
+        let supervisor = Arc::clone(&self.0);
+        async move {
+            let read = supervisor.units().systemd().last_lines(instance, count, None).await;
+            let lines = read.map_err(|error| observed::OutputError(chain(&error)))?;
+            Ok(lines.into_iter().map(|line| line.text).collect())
+        }
+        .boxed()
+    }
+
+    fn follow(&self, instance: InstanceId, count: usize) -> BoxStream<'static, String> {
+        let lines = self.0.units().systemd().follow_lines(instance, count);
+        lines
+            .filter_map(|line| async {
+                let told = |error| tracing::warn!(error = chain(&error), "the journal cannot be followed");
+                line.map_err(told).ok().map(|line| line.text)
+            })
+            .boxed()
+    }
+}
+
 /// When instances were checked.
 pub(super) struct Seen(pub(super) Arc<Supervisor>);
 

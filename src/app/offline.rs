@@ -20,6 +20,7 @@ use tenantry_projections::world::World;
 
 use crate::cli::{Dump, Replay, Verdict};
 use crate::clock;
+use crate::drivers::systemd::{Counts, Systemd};
 use crate::engine::JournalSource;
 use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
@@ -155,19 +156,47 @@ pub(super) fn stop_all(data_dir: &Path) -> anyhow::Result<()> {
         let connected = match Keeper::connect(data_dir).await {
             Ok(connected) => connected,
             Err(KeeperError::Absent { .. }) => {
-                println!("no instance runs");
+                match end_units(data_dir).await? {
+                    0 => println!("no instance runs"),
+                    count => println!("ended {count} instances"),
+                }
                 return Ok(());
             }
             Err(error) => return Err(error).context("cannot reach the keeper"),
         };
         let keeper = connected.keeper;
         let count = running(&keeper).await?;
-        tokio::time::timeout(ALL_ENDED, end_all(data_dir, &keeper))
-            .await
-            .context("some instances did not end in time")??;
+        let ended = async {
+            end_all(data_dir, &keeper).await?;
+            end_units(data_dir).await
+        };
+        let ended = tokio::time::timeout(ALL_ENDED, ended).await;
+        let count = count + ended.context("some instances did not end in time")??;
         println!("ended {count} instances");
         Ok(())
     })
+}
+
+/// Ends what systemd runs for us, or waits for a server that does. Returns how many there were.
+async fn end_units(data_dir: &Path) -> anyhow::Result<usize> {
+    let systemd = Systemd::new(&std::path::absolute(data_dir)?, Counts::default());
+    if !systemd.is_used() {
+        return Ok(0);
+    }
+    let units = systemd.list()?;
+    loop {
+        match DataLock::take(data_dir) {
+            Ok(_lock) => {
+                for unit in systemd.list()? {
+                    systemd.ensure_removed(&unit, ALL_ENDED).await?;
+                }
+                return Ok(units.len());
+            }
+            Err(LockError::Held { .. }) if systemd.list()?.is_empty() => return Ok(units.len()),
+            Err(LockError::Held { .. }) => tokio::time::sleep(ASK_EVERY).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 async fn running(keeper: &Keeper) -> anyhow::Result<usize> {

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use super::reader::Section;
 use super::service::absolute;
-use crate::domain::policy::Deploying;
+use crate::domain::policy::{Deploying, Services};
 
 /// More copies of a customer's application than anybody goes back to.
 const MOST: u64 = 1000;
 
 pub(super) fn deploying(section: &Section<'_>, working_dir: &std::path::Path) -> Deploying {
     let usual = Deploying::default();
+    let choices = [Services::Supervisor, Services::Systemd].map(|one| (one.as_str(), one));
+    let services = section.choice("services", &choices);
     let count = |key, least, usual| {
         let found = section.whole(key, least..=MOST);
         found.and_then(|found| u32::try_from(found.value).ok()).unwrap_or(usual)
@@ -24,5 +26,6 @@ pub(super) fn deploying(section: &Section<'_>, working_dir: &std::path::Path) ->
         git_ssh_key_file: path("git_ssh_key_file"),
         git_known_hosts_file: path("git_known_hosts_file"),
         git_credentials_file: path("git_credentials_file"),
+        services: services.map(|found| found.value).unwrap_or_default(),
     }
 }

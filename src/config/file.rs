@@ -301,12 +301,6 @@ fn deploy(
         let filled = found.value.replace("{data_dir}", &data_dir.display().to_string());
         normal(&defaults.working_dir.join(filled))
     });
-    let services = section.choice("services", &[("supervisor", true), ("systemd", false)]);
-    if let Some(Found { value: false, place }) = &services {
-        let message = "[deploy]: this version runs services by its own supervisor alone; 'services' must be \
-                       \"supervisor\"";
-        section.notes.bad(place, message);
-    }
     let nginx = section.choice("nginx", &[("on", true), ("off", false)]).is_some_and(|found| found.value);
     let ssl = section
         .choice("ssl", &[("acme", Ssl::Acme), ("self-signed", Ssl::SelfSigned), ("off", Ssl::Off)])

@@ -330,7 +330,7 @@ fn refuses_what_cannot_work() {
         "[ports]\nfirst = 70000\n",
         "[deploy.template]\ndatabase = '../x'\n",
         "[deploy.template]\ndatabase = '/etc/passwd'\n",
-        "[deploy]\nservices = 'systemd'\n",
+        "[deploy]\nservices = 'openrc'\n",
         "[service.a]\ncommand = ''\n",
         "[service.a]\ncommand = \"sh -c 'x\"\n",
         "[service.a]\ncommand = 'a'\nhealth = 'http://x'\n",

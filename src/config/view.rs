@@ -71,7 +71,7 @@ impl Config {
             },
             "deploy": {
                 "root": self.deploy.root,
-                "services": "supervisor",
+                "services": self.deploy.deploying.services.as_str(),
                 "keep_releases": self.deploy.deploying.keep_releases,
                 "keep_backups": self.deploy.deploying.keep_backups,
                 "sources": self.deploy.deploying.sources,

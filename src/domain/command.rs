@@ -379,7 +379,7 @@ pub enum Command {
         /// When, as the keeper saw it.
         at: Timestamp,
     },
-    /// A run's process was found alive by a new keeper.
+    /// A run's process was found alive by a new keeper, or is another one that systemd has started.
     RunAdopted {
         /// Which instance.
         instance_id: InstanceId,
@@ -387,6 +387,8 @@ pub enum Command {
         run_id: RunId,
         /// Its process id.
         pid: u32,
+        /// When that started, in clock ticks since boot, when it is another process than before.
+        start_ticks: Option<u64>,
     },
     /// Nothing of a removed instance is left.
     InstanceGone {

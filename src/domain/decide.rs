@@ -89,8 +89,8 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::RunExited { instance_id, run_id, status, at } => {
             Ok(run::exited(world, *instance_id, *run_id, *status, *at, ctx))
         }
-        Command::RunAdopted { instance_id, run_id, pid } => {
-            Ok(run::adopted(world, *instance_id, *run_id, *pid))
+        Command::RunAdopted { instance_id, run_id, pid, start_ticks } => {
+            Ok(run::adopted(world, *instance_id, *run_id, *pid, *start_ticks))
         }
         Command::InstanceGone { instance_id } => Ok(run::gone(world, *instance_id)),
 

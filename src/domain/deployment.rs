@@ -52,7 +52,8 @@ pub(super) fn begin_step(world: &World, deployment_id: DeploymentId, step: StepK
 
 /// What a role of a tenant runs when a release serves; `None` when the template has no such role.
 /// It stays where the present run listens.
-pub(super) fn spec_at(
+#[must_use]
+pub fn spec_at(
     policy: &Policy,
     tenant: &Tenant,
     details: &TenantDetails,

@@ -202,6 +202,29 @@ pub struct Deploying {
     pub git_known_hosts_file: Option<PathBuf>,
     /// What git's `store` helper reads credentials for https from.
     pub git_credentials_file: Option<PathBuf>,
+    /// Who starts tenants' processes and is their parent.
+    pub services: Services,
+}
+
+/// Who starts tenants' processes and is their parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Services {
+    /// The keeper.
+    #[default]
+    Supervisor,
+    /// systemd: each run is a unit.
+    Systemd,
+}
+
+impl Services {
+    /// The word of the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Services::Supervisor => "supervisor",
+            Services::Systemd => "systemd",
+        }
+    }
 }
 
 impl Default for Deploying {
@@ -214,6 +237,7 @@ impl Default for Deploying {
             git_ssh_key_file: None,
             git_known_hosts_file: None,
             git_credentials_file: None,
+            services: Services::Supervisor,
         }
     }
 }

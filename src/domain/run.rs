@@ -231,11 +231,15 @@ pub(super) fn exited(
     events
 }
 
-pub(super) fn adopted(world: &World, instance_id: InstanceId, run_id: RunId, pid: u32) -> Vec<Event> {
-    present(world, instance_id, run_id)
-        .map(|_| InstanceAdopted { instance_id, run_id, pid }.into())
-        .into_iter()
-        .collect()
+pub(super) fn adopted(
+    world: &World,
+    instance_id: InstanceId,
+    run_id: RunId,
+    pid: u32,
+    start_ticks: Option<u64>,
+) -> Vec<Event> {
+    let adopted = || InstanceAdopted { instance_id, run_id, pid, start_ticks }.into();
+    present(world, instance_id, run_id).map(|_| adopted()).into_iter().collect()
 }
 
 pub(super) fn gone(world: &World, instance_id: InstanceId) -> Vec<Event> {

@@ -1,5 +1,7 @@
 //! Doors to what is observed of processes and is no state: their output, their checks.
 
+use futures_util::StreamExt as _;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::BoxStream;
 use tenantry_journal::event::instance::Limits;
 use tenantry_journal::id::InstanceId;
@@ -69,6 +71,28 @@ pub trait Outputs: Send + Sync + 'static {
     /// # Errors
     /// When the index is damaged; it is being built again.
     fn search(&self, request: &Request<'_>) -> Result<Found, OutputError>;
+}
+
+/// What processes printed that systemd runs: it is in systemd's journal.
+pub trait UnitLogs: Send + Sync + 'static {
+    /// Whether an instance's lines are there.
+    fn has(&self, _instance: InstanceId) -> bool {
+        false
+    }
+
+    /// Its last lines, oldest first.
+    fn last(
+        &self,
+        _instance: InstanceId,
+        _count: usize,
+    ) -> BoxFuture<'static, Result<Vec<String>, OutputError>> {
+        std::future::ready(Ok(Vec::new())).boxed()
+    }
+
+    /// Its last lines, then each that it prints.
+    fn follow(&self, _instance: InstanceId, _count: usize) -> BoxStream<'static, String> {
+        futures_util::stream::pending().boxed()
+    }
 }
 
 /// What health checks saw.

@@ -28,7 +28,7 @@ use crate::drivers::blob::Blobs;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
-use crate::http::observed::{Checks, Measures, Outputs};
+use crate::http::observed::{Checks, Measures, Outputs, UnitLogs};
 use crate::http::write::KeysInFlight;
 use crate::sites::Sites;
 use crate::telemetry::Metrics;
@@ -162,6 +162,8 @@ pub struct Parts {
     pub shutdown: CancellationToken,
     /// What processes printed.
     pub outputs: Arc<dyn Outputs>,
+    /// What processes printed that systemd runs.
+    pub unit_logs: Arc<dyn UnitLogs>,
     /// What health checks saw.
     pub checks: Arc<dyn Checks>,
     /// The control plane's own log.

@@ -32,7 +32,7 @@ use tower::ServiceExt as _;
 use super::api::Api;
 use super::events::rendered::Rendered;
 use super::kept::Kept;
-use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source};
+use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source, UnitLogs};
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
 use super::write::KeysInFlight;
@@ -157,6 +157,7 @@ impl TestApi {
             in_flight: KeysInFlight::default(),
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
+            unit_logs: Arc::new(Nothing),
             checks: Arc::new(Nothing),
             measures: Arc::new(Nothing),
             control_log: ControlLog::default(),
@@ -338,6 +339,8 @@ impl Live for Nothing {
 }
 
 impl Measures for Nothing {}
+
+impl UnitLogs for Nothing {}
 
 impl Checks for Nothing {
     fn last_check(&self, _: InstanceId) -> Option<Timestamp> {

@@ -169,7 +169,7 @@ pub(super) fn dead_child() -> Option<Pid> {
 }
 
 /// Makes it possible to wait until a descriptor can be read.
-pub(super) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd always gives the same descriptor and keeps it open until the
     // AsyncFd, which owns it, has let go of it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

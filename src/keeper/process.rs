@@ -63,7 +63,7 @@ pub(super) fn boot_id() -> std::io::Result<String> {
 }
 
 /// A handle on the living process with this pid and start time, if it is still that one.
-pub(super) fn open(pid: u32, start_ticks: u64) -> Option<OwnedFd> {
+pub(crate) fn open(pid: u32, start_ticks: u64) -> Option<OwnedFd> {
     let raw = Pid::from_raw(i32::try_from(pid).ok()?)?;
     let fd = pidfd_open(raw, PidfdFlags::NONBLOCK).ok()?;
     // Compared after opening: the handle then cannot be of a later process.

@@ -14,7 +14,7 @@ use tenantry_projections::world::deployments::Deployment;
 use tenantry_projections::world::tenants::Tenant;
 
 use super::outside::{Outside, TaskError};
-use super::{site, steps, switch};
+use super::{services, site, steps, switch};
 use crate::domain::command::{Command, StepReport};
 use crate::drivers::deploy_log::DeployLog;
 
@@ -94,7 +94,7 @@ async fn work(
     let worked = match step {
         StepKind::CopyFiles => steps::copy_files(outside, &job).await,
         StepKind::InitializeDatabase => steps::initialize_database(outside, &job).await,
-        StepKind::CreateServices => Ok(Done::without_commit("services are supervised instances")),
+        StepKind::CreateServices => services::create(outside, world, &job).await,
         StepKind::StartServices => switch::start_services(outside, &job, cause).await?,
         StepKind::ConfigureNginx => site::configure(outside, &job).await,
         StepKind::SetupSsl => site::secure(outside, &job, cause).await,

@@ -9,14 +9,15 @@ use std::time::Duration;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Listen, ProcessSpec};
 use tenantry_journal::id::{InstanceId, RunId, Seq};
+use tenantry_journal::name::InstanceKey;
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::StepStatus;
 use tenantry_projections::world::instances::{Desired, Instance, Phase, Side};
 use tokio::time::Instant;
 
-use super::gate;
 use super::outside::{Outside, TaskError, blocking};
+use super::{gate, services};
 use crate::domain::command::Command;
 use crate::domain::setting;
 use crate::domain::successor;
@@ -123,24 +124,13 @@ async fn spawn(
     let instance_id = instance.id;
     let key = outside.supervisor.spool_key(instance.name.key());
     let request = SpawnRequest {
-        run_id,
-        instance_id,
-        command: spec.command.clone(),
-        args: spec.args.clone(),
-        env: environment(spec),
-        workdir: PathBuf::from(&spec.workdir),
-        socket: socket(spec).map(Path::to_path_buf),
         key: key.map(|key| SpoolKey(Key::new(key))),
-        stop_timeout_ms: spec.stop_timeout_ms,
-        limits: spec.limits.clone(),
-        hostname: hostname(instance),
-        hidden: vec![outside.policy.load().deploy_root.clone()],
-        retain: Some(
-            setting::retention(&outside.handle.world(), &outside.policy.load().retention)
-                .of(instance.name.open()),
-        ),
+        ..request(outside, instance_id, instance.name.open(), spec, run_id)
     };
     point_current(outside, instance).await;
+    if outside.supervisor.units().takes(instance, run_id) {
+        return services::start(outside, instance, spec, &request, cause).await;
+    }
     let keeper = outside.supervisor.keeper().await;
     match keeper.spawn(request).await {
         Ok(spawned) => {
@@ -154,6 +144,32 @@ async fn spawn(
             Ok(None)
         }
         Err(SpawnError::Keeper(error)) => Err(error.into()),
+    }
+}
+
+/// The process that a specification asks for.
+pub(super) fn request(
+    outside: &Outside,
+    instance_id: InstanceId,
+    name: Option<&InstanceKey>,
+    spec: &ProcessSpec,
+    run_id: RunId,
+) -> SpawnRequest {
+    let policy = outside.policy.load();
+    SpawnRequest {
+        run_id,
+        instance_id,
+        command: spec.command.clone(),
+        args: spec.args.clone(),
+        env: environment(spec),
+        workdir: PathBuf::from(&spec.workdir),
+        socket: socket(spec).map(Path::to_path_buf),
+        key: None,
+        stop_timeout_ms: spec.stop_timeout_ms,
+        limits: spec.limits.clone(),
+        hostname: hostname(instance_id, name),
+        hidden: vec![policy.deploy_root.clone()],
+        retain: Some(setting::retention(&outside.handle.world(), &policy.retention).of(name)),
     }
 }
 
@@ -185,9 +201,9 @@ async fn point_current(outside: &Outside, instance: &Instance) {
 const HOST_NAME: usize = 64;
 
 /// What a process in namespaces of its own sees as its host's name.
-fn hostname(instance: &Instance) -> String {
-    let name = instance.name.open().map_or_else(
-        || instance.id.to_string(),
+fn hostname(instance: InstanceId, name: Option<&InstanceKey>) -> String {
+    let name = name.map_or_else(
+        || instance.to_string(),
         |name| format!("{}-{}", name.service.as_str(), name.id.as_str()),
     );
     name.chars().take(HOST_NAME).collect()
@@ -245,6 +261,11 @@ pub(super) async fn end_run(
             tracing::info!(run.id = %run_id, "a run is ended with connections that wait for an answer");
         }
     }
+    if let Some(instance) = ending
+        && outside.supervisor.units().has(instance, run_id)
+    {
+        return services::end(outside, instance, run_id, timeout_ms, cause).await;
+    }
     let keeper = outside.supervisor.keeper().await;
     match keeper.stop(run_id, timeout_ms).await {
         Ok(()) => {}
@@ -280,6 +301,7 @@ pub(super) async fn forget(outside: &Outside, instance_id: InstanceId, cause: Se
             }
         }
     }
+    outside.supervisor.units().forget_instance(instance_id).await;
     outside.submit(Command::InstanceGone { instance_id }, cause).await?;
     outside.supervisor.live().forget(instance_id);
     Ok(())

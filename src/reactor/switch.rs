@@ -17,6 +17,7 @@ use super::outside::{Outside, TaskError, blocking};
 use super::steps::{self, with_tail};
 use crate::domain::command::Command;
 use crate::domain::policy::Policy;
+use crate::drivers::systemd::Printed;
 use crate::error::chain;
 
 /// What the two processes may take beyond their own timeouts: the end of the runs before,
@@ -153,6 +154,14 @@ async fn last_lines(
     let Some(instance) = world.instances.get(id) else { return Vec::new() };
     let present = instance.run.as_ref().filter(|_| instance.deployment != Some(deployment));
     let serving = present.map(|run| run.id.0);
+    if outside.supervisor.prints_to_journal(id) {
+        let printed = outside.supervisor.units().systemd().last_lines(id, LOOKED_AT, Some(since)).await;
+        let serving = serving.map(|run| run.to_string());
+        let is_own = |line: &Printed| serving.as_ref().is_none_or(|run| !line.unit.contains(run));
+        let own: Vec<String> =
+            printed.unwrap_or_default().into_iter().filter(is_own).map(|line| line.text).collect();
+        return last_of(own);
+    }
     let key = outside.supervisor.spool_key(instance.name.key()).map(Key::new);
     let spool = outside.supervisor.spool(id);
     let read = blocking(move |_| Reader::open(&spool, id.0, key.as_ref()).last(LOOKED_AT, None)).await;
@@ -162,8 +171,12 @@ async fn last_lines(
         .filter(|record| record.at >= since && Some(record.run) != serving)
         .map(|record| String::from_utf8_lossy(&record.bytes).into_owned())
         .collect();
-    let first = own.len().saturating_sub(LINES);
-    own.into_iter().skip(first).collect()
+    last_of(own)
+}
+
+fn last_of(lines: Vec<String>) -> Vec<String> {
+    let first = lines.len().saturating_sub(LINES);
+    lines.into_iter().skip(first).collect()
 }
 
 /// Points `current` back. Says what is so then.

@@ -11,6 +11,7 @@ use tenantry_journal::event::instance::ExitStatus;
 use tenantry_journal::id::{InstanceId, RunId};
 use tenantry_journal::spool::Key;
 use tenantry_projections::world::World;
+use tenantry_projections::world::instances::Instance;
 
 use super::{Supervisor, runs};
 use crate::domain::command::Command;
@@ -45,7 +46,8 @@ pub(super) async fn reconcile(supervisor: &Supervisor, keeper: &Keeper, met: Met
     let before = supervisor.handle.world();
     let reports = keeper.list().await?;
     let after = supervisor.handle.world();
-    for step in steps(&before, &after, reports, met) {
+    let is_elsewhere = |instance: &Instance, run| supervisor.units.has(instance, run);
+    for step in steps(&before, &after, reports, met, is_elsewhere) {
         perform(supervisor, keeper, step).await;
     }
     Ok(())
@@ -66,7 +68,8 @@ async fn perform(supervisor: &Supervisor, keeper: &Keeper, step: Step) {
         Step::Adopt(report) => {
             note_beginning(supervisor, &report).await;
             let RunReport { run_id, instance_id, pid, .. } = report;
-            supervisor.insist(Command::RunAdopted { instance_id, run_id, pid }).await;
+            let start_ticks = None;
+            supervisor.insist(Command::RunAdopted { instance_id, run_id, pid, start_ticks }).await;
         }
         Step::Resume(report) => {
             let world = supervisor.handle.world();
@@ -99,7 +102,13 @@ async fn note_beginning(supervisor: &Supervisor, report: &RunReport) {
     }
 }
 
-fn steps(before: &World, after: &World, reports: Vec<RunReport>, met: Met) -> Vec<Step> {
+fn steps(
+    before: &World,
+    after: &World,
+    reports: Vec<RunReport>,
+    met: Met,
+    is_elsewhere: impl Fn(&Instance, RunId) -> bool,
+) -> Vec<Step> {
     let is_present = |report: &RunReport| {
         let instance = after.instances.get(report.instance_id);
         instance.is_some_and(|instance| instance.find_run(report.run_id).is_some())
@@ -124,7 +133,8 @@ fn steps(before: &World, after: &World, reports: Vec<RunReport>, met: Met) -> Ve
         // A run that was named and has no process yet is begun by the reactor, which the
         // keeper answers by its name.
         let both = instance.run.iter().chain(instance.beside.as_ref().map(|beside| &beside.run));
-        for run in both.filter(|run| run.process.is_some() && !listed.contains_key(&run.id)) {
+        let gone = both.filter(|run| run.process.is_some() && !listed.contains_key(&run.id));
+        for run in gone.filter(|run| !is_elsewhere(instance, run.id)) {
             steps.push(Step::Vanished(instance.id, run.id));
         }
     }

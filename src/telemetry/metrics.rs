@@ -126,6 +126,7 @@ pub struct Metrics {
     instances: Family<StatusLabel, Gauge>,
     tenants: Gauge,
     nginx_reloads: Family<ResultLabel, Counter>,
+    systemd_calls: Family<ResultLabel, Counter>,
     certificates: Family<SignerLabel, Gauge>,
     certificate_expiry: Family<SignerLabel, Gauge>,
     theme_analyses: Family<ResultLabel, Counter>,
@@ -175,6 +176,7 @@ impl Metrics {
             instances: Family::default(),
             tenants: Gauge::default(),
             nginx_reloads: Family::default(),
+            systemd_calls: Family::default(),
             certificates: Family::default(),
             certificate_expiry: Family::default(),
             theme_analyses: Family::default(),
@@ -184,6 +186,7 @@ impl Metrics {
         for result in [Passed::passed, Passed::failed] {
             drop(metrics.health_checks.get_or_create(&ResultLabel { result }));
             drop(metrics.nginx_reloads.get_or_create(&ResultLabel { result }));
+            drop(metrics.systemd_calls.get_or_create(&ResultLabel { result }));
             drop(metrics.theme_analyses.get_or_create(&ResultLabel { result }));
         }
         metrics.note_usage(&UsageTotals::default());
@@ -289,6 +292,8 @@ impl Metrics {
     fn register_edge(&self, to: &mut Registry) {
         let reloads = "Times that nginx was told to take on its configuration, by result";
         to.register("tenantry_nginx_reloads", reloads, self.nginx_reloads.clone());
+        let calls = "Times that systemd was asked for something, by result";
+        to.register("tenantry_systemd_calls", calls, self.systemd_calls.clone());
         let certificates = "Tenants' certificates, by who signed them";
         to.register("tenantry_certificates", certificates, self.certificates.clone());
         let expiry = "Unix time at which the first of tenants' certificates ends, by who signed it";
@@ -300,6 +305,13 @@ impl Metrics {
     pub fn nginx_reloads(&self) -> Counts {
         let of = |result| self.nginx_reloads.get_or_create(&ResultLabel { result }).clone();
         Counts { done: of(Passed::passed), failed: of(Passed::failed) }
+    }
+
+    /// The counters of the driver of systemd.
+    #[must_use]
+    pub fn systemd_calls(&self) -> crate::drivers::systemd::Counts {
+        let of = |result| self.systemd_calls.get_or_create(&ResultLabel { result }).clone();
+        crate::drivers::systemd::Counts { done: of(Passed::passed), failed: of(Passed::failed) }
     }
 
     fn note_certificates(&self, world: &World) {

@@ -36,7 +36,7 @@ use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
 use tenantry::http::kept::Kept;
-use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs};
+use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, UnitLogs};
 use tenantry::http::router::Listener;
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
@@ -196,6 +196,8 @@ impl Outputs for Pretend {
 
 impl Measures for Pretend {}
 
+impl UnitLogs for Pretend {}
+
 impl Checks for Pretend {
     fn last_check(&self, _: InstanceId) -> Option<Timestamp> {
         None
@@ -312,6 +314,7 @@ impl Api {
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
+            unit_logs: Arc::clone(&pretend) as Arc<dyn UnitLogs>,
             checks: Arc::clone(&pretend) as Arc<dyn Checks>,
             measures: Arc::clone(&pretend) as Arc<dyn Measures>,
             control_log: tenantry::control_log::ControlLog::default(),

@@ -392,7 +392,8 @@ pub struct InstanceEnded {
     pub failed: bool,
 }
 
-/// The run's process was found alive after its keeper had died.
+/// The run's process was found alive after its keeper had died, or systemd has started another
+/// in its place.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstanceAdopted {
     /// The instance.
@@ -401,6 +402,10 @@ pub struct InstanceAdopted {
     pub run_id: RunId,
     /// Its process id.
     pub pid: u32,
+    /// When that process started, in clock ticks since boot, when it is another one. Missing in events
+    /// of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_ticks: Option<u64>,
 }
 
 /// Its share of its service's traffic is another one.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::{
-    ExitStatus, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged, InstanceRespecified,
-    InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned, InstanceStartFailed,
-    InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorPromoted,
+    ExitStatus, InstanceAdopted, InstanceEnded, InstanceExited, InstanceHealth, InstanceHealthChanged,
+    InstanceRespecified, InstanceRestartRequested, InstanceRestartScheduled, InstanceSpawned,
+    InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorPromoted,
     InstanceSuccessorStarting, InstanceWeightChanged, Listen, ProcessSpec, RestartMode, RestartReason, Role,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
@@ -707,6 +707,18 @@ impl World {
                 }
             });
         }
+    }
+
+    /// A run that goes on as another process; one that was merely found again is what it was.
+    pub(super) fn instance_adopted(&mut self, recorded: &Recorded, event: &InstanceAdopted) {
+        let Some(start_ticks) = event.start_ticks else { return };
+        let started = InstanceStarted {
+            instance_id: event.instance_id,
+            run_id: event.run_id,
+            pid: event.pid,
+            start_ticks,
+        };
+        self.instance_started(recorded, &started);
     }
 
     pub(super) fn instance_start_failed(&mut self, recorded: &Recorded, event: &InstanceStartFailed) {

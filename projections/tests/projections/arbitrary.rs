@@ -176,7 +176,7 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
                 .into()
         }
         "instance.ended" => InstanceEnded { instance_id, failed: c == 0 }.into(),
-        "instance.adopted" => InstanceAdopted { instance_id, run_id, pid: 0 }.into(),
+        "instance.adopted" => InstanceAdopted { instance_id, run_id, pid: 0, start_ticks: None }.into(),
         "instance.successor_starting" => {
             InstanceSuccessorStarting { instance_id, run_id, spec: process(port) }.into()
         }

@@ -10,7 +10,8 @@ use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::Finding;
 use crate::config::Config;
-use crate::drivers::tool;
+use crate::domain::policy::Services;
+use crate::drivers::{systemd, tool};
 use crate::keeper::cgroup::{Cgroups, Place};
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 use crate::keeper::launch;
@@ -269,13 +270,25 @@ fn tools(config: &Config) -> Vec<Finding> {
             sources.join(", ")
         },
     ));
-    let is_init = Path::new("/run/systemd/system").is_dir();
-    findings.push(if is_init {
-        Finding::ok("systemd", "it is this machine's init")
-    } else {
-        Finding::warn("systemd", "it is not this machine's init", "services = \"systemd\" will not work here")
-    });
+    findings.push(init(config));
     findings
+}
+
+/// Whether tenants' processes can be units.
+fn init(config: &Config) -> Finding {
+    let missing =
+        ["systemctl", "systemd-analyze", "journalctl"].into_iter().find(|name| program(name).is_none());
+    let lacking = match missing {
+        _ if !systemd::is_booted() => "it is not this machine's init".to_owned(),
+        Some(name) => format!("{name} is not found"),
+        None => return Finding::ok("systemd", "it is this machine's init"),
+    };
+    if config.deploy.deploying.services == Services::Systemd {
+        let advice =
+            "no tenant can be deployed: set services = \"supervisor\", or run this where systemd runs";
+        return Finding::fail("systemd", lacking, advice);
+    }
+    Finding::warn("systemd", lacking, "services = \"systemd\" will not work here")
 }
 
 fn program(name: &str) -> Option<PathBuf> {

@@ -59,6 +59,15 @@ pub(super) async fn get(
     }
     // Before its first deployment a tenant has printed nothing.
     let instance = scope.tenant(id)?.instance(service);
+    if let Some(instance) = instance.filter(|instance| app.unit_logs.has(*instance)) {
+        if !params.follow {
+            let logs =
+                app.unit_logs.last(instance, lines).await.map_err(|error| unreadable(&error))?.join("\n");
+            return Ok(answer(StatusCode::OK, &Logs { tenant_id: id, service, logs }));
+        }
+        let subject = Subject { id, service, after: None, lines };
+        return Ok(sse(follow(app, scope, subject, VecDeque::new())));
+    }
     let last = match instance {
         Some(instance) => last(&app, instance, lines).await?,
         None => VecDeque::new(),
@@ -72,8 +81,16 @@ pub(super) async fn get(
         Some(line) => Some(line.position),
         None => (lines > 0 || instance.is_none()).then_some(0),
     };
-    let events = Sse::new(follow(app, scope, Subject { id, service, after }, last));
-    Ok(events.keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(sse(follow(app, scope, Subject { id, service, after, lines }, last)))
+}
+
+fn sse(events: impl Stream<Item = Result<SseEvent, Infallible>> + Send + 'static) -> Response {
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+fn unreadable(error: &OutputError) -> ApiError {
+    tracing::error!(%error, "output of a tenant's process cannot be read");
+    ApiError::internal()
 }
 
 /// The last lines of an instance, oldest first.
@@ -92,10 +109,7 @@ async fn last(app: &AppState, instance: InstanceId, count: usize) -> Result<VecD
         Ok(last)
     });
     let read = read.await.map_err(|_| ApiError::internal())?;
-    read.map_err(|error| {
-        tracing::error!(%error, "output of a tenant's process cannot be read");
-        ApiError::internal()
-    })
+    read.map_err(|error| unreadable(&error))
 }
 
 /// What is followed.
@@ -104,6 +118,8 @@ struct Subject {
     service: Role,
     /// The position of the last line that is known; `None` for what comes from now on.
     after: Option<u64>,
+    /// How many earlier lines were asked for.
+    lines: usize,
 }
 
 /// The last lines, then each that is printed, until the credential lapses or the tenant is gone.
@@ -114,10 +130,10 @@ fn follow(
     last: VecDeque<Line>,
 ) -> impl Stream<Item = Result<SseEvent, Infallible>> {
     async_stream::stream! {
-        let Subject { id, service, after } = subject;
+        let Subject { id, service, after, lines: count } = subject;
         let mut look = Scope::looks();
         for line in last {
-            if let Some(event) = event(line) {
+            if let Some(event) = event(line.text) {
                 yield Ok(event);
             }
         }
@@ -134,7 +150,11 @@ fn follow(
                 _ = scope.ended(&app, &mut look) => return,
             }
         };
-        let mut lines = app.outputs.follow(instance, after);
+        let mut lines = if app.unit_logs.has(instance) {
+            app.unit_logs.follow(instance, count)
+        } else {
+            app.outputs.follow(instance, after).map(|line| line.text).boxed()
+        };
         loop {
             let line = tokio::select! {
                 line = lines.next() => line,
@@ -158,6 +178,6 @@ async fn gone(
     while app.engine.world().tenants.get(id).is_some() && changes.changed().await.is_ok() {}
 }
 
-fn event(line: Line) -> Option<SseEvent> {
-    SseEvent::default().event("log").json_data(Message::Log { message: line.text }).ok()
+fn event(message: String) -> Option<SseEvent> {
+    SseEvent::default().event("log").json_data(Message::Log { message }).ok()
 }

@@ -5,7 +5,6 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -18,12 +17,10 @@ use crate::keeper::child::{self, Launch};
 use crate::keeper::files::{self, RunFile};
 use crate::keeper::isolate::Space;
 use crate::keeper::launch::{self, Plan};
+use crate::keeper::place::{self, own};
 use crate::keeper::process::{MARK, Stat};
 use crate::keeper::protocol::SpawnRequest;
 use crate::keeper::server::Server;
-
-/// Where a name is looked up when the environment has no `PATH`.
-const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A run that has begun.
 pub(in crate::keeper) struct Started {
@@ -81,12 +78,7 @@ fn launch(
     let (run, files) = (request.run_id, &server.files);
     let kept = |error: io::Error| format!("the keeper cannot make a place for the run: {error}");
     let workdir = &request.workdir;
-    make_for(workdir, account.as_ref()).map_err(at(workdir, "working directory"))?;
-    if let Some(socket) = &request.socket {
-        let made = socket.parent().map_or(Ok(()), |dir| make_for(dir, account.as_ref()));
-        made.and_then(|()| files::make_way(socket)).map_err(at(socket, "socket"))?;
-    }
-    let program = find(request).map_err(at(Path::new(&request.command), "command"))?;
+    let program = place::prepare(request, account.as_ref())?;
 
     files.create(&file).map_err(kept)?;
     // The reading ends first: opening the others then does not wait for one.
@@ -164,21 +156,6 @@ fn launch(
     }
 }
 
-/// Makes a directory when it is missing, and gives it to the one who will work in it.
-fn make_for(dir: &Path, account: Option<&Account>) -> io::Result<()> {
-    let is_new = account.is_some() && !dir.exists();
-    std::fs::create_dir_all(dir)?;
-    match account.filter(|_| is_new) {
-        Some(account) => own(&std::fs::File::open(dir)?, account),
-        None => Ok(()),
-    }
-}
-
-fn own(file: &impl AsFd, account: &Account) -> io::Result<()> {
-    let (user, group) = (rustix::fs::Uid::from_raw(account.uid), rustix::fs::Gid::from_raw(account.gid));
-    Ok(rustix::fs::fchown(file, Some(user), Some(group))?)
-}
-
 /// What a run in namespaces of its own sees of the directories that it shares with others: where
 /// it works, where its socket is, and what its command line names.
 fn space(server: &Server, request: &SpawnRequest, program: &Path) -> Space {
@@ -196,29 +173,4 @@ fn space(server: &Server, request: &SpawnRequest, program: &Path) -> Space {
     kept.sort();
     kept.dedup_by(|below, above| below.starts_with(above));
     Space { hostname: request.hostname.clone(), hidden, kept }
-}
-
-/// The program's path, as the child's own `PATH` has it.
-fn find(request: &SpawnRequest) -> io::Result<PathBuf> {
-    let missing = || io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
-    if request.command.is_empty() {
-        return Err(missing());
-    }
-    if request.command.contains('/') {
-        return Ok(PathBuf::from(&request.command));
-    }
-    let path = request.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-    let mut found = Err(missing());
-    for dir in path.split(':').filter(|dir| !dir.is_empty()) {
-        let candidate = Path::new(dir).join(&request.command);
-        if let Ok(meta) = std::fs::metadata(request.workdir.join(&candidate))
-            && meta.is_file()
-        {
-            if meta.permissions().mode() & 0o111 != 0 {
-                return Ok(candidate);
-            }
-            found = Err(io::Error::from_raw_os_error(rustix::io::Errno::ACCESS.raw_os_error()));
-        }
-    }
-    found
 }
