@@ -28,5 +28,6 @@ pub mod palette;
 pub mod private;
 pub mod probe;
 pub mod remote;
+pub mod strangers;
 pub mod svg;
 pub mod tool;
