@@ -24,5 +24,6 @@ pub(super) fn deploying(section: &Section<'_>, working_dir: &std::path::Path) ->
         git_ssh_key_file: path("git_ssh_key_file"),
         git_known_hosts_file: path("git_known_hosts_file"),
         git_credentials_file: path("git_credentials_file"),
+        git_ca_file: path("git_ca_file"),
     }
 }

@@ -202,6 +202,8 @@ pub struct Deploying {
     pub git_known_hosts_file: Option<PathBuf>,
     /// What git's `store` helper reads credentials for https from.
     pub git_credentials_file: Option<PathBuf>,
+    /// The authorities that vouch for git servers over https, in place of the system's.
+    pub git_ca_file: Option<PathBuf>,
 }
 
 impl Default for Deploying {
@@ -214,6 +216,7 @@ impl Default for Deploying {
             git_ssh_key_file: None,
             git_known_hosts_file: None,
             git_credentials_file: None,
+            git_ca_file: None,
         }
     }
 }
