@@ -129,7 +129,7 @@ impl Ssh {
         let end = std::time::Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(std::time::Instant::now() < end, "sshd does not come up: {}", server.log());
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::yield_now();
         }
         Some(server)
     }
