@@ -166,11 +166,17 @@ impl Directories {
         let (file, link) = (self.available.join(&change.name), self.enabled.join(&change.name));
         let before =
             Before { name: change.name.clone(), text: read(&file), was_linked: self.is_linked(&change.name) };
-        self.put(&change.name, change.text.as_deref(), true).map_err(|(what, source)| {
-            let path = if what == "link" { &link } else { &file };
-            NginxError::io(what, path, source)
-        })?;
-        Ok(before)
+        let Err((what, source)) = self.put(&change.name, change.text.as_deref(), true) else {
+            return Ok(before);
+        };
+        if what != "link" {
+            return Err(NginxError::io(what, &file, source));
+        }
+        // The file is in its place, and nothing leads to it.
+        if let Err(error) = self.put_back(&before) {
+            tracing::error!(error = crate::error::chain(&error), "a site could not be put back");
+        }
+        Err(NginxError::io(what, &link, source))
     }
 
     /// Puts back what was so before.
