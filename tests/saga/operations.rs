@@ -1,5 +1,5 @@
-//! Redeployment, rollback and deletion, each cut at every commit, in every
-//! tool and at every change of files.
+//! First deployment, redeployment, rollback and deletion, each cut at commits, in tools and at
+//! changes of files.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -32,8 +32,19 @@ struct Way {
 }
 
 /// A start records itself, then once more that the present step is begun. So the second commit is
-/// the begin of a step that was not begun before, and the third is what came of it.
-const STEP: &[Cut] = &[Cut::Recorded(2), Cut::Unrecorded(3), Cut::Recorded(3)];
+/// the begin of a step that was not begun before, and the third is what came of it; or the fourth,
+/// where a certificate is asked for.
+const STEP: &[Cut] = &[
+    Cut::Recorded(2),
+    Cut::Unrecorded(3),
+    Cut::Recorded(3),
+    Cut::Recorded(2),
+    Cut::Unrecorded(3),
+    Cut::Recorded(3),
+    Cut::Recorded(2),
+    Cut::Unrecorded(4),
+    Cut::Recorded(4),
+];
 
 impl Way {
     fn of(&self, slug: &str, life: usize) -> Cut {
@@ -160,10 +171,18 @@ impl Stage {
             }
             let account = Account::of(&self.home, slug);
             account.one_at_a_time();
-            assert_eq!(account.ends("migrate", release), migrated, "{slug}: its migrations");
+            // A command whose server is gone may come to its end before the next server finds it,
+            // and then nobody knows how it ended: it runs again.
+            let (ran, in_tools) = (account.ends("migrate", release), *slug == "baker");
+            assert!(ran == migrated || (in_tools && ran > migrated), "{slug}: {ran} migrations");
             assert!(account.ends("init", release) >= migrated, "{slug}: the init command");
-            let left = names(&self.home.data_dir().join("tenants").join(slug));
-            assert_eq!(left, names(&self.home.data_dir().join("tenants").join(WITNESS)), "{slug}");
+            let made = |slug: &str| {
+                let mut made = names(&self.home.data_dir().join("tenants").join(slug));
+                // What a first attempt made of the database is copied before the next one.
+                made.retain(|name| name != "database-backups");
+                made
+            };
+            assert_eq!(made(slug), made(WITNESS), "{slug}");
             assert_eq!(
                 self.front.get(&format!("{slug}.example.com"), "/").await.0,
                 self.front.get(&format!("{WITNESS}.example.com"), "/").await.0,
@@ -190,20 +209,33 @@ fn post(action: &'static str) -> impl Fn(&str) -> Operation {
     }
 }
 
-/// Each step was cut off after it was begun and after it had ended.
+/// Each step was cut off after it was begun or after it had ended; which of the two depends on what
+/// else was recorded in between.
 #[track_caller]
 fn assert_each_step_was_cut(events: &[Value]) {
     let after = cut_after(events);
     // The last step ends in one commit with its deployment.
     assert!(after.contains(&"deployment.finished".to_owned()), "never cut after the end: {after:#?}");
     for step in STEPS {
-        for kind in ["deployment.step_started", "deployment.step_finished"] {
-            if (kind, step) == ("deployment.step_finished", "start_services") {
-                continue;
-            }
-            assert!(after.contains(&format!("{kind} {step}")), "never cut after {kind} {step}: {after:#?}");
-        }
+        let kinds = ["deployment.step_started", "deployment.step_finished"];
+        let is_cut = kinds.iter().any(|kind| after.contains(&format!("{kind} {step}")));
+        assert!(is_cut, "never cut in {step}: {after:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_deployment_goes_on_wherever_it_is_cut_off() {
+    let Some((mut stage, app)) = Stage::set().await else { return };
+    stage.all(&app, &[WITNESS], "deploy").await;
+    // The release's directory, its files on the disk, its name; the site's file, its name and link;
+    // the link to the release that serves.
+    let calls =
+        &["mkdirat", "syncfs", "renameat", "unlink", "fsync", "rename", "symlink", "symlinkat", "renameat"];
+    let (app, through) = stage.cut(app, Way { commits: STEP, calls }, post("deploy")).await;
+    stage.check(&app, &through, 1, 1).await;
+    assert_each_step_was_cut(&app.events(1).await);
+    let copied = app.get(&through[0].1.seen_at).await.expect(200);
+    assert_eq!(copied["steps"][0]["detail"], "release 1 is there already", "it was not cloned twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,7 +244,8 @@ async fn a_redeployment_goes_on_wherever_it_is_cut_off() {
     let everybody = ["adams", "baker", "clark", WITNESS];
     stage.all(&app, &everybody, "deploy").await;
     stage.all(&app, &[WITNESS], "deploy").await;
-    let (app, through) = stage.cut(app, Way { commits: STEP, calls: &[] }, post("deploy")).await;
+    let calls = &["mkdirat", "syncfs", "renameat", "symlinkat", "renameat"];
+    let (app, through) = stage.cut(app, Way { commits: STEP, calls }, post("deploy")).await;
     stage.check(&app, &through, 2, 1).await;
     assert_each_step_was_cut(&app.events(1).await);
 }
@@ -224,7 +257,8 @@ async fn a_rollback_goes_on_wherever_it_is_cut_off() {
     stage.all(&app, &everybody, "deploy").await;
     stage.all(&app, &everybody, "deploy").await;
     stage.all(&app, &[WITNESS], "rollback").await;
-    let (app, through) = stage.cut(app, Way { commits: STEP, calls: &[] }, post("rollback")).await;
+    let calls = &["symlinkat", "renameat"];
+    let (app, through) = stage.cut(app, Way { commits: STEP, calls }, post("rollback")).await;
     // It migrates nothing: what was migrated was so before.
     stage.check(&app, &through, 1, 1).await;
 }
