@@ -245,7 +245,7 @@ async fn a_redeployment_goes_on_wherever_it_is_cut_off() {
     stage.all(&app, &everybody, "deploy").await;
     stage.all(&app, &[WITNESS], "deploy").await;
     let calls = &["mkdirat", "syncfs", "renameat", "symlinkat", "renameat"];
-    let (app, through) = stage.cut(app, Way { commits: STEP, calls }, post("deploy")).await;
+    let (app, through) = stage.cut(app, Way { commits: &STEP[..3], calls }, post("deploy")).await;
     stage.check(&app, &through, 2, 1).await;
     assert_each_step_was_cut(&app.events(1).await);
 }
@@ -258,7 +258,7 @@ async fn a_rollback_goes_on_wherever_it_is_cut_off() {
     stage.all(&app, &everybody, "deploy").await;
     stage.all(&app, &[WITNESS], "rollback").await;
     let calls = &["symlinkat", "renameat"];
-    let (app, through) = stage.cut(app, Way { commits: STEP, calls }, post("rollback")).await;
+    let (app, through) = stage.cut(app, Way { commits: &STEP[..3], calls }, post("rollback")).await;
     // It migrates nothing: what was migrated was so before.
     stage.check(&app, &through, 1, 1).await;
 }
