@@ -32,6 +32,7 @@ mod settings;
 mod sse;
 mod table;
 mod tenant_config;
+mod tenant_look;
 mod tenants;
 mod themes;
 mod tokens;

@@ -29,6 +29,7 @@ pub mod palette;
 pub mod private;
 pub mod probe;
 pub mod remote;
+pub mod strangers;
 pub mod svg;
 pub mod systemd;
 pub mod tool;

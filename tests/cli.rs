@@ -265,6 +265,16 @@ impl Following {
         Following { child, lines }
     }
 
+    /// The first line from now on that holds a text.
+    fn until(&mut self, text: &str) -> String {
+        loop {
+            let line = self.next();
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     fn next(&mut self) -> String {
         self.lines.next().expect("it goes on").unwrap()
     }
@@ -349,6 +359,51 @@ async fn a_token_is_printed_once_and_ends_streams_when_it_is_revoked() {
     assert_eq!(run(&app, &["token", "revoke", &id]).code, Some(6));
 }
 
+/// Its health, its lines, its address.
+async fn a_tenant_that_runs(app: &TestApp) {
+    let health = run(app, &["tenants", "health", "smith"]).expect(0);
+    assert!(health.contains("overall_status") && health.contains("healthy"), "{health}");
+    assert_eq!(run(app, &["tenants", "health", "smith", "--json"]).json()["overall_status"], "healthy");
+    assert_eq!(run(app, &["tenants", "health", "nobody"]).code, Some(6));
+
+    let mut following = client(app);
+    following.args(["tenants", "logs", "smith", "--service", "backend", "-f", "-n", "1", "--json"]);
+    let mut following = Following::start(following);
+    following.next();
+    let shown = app.get("/api/tenants").await.expect(200)["tenants"][0].clone();
+    let asked = format!("http://127.0.0.1:{}/just-now", shown["backend_port"]);
+    app.client.get(asked).send().await.unwrap();
+    let line = following.until("just-now");
+    assert!(line.contains("backend:smith"), "{line}");
+    let lines = run(app, &["tenants", "logs", "smith", "--service", "backend", "-n", "1000"]).expect(0);
+    assert!(lines.contains("just-now"), "{lines}");
+    let frontend = run(app, &["tenants", "logs", "smith", "-n", "1000"]).expect(0);
+    assert!(!frontend.contains("just-now"), "{frontend}");
+
+    let address = run(app, &["tenants", "open", "smith"]).expect(0);
+    assert_eq!(address, "https://smith.example.com\n");
+    let local = run(app, &["tenants", "open", "smith", "--local", "--json"]).json();
+    assert_eq!(local["url"], format!("http://127.0.0.1:{}/", shown["frontend_port"]));
+    // On a terminal with a desktop the opener is called, with the address and nothing else.
+    let bin = app.home().path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let opened = bin.join("opened");
+    let script = format!("#!/bin/sh\nprintf '%s|' \"$#\" \"$@\" >>{}\n", opened.display());
+    std::fs::write(bin.join("xdg-open"), script).unwrap();
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(bin.join("xdg-open"), executable).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var_os("PATH").unwrap().display());
+    let mut piped = client(app);
+    piped.args(["tenants", "open", "smith"]).env("PATH", &path).env("DISPLAY", ":0");
+    Ended::of(piped).expect(0);
+    run_on_terminal(app, "tenants open smith", &[("PATH", &path)]).expect(0);
+    assert!(!opened.exists(), "in a pipe, or without a desktop, nothing is opened");
+    let desktop = [("PATH", path.as_str()), ("DISPLAY", ":0")];
+    let shown = run_on_terminal(app, "tenants open smith", &desktop).expect(0);
+    assert!(shown.contains("https://smith.example.com"), "{shown}");
+    assert_eq!(std::fs::read_to_string(&opened).unwrap(), "1|https://smith.example.com|");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tenants_are_named_by_their_slug() {
     let app = TestApp::start().await;
@@ -364,6 +419,7 @@ async fn tenants_are_named_by_their_slug() {
     let names = run(&app, &["ps", "-q"]).expect(0);
     assert!(["backend:smith", "frontend:smith"].iter().all(|name| names.contains(name)), "{names}");
     run(&app, &["logs", "backend:smith"]).expect(0);
+    a_tenant_that_runs(&app).await;
     let refused = run(&app, &["tenants", "rollback", "smith"]);
     assert_ne!(refused.code, Some(0), "there is no earlier release");
     run(&app, &["tenants", "deploy", "smith", "-f", "--ref", "main"]).expect(0);
@@ -373,6 +429,9 @@ async fn tenants_are_named_by_their_slug() {
     let current = releases.lines().find(|line| line.contains('*')).unwrap();
     assert!(current.trim_start().starts_with("1 "), "{releases}");
     assert!(run(&app, &["tenants", "stop", "smith"]).expect(0).contains("inactive"));
+    let ill = run(&app, &["tenants", "health", "smith"]);
+    assert_eq!(ill.code, Some(1), "{ill:?}");
+    assert!(ill.stdout.contains("overall_status") && ill.stderr.contains("health is unknown"), "{ill:?}");
     run(&app, &["tenants", "delete", "smith", "--remove-files"]).expect(0);
     assert_eq!(run(&app, &["tenants", "show", "smith"]).code, Some(6));
     let events = run(&app, &["events", "--json", "--kind", "tenant."]).expect(0);

@@ -7,6 +7,8 @@ mod authority;
 mod burst;
 #[path = "nginx/certificates.rs"]
 mod certificates;
+#[path = "nginx/disk.rs"]
+mod disk;
 #[path = "nginx/front.rs"]
 mod front;
 #[path = "nginx/hostile.rs"]

@@ -162,3 +162,54 @@ async fn the_managers_log_tells_what_happened_with_true_totals() {
     let output = app.get("/api/logs?source=process&limit=1").await.expect(200);
     assert!(output["pagination"].is_object(), "{output}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_on_a_tenants_port_is_shown_wherever_ports_are() {
+    let app = TestApp::start().await;
+    let (path, _) = (deployed(&app, "smith").await, app.tenant("jones").await);
+    let smith = path.rsplit('/').next().unwrap().to_owned();
+    let port = app.get(&path).await.expect(200)["frontend_port"].as_u64().unwrap();
+    let port = u16::try_from(port).unwrap();
+    let of = |ports: &Value| {
+        let all = ports["allocations"].as_array().unwrap().clone();
+        all.into_iter().find(|one| one["tenant_id"] == smith.as_str()).unwrap()
+    };
+    let said = |words: &[&str]| {
+        let mut program = app.home().program();
+        program.env("TENANTRY_SERVER", &app.manager).env("TENANTRY_TOKEN", &app.token).args(words);
+        let output = program.output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let config = app.home().config_file().display().to_string();
+    let data = app.data_dir().display().to_string();
+    let doctor = || said(&["doctor", "--json", "--config", &config, "--data-dir", &data]);
+
+    // The keeper listens on both of smith's ports: that is as it should be.
+    let quiet = app.get("/api/ports").await.expect(200);
+    for allocation in quiet["allocations"].as_array().unwrap() {
+        assert!(allocation.get("drift").is_none(), "{allocation}");
+    }
+    assert!(!said(&["ports", "list"]).contains("drift"));
+
+    // The same port at another address: the kernel lets it.
+    let stranger = std::net::TcpListener::bind(("127.0.0.2", port)).unwrap();
+    let drifted = of(&app.get("/api/ports").await.expect(200));
+    assert_eq!(drifted["status"], "in_use");
+    let own = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let shown = serde_json::json!([{"port": port, "pid": std::process::id(), "program": own.trim_end()}]);
+    assert_eq!(drifted["drift"], shown);
+    let line = format!("(process {}) listens on port {port} of smith for Senate", std::process::id());
+    assert!(said(&["ports", "list"]).contains(&line), "{}", said(&["ports", "list"]));
+    let found: Value = serde_json::from_str(&doctor()).unwrap();
+    let check =
+        found["checks"].as_array().unwrap().iter().find(|one| one["check"] == "tenants' ports").unwrap();
+    assert_eq!(check["status"], "warn", "{check}");
+    let detail = check["detail"].as_str().unwrap();
+    assert!(detail.contains(&format!("{port} by ")), "{detail}");
+    assert!(!detail.contains(&format!("{} by ", port + 1)), "the keeper is no stranger: {detail}");
+    // The past knows nothing of it, and it is over when it is over.
+    let then = of(&app.get(&format!("/api/ports?as_of={}", app.events(1).await.len())).await.expect(200));
+    assert!(then.get("drift").is_none(), "{then}");
+    drop(stranger);
+    app.eventually("/api/ports", |ports| of(ports).get("drift").is_none()).await;
+}

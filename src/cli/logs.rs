@@ -32,6 +32,16 @@ enum Level {
 pub(super) struct Logs {
     /// Only this instance, `service:id`.
     instance: Option<InstanceKey>,
+    /// Only lines of this service.
+    #[arg(long, value_name = "NAME", conflicts_with = "instance")]
+    service: Option<ServiceName>,
+    #[command(flatten)]
+    how: How,
+}
+
+/// Which lines are shown, and how.
+#[derive(Clone, Debug, Args)]
+pub(super) struct How {
     /// How many lines, counted from the newest.
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(0..=MOST_LINES))]
     lines: i64,
@@ -44,14 +54,11 @@ pub(super) struct Logs {
     /// Only lines of this level.
     #[arg(long, value_enum)]
     level: Option<Level>,
-    /// Only lines of this service.
-    #[arg(long, value_name = "NAME", conflicts_with = "instance")]
-    service: Option<ServiceName>,
     /// Print messages alone and as they are, control characters too; not on a terminal.
     #[arg(long, conflicts_with = "json")]
     raw: bool,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 /// Which lines are asked for.
@@ -62,9 +69,9 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn new(args: &Logs) -> Source {
+    fn new(instance: Option<&InstanceKey>, service: Option<&ServiceName>, how: &How) -> Source {
         let mut query = Query::new();
-        let path = match &args.instance {
+        let path = match instance {
             Some(key) => format!("/api/logs/{}/{}", key.service, key.id),
             None => {
                 // On document 1's listener the same path has another log.
@@ -72,10 +79,10 @@ impl Source {
                 "/api/logs".to_owned()
             }
         };
-        add(&mut query, "service", args.service.as_ref());
-        let level = args.level.and_then(|level| level.to_possible_value());
+        add(&mut query, "service", service);
+        let level = how.level.and_then(|level| level.to_possible_value());
         add(&mut query, "level", level.map(|level| level.get_name().to_owned()));
-        add(&mut query, "grep", args.grep.as_ref());
+        add(&mut query, "grep", how.grep.as_ref());
         Source { path, query }
     }
 
@@ -129,33 +136,48 @@ pub(super) fn repeated(older: &[Value], newer: &[Value]) -> usize {
 
 /// Prints what was asked for; with `--follow` until the program is ended.
 pub(super) fn run(args: &Logs) -> anyhow::Result<()> {
-    if args.raw && std::io::stdout().is_terminal() {
+    let how = &args.how;
+    may_be_raw(how)?;
+    let client = how.common.client()?;
+    block_on(print(&client, args.instance.as_ref(), args.service.as_ref(), how))
+}
+
+/// Refuses `--raw` on a terminal.
+pub(super) fn may_be_raw(how: &How) -> anyhow::Result<()> {
+    if how.raw && std::io::stdout().is_terminal() {
         let message = "--raw does not print to a terminal: what processes print could command it";
         return Err(Failure { next: "Send it to a file or a pipe.".into(), ..Failure::usage(message) }.into());
     }
-    let screen = args.common.screen();
-    let client = args.common.client()?;
-    let source = Source::new(args);
-    let wanted = usize::try_from(args.lines).unwrap_or_default();
-    let form = match (args.raw, args.common.json) {
+    Ok(())
+}
+
+/// Prints the lines of an instance, of a service, or all.
+pub(super) async fn print(
+    client: &Client,
+    instance: Option<&InstanceKey>,
+    service: Option<&ServiceName>,
+    how: &How,
+) -> anyhow::Result<()> {
+    let screen = how.common.screen();
+    let source = Source::new(instance, service, how);
+    let wanted = usize::try_from(how.lines).unwrap_or_default();
+    let form = match (how.raw, how.common.json) {
         (true, _) => Form::Raw,
         (_, true) => Form::Json,
         _ => Form::Readable,
     };
     let print = |line: &Value| screen.print(&shown(line, form, &screen));
-    block_on(async {
-        if args.follow {
-            return log_follow::run(&client, &source, wanted, print).await;
-        }
-        let answer = source.newest(&client, wanted).await?;
-        if args.common.json {
-            screen.print_json(&answer)?;
-        } else {
-            let lines: String = list(&answer, "logs").iter().map(|line| shown(line, form, &screen)).collect();
-            screen.print(&lines)?;
-        }
-        Ok(())
-    })
+    if how.follow {
+        return log_follow::run(client, &source, wanted, print).await;
+    }
+    let answer = source.newest(client, wanted).await?;
+    if how.common.json {
+        screen.print_json(&answer)?;
+    } else {
+        let lines: String = list(&answer, "logs").iter().map(|line| shown(line, form, &screen)).collect();
+        screen.print(&lines)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

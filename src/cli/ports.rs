@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{Common, Query, block_on, list, text};
+use super::safe_text::safe;
 use super::screen::style_of;
 use super::table::{Cell, Table};
 use super::when::moment;
@@ -37,9 +38,29 @@ pub(super) fn run(ports: &Ports) -> anyhow::Result<()> {
     } else if matches!(ports, Ports::Next(_)) {
         screen.print(&format!("{} {}\n", text(&answer, "frontend_port"), text(&answer, "backend_port")))?;
     } else {
-        screen.print(&table(list(&answer, "allocations")).render(&screen))?;
+        let allocations = list(&answer, "allocations");
+        screen.print(&table(allocations).render(&screen))?;
+        screen.print(&drift(allocations))?;
     }
     Ok(())
+}
+
+/// A line for each process that listens on a tenant's port and is neither the keeper nor its own.
+fn drift(allocations: &[Value]) -> String {
+    let mut lines = String::new();
+    for allocation in allocations {
+        for stranger in list(allocation, "drift") {
+            let (port, program) = (text(stranger, "port"), text(stranger, "program"));
+            let who = match text(stranger, "pid") {
+                pid if pid.is_empty() => "a process that cannot be seen".to_owned(),
+                pid => format!("{program} (process {pid})"),
+            };
+            let whose = text(allocation, "tenant_name");
+            let line = format!("drift: {who} listens on port {port} of {whose}");
+            lines.push_str(&format!("{}\n", safe(&line)));
+        }
+    }
+    lines
 }
 
 fn table(allocations: &[Value]) -> Table {
@@ -75,6 +96,18 @@ mod tests {
             "FRONTEND  BACKEND  STATUS     SINCE                TENANT       ID\n\
              32300     32301    in_use     2025-11-13 12:00:00  Ed Gallrein  uuid\n\
              32310     32311    available  -\n"
+        );
+        assert_eq!(drift(allocations.as_array().unwrap()), "");
+    }
+
+    #[test]
+    fn who_listens_on_a_tenants_port_is_named_and_commands_no_terminal() {
+        let allocations = json!([{"tenant_name": "Ed", "drift": [
+            {"port": 32300, "pid": 7, "program": "py\u{1b}[2J"}, {"port": 32301, "pid": null, "program": null}]}]);
+        assert_eq!(
+            drift(allocations.as_array().unwrap()),
+            "drift: py\\x1b[2J (process 7) listens on port 32300 of Ed\n\
+             drift: a process that cannot be seen listens on port 32301 of Ed\n"
         );
     }
 }

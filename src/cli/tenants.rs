@@ -16,6 +16,7 @@ use super::safe_text::safe;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::tenant_config::{self, Config};
+use super::tenant_look::{self, Health, Logs, Open};
 use super::when::moment;
 
 /// As many digits of a commit id as git itself shows of a large repository.
@@ -44,6 +45,12 @@ pub(super) enum Tenants {
     Rollback(Rollback),
     /// List the releases that can be gone back to, the newest first.
     Releases(Named),
+    /// Print where a tenant is reached, and open it in a browser when there is one to show it.
+    Open(Open),
+    /// Print what a tenant's frontend or backend printed.
+    Logs(Logs),
+    /// Check a tenant now; exit code 1 when it is not healthy.
+    Health(Health),
     /// Start a tenant's processes and wait until they run.
     Start(Named),
     /// Stop a tenant's processes and wait until they ended.
@@ -226,6 +233,9 @@ pub(super) fn run(command: &Tenants) -> anyhow::Result<ExitCode> {
         Tenants::Deploy(args) => return deploy(args),
         Tenants::Rollback(args) => return rollback(args),
         Tenants::Releases(args) => releases(args)?,
+        Tenants::Open(args) => tenant_look::open(args)?,
+        Tenants::Logs(args) => tenant_look::logs(args)?,
+        Tenants::Health(args) => return tenant_look::health(args),
         Tenants::Start(args) => act(args, Method::POST, "/start")?,
         Tenants::Stop(args) => act(args, Method::POST, "/stop")?,
         Tenants::Restart(args) => act(args, Method::POST, "/restart")?,

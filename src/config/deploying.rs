@@ -27,5 +27,6 @@ pub(super) fn deploying(section: &Section<'_>, working_dir: &std::path::Path) ->
         git_known_hosts_file: path("git_known_hosts_file"),
         git_credentials_file: path("git_credentials_file"),
         services: services.map(|found| found.value).unwrap_or_default(),
+        git_ca_file: path("git_ca_file"),
     }
 }

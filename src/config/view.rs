@@ -78,6 +78,7 @@ impl Config {
                 "git_ssh_key_file": self.deploy.deploying.git_ssh_key_file,
                 "git_known_hosts_file": self.deploy.deploying.git_known_hosts_file,
                 "git_credentials_file": self.deploy.deploying.git_credentials_file,
+                "git_ca_file": self.deploy.deploying.git_ca_file,
                 "nginx": if self.deploy.nginx { "on" } else { "off" },
                 "ssl": match self.deploy.ssl {
                     Ssl::Off => "off",

@@ -204,6 +204,8 @@ pub struct Deploying {
     pub git_credentials_file: Option<PathBuf>,
     /// Who starts tenants' processes and is their parent.
     pub services: Services,
+    /// The authorities that vouch for git servers over https, in place of the system's.
+    pub git_ca_file: Option<PathBuf>,
 }
 
 /// Who starts tenants' processes and is their parent.
@@ -238,6 +240,7 @@ impl Default for Deploying {
             git_known_hosts_file: None,
             git_credentials_file: None,
             services: Services::Supervisor,
+            git_ca_file: None,
         }
     }
 }

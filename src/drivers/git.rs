@@ -164,6 +164,8 @@ pub struct Access {
     pub known_hosts: Option<PathBuf>,
     /// A file of git's `store` helper, for https.
     pub credentials: Option<PathBuf>,
+    /// The authorities that vouch for https servers; without it, the system's.
+    pub authorities: Option<PathBuf>,
 }
 
 /// What a clone needs besides its source.
@@ -271,10 +273,14 @@ fn options(local: bool, access: &Access) -> Vec<String> {
     // An empty one forgets those that came before.
     let mut options = vec!["protocol.allow=never", "core.hooksPath=/dev/null", "credential.helper="];
     let store = access.credentials.as_ref().filter(|_| !local).map(|file| {
-        // git hands this to a shell.
-        format!("credential.helper=store --file={}", quoted(file))
+        // git hands this to a shell. The helper is asked and never told: told of a refusal it
+        // would take the operator's line out of the file, for everybody.
+        let store = format!("git credential-store --file={} get", quoted(file));
+        format!("credential.helper=!f() {{ test \"$1\" != get || {store}; }}; f")
     });
     options.extend(store.as_deref());
+    let authorities = access.authorities.as_ref().map(|file| format!("http.sslCAInfo={}", file.display()));
+    options.extend(authorities.as_deref());
     // A server that sends next to nothing for a minute is as good as dead.
     options.extend(["http.lowSpeedLimit=100", "http.lowSpeedTime=60", "http.followRedirects=initial"]);
     options.extend(["protocol.https.allow=always", "protocol.ssh.allow=always", "protocol.ext.allow=never"]);

@@ -35,9 +35,11 @@ const ANSWER_BYTES: usize = 32 * 1024;
 
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Listener {
-    port: u16,
-    inode: u32,
+pub struct Listener {
+    /// Its port.
+    pub port: u16,
+    /// By which it is found among a process's descriptors.
+    pub inode: u32,
 }
 
 type Look = Shared<BoxFuture<'static, Arc<BTreeSet<u16>>>>;
@@ -79,6 +81,12 @@ pub fn ports() -> BTreeSet<u16> {
 pub fn sockets(port: u16) -> Vec<u32> {
     let found = listeners(Some(port)).into_iter();
     found.filter(|listener| listener.port == port).map(|listener| listener.inode).collect()
+}
+
+/// Every socket that listens on TCP. Asks the kernel; call it where blocking is allowed.
+#[must_use]
+pub fn all() -> Vec<Listener> {
+    listeners(None)
 }
 
 /// All listeners, or (at least) those on one port.

@@ -289,6 +289,15 @@ async fn take_claim(path: &Path) -> Result<File, ToolError> {
     }
 }
 
+/// Removes a claim's file, unless a group still holds it.
+pub fn drop_claim(path: &Path) {
+    let Ok(file) = File::open(path) else { return };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        // One that stays is only a file.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Writes who holds the claim: process id and start, which together are unique until the next
 /// boot (and no lock outlives a boot).
 fn note_holder(claim: &mut File, pid: Pid) -> io::Result<()> {

@@ -125,6 +125,7 @@ pub(super) async fn roll_back(
     let detail = match job(outside, &world, deployment_id) {
         Ok(job) => {
             let detail = switch::take_back(outside, &job).await;
+            steps::drop_claim(outside, deployment_id);
             job.log.line("==> Rolling back");
             job.log.line(&detail);
             detail

@@ -28,6 +28,8 @@ pub(super) async fn copy_files(outside: &Outside, job: &Job) -> Worked {
     let (files, release) = (outside.files(), job.deployment.release);
     let directory = job.directory.clone();
     if let Some(stamp) = stamp(&files, &directory, release).await? {
+        // Whoever made it may have been cut off before it was done with its claim.
+        drop_claim(outside, job.deployment.id);
         return Ok(Done { detail: format!("release {release} is there already"), commit: stamp.commit });
     }
     if job.deployment.rollback {
@@ -105,6 +107,7 @@ async fn clone(
         timeout: git::CLONE_TIMEOUT,
     };
     let cloned = git::clone(repository, place, |line| job.log.line(line)).await;
+    drop_claim(outside, job.deployment.id);
     let commit = cloned.map_err(|error| chain(&error))?;
     let stamp = Stamp { release, source: "git".into(), commit: Some(commit.clone()) };
     let finished = blocking(move |cancel| {
@@ -114,7 +117,6 @@ async fn clone(
         Ok::<Size, files::FilesError>(size)
     });
     let size = finished.await?.map_err(|error| chain(&error))?;
-    drop_claim(outside, job.deployment.id);
     Ok((size, Some(commit)))
 }
 
@@ -123,6 +125,7 @@ fn access(deploying: &Deploying) -> git::Access {
         ssh_key: deploying.git_ssh_key_file.clone(),
         known_hosts: deploying.git_known_hosts_file.clone(),
         credentials: deploying.git_credentials_file.clone(),
+        authorities: deploying.git_ca_file.clone(),
     }
 }
 
@@ -263,7 +266,7 @@ pub(super) fn with_tail(sentence: &str, tail: &[String]) -> String {
     if lines.is_empty() { sentence.to_owned() } else { format!("{sentence}: {lines}") }
 }
 
-/// The claim's file is of no more use; one that stays is only a file.
-fn drop_claim(outside: &Outside, id: DeploymentId) {
-    let _ = std::fs::remove_file(outside.claim(id));
+/// The claim's file is of no more use.
+pub(super) fn drop_claim(outside: &Outside, id: DeploymentId) {
+    tool::drop_claim(&outside.claim(id));
 }

@@ -82,3 +82,28 @@ async fn the_same_request_twice_reloads_once() {
     let reloads = crate::front::metric(&app, "tenantry_nginx_reloads_total{result=\"passed\"}").await;
     assert_eq!(reloads, Some(1.0));
 }
+
+#[tokio::test]
+async fn doctor_asks_the_configured_nginx_about_its_configuration() {
+    let Some(front) = Front::start() else { return };
+    let app = front.app().await;
+    let home = app.home();
+    let check = |command: &str| {
+        let mut program = home.program();
+        program.env("TENANTRY_DEPLOY_NGINX", "on").env("TENANTRY_NGINX_COMMAND", command);
+        program.args(["doctor", "--json", "--config"]).arg(home.config_file());
+        let output = program.arg("--data-dir").arg(home.data_dir()).output().unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        report["checks"].as_array().unwrap().iter().find(|one| one["check"] == "nginx").unwrap().clone()
+    };
+    let well = check(&front.command());
+    assert_eq!(well["status"], "ok", "{well}");
+    assert!(well["detail"].as_str().unwrap().ends_with("its configuration is valid"), "{well}");
+    front.foreign("zzz-bad", "server { bogus; }");
+    let ill = check(&front.command());
+    assert_eq!(ill["status"], "warn", "{ill}");
+    let detail = ill["detail"].as_str().unwrap();
+    assert!(detail.contains("bogus") && detail.contains("zzz-bad"), "{detail}");
+    let missing = check("/nowhere/nginx -p /tmp");
+    assert_eq!(missing["detail"], "/nowhere/nginx is not found");
+}

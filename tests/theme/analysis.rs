@@ -150,6 +150,62 @@ async fn claude_names_themes_and_nonsense_of_it_is_replaced_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_ollama_of_a_tenant_is_asked_and_what_it_cannot_do_is_told() {
+    let site = Site::start(gallrein).await;
+    let model = Model::start([
+        Say::Suggest(suggestions(&["Quiet Harbour", "Second"])),
+        Say::Words("As a language model I would pick blue.".into()),
+        Say::Refuse(404),
+    ])
+    .await;
+    let elsewhere = Model::start([Say::Suggest(suggestions(&["Never asked"]))]).await;
+    let allowed = format!("[analyze]\nallow_hosts = [\"{}\", \"{}\"]\n", site.address, model.address);
+    let app = TestApp::in_home(Home::with(&allowed)).await;
+    let tenant = app.tenant("smith").await;
+    let configure = async |body: Value| {
+        let path = format!("/api/tenants/{tenant}/config");
+        app.send(app.request("PUT", &path).json(&body)).await.expect(200);
+    };
+    configure(json!({"ollama_base_url": model.url(), "ollama_llm_model": "gemma3:4b"})).await;
+
+    let first = analyze(&app, &tenant, &site.url("/")).await;
+    let found = ended(&app, &tenant, &first).await;
+    assert_eq!((&found["source"], &found["model"]), (&json!("ollama"), &json!("gemma3:4b")), "{found}");
+    let names: Vec<&Value> =
+        found["suggestions"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    assert_eq!(names, ["Quiet Harbour", "Second"]);
+    assert_eq!(found["suggestions"][0]["primary_color"], "#0e173e");
+    // As the chat API of Ollama wants it: one answer, in the form of a schema.
+    let asked = model.asked.lock().unwrap()[0].clone();
+    assert_eq!((&asked["model"], &asked["stream"]), (&json!("gemma3:4b"), &json!(false)));
+    assert_eq!(asked["format"]["required"], json!(["suggestions"]));
+    assert_eq!(
+        (&asked["messages"][0]["role"], &asked["messages"][1]["role"]),
+        (&json!("system"), &json!("user"))
+    );
+    let question = asked["messages"][1]["content"].as_str().unwrap();
+    assert!(question.contains("#0e173e") && question.contains("Ed Gallrein"), "{question}");
+    let chosen = json!({"suggestion_id": found["suggestions"][0]["id"]});
+    let theme = app.post(&format!("/api/tenants/{tenant}/theme/apply-suggestion"), chosen).await.expect(200);
+    assert_eq!(theme["theme"]["primary_color"], "#0e173e");
+
+    // Words without themes, a model that is not there, an address that nobody allowed.
+    for why in ["its answer cannot be used", "model \\\"gemma3:4b\\\" not found", "elsewhere"] {
+        if why == "elsewhere" {
+            configure(json!({"ollama_base_url": elsewhere.url()})).await;
+        }
+        let next = analyze(&app, &tenant, &site.url("/")).await;
+        let found = ended(&app, &tenant, &next).await;
+        assert_eq!((&found["status"], &found["source"]), (&json!("complete"), &json!("palette")), "{found}");
+        let notes = found["notes"].to_string();
+        assert!(notes.contains("Ollama made no suggestions"), "{notes}");
+        assert!(why == "elsewhere" || notes.contains(why), "{notes}");
+    }
+    assert_eq!((model.count(), elsewhere.count()), (3, 0));
+    assert_eq!(ended(&app, &tenant, &first).await["source"], "ollama");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forbidden_address_is_refused_at_once_and_a_redirect_to_one_ends_the_analysis() {
     let private = Private::start().await;
     let to = private.address;

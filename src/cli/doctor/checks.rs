@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::Finding;
+use crate::cli::safe_text::safe;
 use crate::config::Config;
 use crate::domain::policy::Services;
+use crate::drivers::strangers::{self, Own, Stranger};
 use crate::drivers::{systemd, tool};
 use crate::keeper::cgroup::{Cgroups, Place};
 use crate::keeper::client::{Keeper, KeeperError, RunState};
@@ -26,6 +28,8 @@ const NO_SPACE: u64 = 64 << 20;
 const SYNCS: usize = 20;
 /// A write that takes longer to become durable makes every change slow.
 const SLOW_SYNC: Duration = Duration::from_millis(20);
+/// So many strangers are named.
+const SHOWN: usize = 5;
 /// 2026-01-01: a clock before this was never set.
 const EARLIEST_MS: u64 = 1_767_225_600_000;
 /// How far the future may be in what was written before.
@@ -43,11 +47,11 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
         clock(&config.data_dir),
     ];
     findings.extend(data_directory(&config.data_dir));
-    let (keeper, is_serving) = keeper(&config.data_dir);
+    let (keeper, is_serving, pid) = keeper(&config.data_dir);
     findings.push(keeper);
     findings.push(listener("manager address", config.manager, is_serving));
     findings.push(listener("instances address", config.instances, is_serving));
-    findings.push(tenant_ports(config));
+    findings.push(tenant_ports(config, pid));
     findings.extend(tools(config));
     findings
 }
@@ -190,8 +194,8 @@ fn sync_time(dir: &Path) -> std::io::Result<Duration> {
     Ok(times.get(SYNCS / 2).copied().unwrap_or_default())
 }
 
-/// The keeper, and whether a control plane seems to be serving with it.
-fn keeper(data_dir: &Path) -> (Finding, bool) {
+/// The keeper, whether a control plane seems to be serving with it, and its process.
+fn keeper(data_dir: &Path) -> (Finding, bool, Option<u32>) {
     let asked = async {
         let connected = Keeper::connect(data_dir).await?;
         let runs = connected.keeper.list().await?;
@@ -203,10 +207,10 @@ fn keeper(data_dir: &Path) -> (Finding, bool) {
         Ok(Ok((pid, alive))) => {
             let version = crate::keeper::protocol::VERSION;
             let words = format!("process {pid} speaks protocol {version} and keeps {alive} runs");
-            (Finding::ok("keeper", words), true)
+            (Finding::ok("keeper", words), true, Some(pid))
         }
         Ok(Err(KeeperError::Absent { .. })) => {
-            (Finding::ok("keeper", "not running; `tenantry serve` starts it"), false)
+            (Finding::ok("keeper", "not running; `tenantry serve` starts it"), false, None)
         }
         Ok(Err(error)) => (
             Finding::fail(
@@ -215,8 +219,9 @@ fn keeper(data_dir: &Path) -> (Finding, bool) {
                 "it is of another version or hangs: stop all instances (`tenantry stop --all`) and serve again",
             ),
             true,
+            None,
         ),
-        Err(error) => (Finding::warn("keeper", error.to_string(), "try again"), false),
+        Err(error) => (Finding::warn("keeper", error.to_string(), "try again"), false, None),
     }
 }
 
@@ -232,8 +237,18 @@ fn listener(check: &'static str, address: SocketAddr, is_serving: bool) -> Findi
     }
 }
 
-fn tenant_ports(config: &Config) -> Finding {
+/// How many pairs are left, and who listens on one that is not ours to give.
+fn tenant_ports(config: &Config, keeper: Option<u32>) -> Finding {
     let ports = config.ports;
+    let strangers = strangers::on(&(ports.first..=ports.last).collect(), &Own { keeper, ..Own::default() });
+    if !strangers.is_empty() {
+        let all: Vec<String> = strangers.into_values().flatten().take(SHOWN).map(|one| shown(&one)).collect();
+        return Finding::warn(
+            "tenants' ports",
+            format!("something else listens there: {}", all.join(", ")),
+            "end it, or give [ports] a range of its own: a tenant that has such a port is not reached",
+        );
+    }
     let all = (ports.first..=ports.last).step_by(usize::from(ports.step.max(1)));
     let pairs: Vec<u16> = all.collect();
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
@@ -244,6 +259,47 @@ fn tenant_ports(config: &Config) -> Finding {
         return Finding::warn("tenants' ports", words, "widen [ports]: a new tenant would get none");
     }
     Finding::ok("tenants' ports", words)
+}
+
+fn shown(stranger: &Stranger) -> String {
+    let Stranger { port, pid, program } = stranger;
+    match (pid, program) {
+        (Some(pid), Some(program)) => format!("{port} by {} (process {pid})", safe(program)),
+        (Some(pid), None) => format!("{port} by process {pid}"),
+        (None, _) => format!("{port} by a process that cannot be seen"),
+    }
+}
+
+/// nginx by its configured command, and whether its configuration is valid.
+fn nginx(config: &Config) -> Finding {
+    let needed = if config.deploy.nginx { "nginx = \"on\" needs it" } else { "needed once nginx is \"on\"" };
+    let command = config.nginx.command.clone().unwrap_or_else(|| vec!["nginx".to_owned()]);
+    let Some((name, args)) = command.split_first() else {
+        return Finding::warn("nginx", "[nginx] command is empty", "name the program");
+    };
+    let path = if name.contains('/') { Some(PathBuf::from(name)) } else { program(name) };
+    let advice = format!("install it, or say with [nginx] command where it is: {needed}");
+    let Some(path) = path.filter(|path| path.is_file()) else {
+        return Finding::warn("nginx", format!("{name} is not found"), advice);
+    };
+    if !config.deploy.nginx {
+        return Finding::ok("nginx", path.display().to_string());
+    }
+    let mut asked = Command::new(&path);
+    asked.env_clear().env("PATH", tool::PATH).stdin(Stdio::null());
+    // It reads the configuration that the command names, with everything that it includes.
+    match asked.args(args).arg("-t").output() {
+        Ok(output) if output.status.success() => {
+            Finding::ok("nginx", format!("{}, its configuration is valid", path.display()))
+        }
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let why = said.lines().find(|line| line.contains("[emerg]")).or(said.lines().last());
+            let detail = format!("{} -t: {}", command.join(" "), safe(why.unwrap_or("it said nothing")));
+            Finding::warn("nginx", detail, "repair its configuration: until then no site can be made")
+        }
+        Err(error) => Finding::warn("nginx", format!("{}: {error}", path.display()), advice),
+    }
 }
 
 /// A program, and what needs it.
@@ -257,9 +313,8 @@ fn tools(config: &Config) -> Vec<Finding> {
     };
     look("git", &["git"], "deployments clone repositories with it");
     look("python3", &["python3"], "the demo and many init commands need it");
-    let nginx = if config.deploy.nginx { "nginx = \"on\" needs it" } else { "needed once nginx is \"on\"" };
-    look("nginx", &["nginx"], nginx);
     look("chromium", &["chromium", "chromium-browser", "google-chrome"], "screenshots of websites need it");
+    findings.push(nginx(config));
     let sources: Vec<String> =
         config.deploy.deploying.sources.iter().map(|source| source.display().to_string()).collect();
     findings.push(Finding::ok(

@@ -75,13 +75,19 @@ fn paths_of_secrets_are_one_word_each_for_gits_shell() {
         ssh_key: Some("/k e/y$(id)".into()),
         known_hosts: Some("/h'osts".into()),
         credentials: Some("/c red".into()),
+        authorities: Some("/c a.pem".into()),
     };
     let words = shell_words::split(&ssh(&access)).unwrap();
     assert!(words.contains(&"/k e/y$(id)".to_owned()), "{words:?}");
     assert!(words.contains(&"-oUserKnownHostsFile=/h'osts".to_owned()), "{words:?}");
     let helper = options(false, &access).into_iter().find(|word| word.contains("store")).unwrap();
-    assert_eq!(shell_words::split(&helper).unwrap(), ["credential.helper=store", "--file=/c red"]);
+    let words = shell_words::split(&helper).unwrap();
+    assert!(words.contains(&"--file=/c red".to_owned()), "{words:?}");
     assert!(!options(true, &access).iter().any(|word| word.contains("store")));
+    assert!(
+        options(false, &access).contains(&"http.sslCAInfo=/c a.pem".to_owned()),
+        "no shell reads this one"
+    );
 }
 
 #[test]
@@ -178,4 +184,21 @@ async fn a_repository_that_is_not_there_or_empty_fails_with_gits_words() {
         let failed = clone(Repository::Local(repo), clone_to, |_| {}).await;
         assert!(matches!(&failed, Err(GitError::Failed { last, .. }) if !last.is_empty()), "{failed:?}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up_with_the_time_it_was_given() {
+    // It takes connections, and nothing more.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("https://{}/app.git", silent.local_addr().unwrap());
+    let scratch = tempfile::tempdir().unwrap();
+    let (access, claim) = (Access::default(), scratch.path().join("claim"));
+    let into = scratch.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    let limited = Clone { timeout: Duration::from_secs(1), ..to(&into, &claim, &access) };
+    let begun = std::time::Instant::now();
+    let given_up = clone(Repository::Remote(&address), limited, |_| {}).await.unwrap_err();
+    assert!(matches!(given_up, GitError::Tool(ToolError::TimedOut { .. })), "{given_up:?}");
+    assert_eq!(given_up.to_string(), "'git' was stopped after 1 s without an end");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

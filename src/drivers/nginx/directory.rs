@@ -166,11 +166,17 @@ impl Directories {
         let (file, link) = (self.available.join(&change.name), self.enabled.join(&change.name));
         let before =
             Before { name: change.name.clone(), text: read(&file), was_linked: self.is_linked(&change.name) };
-        self.put(&change.name, change.text.as_deref(), true).map_err(|(what, source)| {
-            let path = if what == "link" { &link } else { &file };
-            NginxError::io(what, path, source)
-        })?;
-        Ok(before)
+        let Err((what, source)) = self.put(&change.name, change.text.as_deref(), true) else {
+            return Ok(before);
+        };
+        // After the first rename the file is in its place, and nothing leads to it.
+        if what != "rename"
+            && let Err(error) = self.put_back(&before)
+        {
+            tracing::error!(error = crate::error::chain(&error), "a site could not be put back");
+        }
+        let path = if what == "link" { &link } else { &file };
+        Err(NginxError::io(what, path, source))
     }
 
     /// Puts back what was so before.
@@ -287,6 +293,18 @@ mod tests {
         sites.put_back(&first).unwrap();
         assert_eq!(std::fs::read_dir(&sites.available).unwrap().count(), 0);
         assert_eq!(std::fs::read_dir(&sites.enabled).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_whose_link_cannot_be_made_does_not_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let sites = Directories { available: dir.path().join("a"), enabled: dir.path().join("e") };
+        sites.prepare().unwrap();
+        // What is in the way of the link is no file that could be removed.
+        std::fs::create_dir(sites.enabled.join(format!("{ASIDE}x"))).unwrap();
+        sites.write_aside("x", OURS).unwrap();
+        assert!(sites.commit(&change("x", Some(OURS))).is_err());
+        assert_eq!(std::fs::read_dir(&sites.available).unwrap().count(), 0);
     }
 
     #[test]

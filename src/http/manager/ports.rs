@@ -1,6 +1,6 @@
 //! Ports: which pairs are held, which are free, and which comes next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,6 +14,8 @@ use tenantry_journal::time::Timestamp;
 use crate::domain::command::Listening;
 use crate::domain::ports::{grid, is_free, next_free};
 use crate::drivers::listening;
+use crate::drivers::strangers::{self, Own, Stranger};
+use crate::drivers::tool;
 use crate::http::error::ApiError;
 use crate::http::extract::{NoQuery, Scope};
 use crate::http::state::AppState;
@@ -29,6 +31,9 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     allocated_at: Option<Timestamp>,
     status: &'static str,
+    /// Who listens on a port of the pair and is neither the keeper nor the tenant's process.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    drift: Vec<Stranger>,
 }
 
 #[derive(Serialize)]
@@ -43,6 +48,29 @@ async fn listening(scope: &Scope) -> Listening {
     if scope.is_past() { Listening::default() } else { listening::looked_at().await }
 }
 
+/// Who else listens on ports that tenants hold, by port; nothing is known of the past.
+async fn drifted(scope: &Scope) -> BTreeMap<u16, Vec<Stranger>> {
+    if scope.is_past() {
+        return BTreeMap::new();
+    }
+    let world = &scope.world;
+    let ports: BTreeSet<u16> =
+        world.ports.held().flat_map(|held| [held.ports.frontend, held.ports.backend]).collect();
+    let process = |port: &u16| {
+        let instance = world.instances.by_port(*port).and_then(|id| world.instances.get(id))?;
+        Some((*port, instance.run.as_ref()?.process?.pid))
+    };
+    let processes = ports.iter().filter_map(process).collect();
+    let keeper = world.keeper;
+    let looked = tokio::task::spawn_blocking(move || {
+        // A process id alone may have passed to somebody else.
+        let keeper = keeper.filter(|mark| tool::start_ticks(mark.pid) == Some(mark.start_ticks));
+        strangers::on(&ports, &Own { keeper: keeper.map(|mark| mark.pid), processes })
+    });
+    // It is not done only while the runtime ends.
+    looked.await.unwrap_or_default()
+}
+
 /// `GET /api/ports`: every pair of the range, and the pairs outside of it that are held.
 pub(super) async fn list(
     State(app): State<AppState>,
@@ -50,6 +78,7 @@ pub(super) async fn list(
     _: NoQuery,
 ) -> Result<Response, ApiError> {
     let listening = listening(&scope).await;
+    let drifted = drifted(&scope).await;
     let policy = app.policy.load();
     let world = &scope.world;
     let mut lines: BTreeMap<PortPair, Line<'_>> = grid(policy.ports)
@@ -70,6 +99,12 @@ pub(super) async fn list(
             tenant_id: Some(allocation.tenant_id),
             tenant_name: Some(name),
             allocated_at: Some(allocation.allocated_at),
+            drift: [allocation.ports.frontend, allocation.ports.backend]
+                .iter()
+                .filter_map(|port| drifted.get(port))
+                .flatten()
+                .cloned()
+                .collect(),
             ..line(allocation.ports, "in_use")
         };
         (allocation.ports, line)
@@ -89,6 +124,7 @@ fn line(pair: PortPair, status: &'static str) -> Line<'static> {
         tenant_name: None,
         allocated_at: None,
         status,
+        drift: Vec::new(),
     }
 }
 
