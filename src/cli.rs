@@ -11,6 +11,7 @@ mod deployments;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod instances;
 mod log_follow;
 mod log_line;

@@ -129,7 +129,7 @@ impl World {
             Event::EnvFailed(event) => self.env_answered(event.tenant_id, event.answers),
             Event::TenantDeletionRequested(event) => self.tenant_deletion_requested(recorded, event),
             Event::TenantDeleted(event) => {
-                self.tenant_deleted(event.tenant_id);
+                self.tenant_deleted(recorded, event);
                 self.configuration_forgotten(event.tenant_id);
             }
             Event::TenantBackedUp(_) => {}

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::apply::{self, Apply};
 use super::deployments::{self, Deployments};
 use super::events::{self, Events};
+use super::history::{self, Diff, History};
 use super::instances::{self, Named, Ps, Spawn, Weight};
 use super::login::{self, LoginArgs, LogoutArgs};
 use super::logs::{self, Logs};
@@ -47,6 +48,10 @@ pub(super) enum Remote {
     Weight(Weight),
     /// Show the events of a running server, oldest first.
     Events(Events),
+    /// Show what each event changed of a tenant, oldest first; also of one that is deleted.
+    History(History),
+    /// Show how a tenant differs between two moments.
+    Diff(Diff),
     /// Work with API tokens.
     Token {
         #[command(subcommand)]
@@ -120,6 +125,8 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Top(args) => metrics::top(args).map(done),
         Remote::Weight(args) => instances::weight(args).map(done),
         Remote::Events(args) => events::run(args).map(done),
+        Remote::History(args) => history::history(args).map(done),
+        Remote::Diff(args) => history::diff(args).map(done),
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
         Remote::Theme { command } => themes::run(command),
