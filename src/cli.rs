@@ -26,6 +26,7 @@ mod ports;
 mod reload;
 mod remote;
 mod remote_config;
+mod restore;
 mod safe_text;
 mod screen;
 mod search;

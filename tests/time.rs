@@ -7,3 +7,15 @@ mod support;
 
 #[path = "time/history.rs"]
 mod history;
+#[path = "time/play.rs"]
+mod play;
+#[path = "time/property.rs"]
+mod property;
+#[path = "time/restore.rs"]
+mod restore;
+#[path = "time/rules.rs"]
+mod rules;
+#[path = "time/undo.rs"]
+mod undo;
+#[path = "time/world.rs"]
+mod world;

@@ -132,6 +132,13 @@ impl World {
                 self.tenant_deleted(recorded, event);
                 self.configuration_forgotten(event.tenant_id);
             }
+            Event::TenantRestored(event) => {
+                self.tenant_restored(recorded, event);
+                if event.revived.is_some() {
+                    self.configuration_forgotten(event.tenant_id);
+                }
+                self.configuration_changed(recorded.seq, event.tenant_id);
+            }
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
             Event::ThemeApplied(event) => self.theme_applied(event),

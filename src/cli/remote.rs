@@ -15,6 +15,7 @@ use super::metrics::{self, Metrics, Top};
 use super::names::{self, Complete};
 use super::nginx::{self, Nginx};
 use super::ports::{self, Ports};
+use super::restore::{self, Restore, Undo};
 use super::search::{self, Search};
 use super::settings::{self, Settings};
 use super::tenants::{self, Tenants};
@@ -52,6 +53,13 @@ pub(super) enum Remote {
     History(History),
     /// Show how a tenant differs between two moments.
     Diff(Diff),
+    /// Bring a tenant back to what it was at a moment, also one that is deleted.
+    ///
+    /// Nothing is rewound: what leads back is recorded, and files, services and release follow.
+    /// Exit code 1 when somebody else holds what it had by now, with a list of that.
+    Restore(Restore),
+    /// Take back what a command did; says why when that cannot be.
+    Undo(Undo),
     /// Work with API tokens.
     Token {
         #[command(subcommand)]
@@ -127,6 +135,8 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Events(args) => events::run(args).map(done),
         Remote::History(args) => history::history(args).map(done),
         Remote::Diff(args) => history::diff(args).map(done),
+        Remote::Restore(args) => restore::restore(args),
+        Remote::Undo(args) => restore::undo(args).map(done),
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
         Remote::Theme { command } => themes::run(command),

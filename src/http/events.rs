@@ -9,10 +9,12 @@ mod get;
 mod history;
 mod list;
 pub mod rendered;
+mod restore;
 mod sse;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod ws;
 
 pub use rendered::Rendered;
@@ -31,10 +33,12 @@ pub fn routes() -> Routes {
     Routes::new(Family::Instances)
         .get("/api/events", Access::VIEWER, list::list)
         .get("/api/events/{seq}", Access::VIEWER, get::get)
+        .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
         .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
         .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
         .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)
+        .post("/api/tenants/{id}/restore", Access::OPERATOR, restore::restore)
 }
 
 /// Whether somebody may see an event: somebody limited to a tenant or a service sees what is

@@ -9,7 +9,7 @@ use tenantry_journal::event::instance::Role;
 use tenantry_journal::event::port::PortPair;
 use tenantry_journal::event::tenant::{
     Removal, TenantConfig, TenantConfigUpdated, TenantCreated, TenantDeleted, TenantDeletionRequested,
-    TenantDetails, TenantUpdated,
+    TenantDetails, TenantRestored, TenantUpdated,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::name::{Domain, Slug};
@@ -20,7 +20,7 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
-use super::releases::Releases;
+use super::releases::{Release, ReleaseStatus, Releases};
 use super::themes::Theme;
 use super::{Attention, World};
 
@@ -95,6 +95,29 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// One that begins with this event.
+    fn new(id: TenantId, details: Sealed<TenantDetails>, recorded: &Recorded) -> Tenant {
+        Tenant {
+            id,
+            details,
+            created_at: recorded.at,
+            changed: recorded.seq,
+            ports: None,
+            deletion: None,
+            frontend: None,
+            backend: None,
+            deployment: None,
+            releases: 0,
+            kept: Releases::default(),
+            release: None,
+            deployed_at: None,
+            health: None,
+            config: None,
+            theme: Theme::default(),
+            tls: Tls::default(),
+        }
+    }
+
     /// The instance of a role.
     #[must_use]
     pub fn instance(&self, role: Role) -> Option<InstanceId> {
@@ -278,32 +301,37 @@ impl Tenants {
 
 impl World {
     pub(super) fn tenant_created(&mut self, recorded: &Recorded, event: &TenantCreated) {
-        let tenant = Tenant {
-            id: event.tenant_id,
-            details: event.details.clone(),
-            created_at: recorded.at,
-            changed: recorded.seq,
-            ports: None,
-            deletion: None,
-            frontend: None,
-            backend: None,
-            deployment: None,
-            releases: 0,
-            kept: Releases::default(),
-            release: None,
-            deployed_at: None,
-            health: None,
-            config: None,
-            theme: Theme::default(),
-            tls: Tls::default(),
-        };
-        if let Some(before) = self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant)) {
+        self.tenant_begins(Tenant::new(event.tenant_id, event.details.clone(), recorded));
+    }
+
+    fn tenant_begins(&mut self, tenant: Tenant) {
+        let (id, details) = (tenant.id, tenant.details.clone());
+        if let Some(before) = self.tenants.by_id.insert(id, Arc::new(tenant)) {
             self.tenants.unindex(&before.details);
-            self.attention.remove(&Attention::Tenant(event.tenant_id));
-            self.attention.remove(&Attention::Theme(event.tenant_id));
+            self.attention.remove(&Attention::Tenant(id));
+            self.attention.remove(&Attention::Theme(id));
         }
-        self.tenants.index(event.tenant_id, &event.details);
-        self.tenants.note_there(event.tenant_id, &event.details);
+        self.tenants.index(id, &details);
+        self.tenants.note_there(id, &details);
+    }
+
+    pub(super) fn tenant_restored(&mut self, recorded: &Recorded, event: &TenantRestored) {
+        let Some(revived) = &event.revived else {
+            return self.tenants.change(event.tenant_id, recorded.seq, |_| {});
+        };
+        let mut tenant = Tenant::new(event.tenant_id, revived.details.clone(), recorded);
+        tenant.created_at = revived.created_at;
+        tenant.releases = revived.releases;
+        for kept in &revived.kept {
+            tenant.kept.note(Release {
+                number: kept.number,
+                deployment: kept.deployment_id,
+                made_at: kept.made_at,
+                commit: kept.commit.clone(),
+                status: if kept.served { ReleaseStatus::Healthy } else { ReleaseStatus::Prepared },
+            });
+        }
+        self.tenant_begins(tenant);
     }
 
     pub(super) fn tenant_updated(&mut self, recorded: &Recorded, event: &TenantUpdated) {
