@@ -4,6 +4,7 @@
 //! server ([`remote`]). The exit codes stand in [`failure`].
 
 mod apply;
+mod bisect;
 mod client;
 mod completions;
 mod config;
@@ -39,6 +40,7 @@ mod themes;
 mod tokens;
 mod users;
 mod when;
+mod why;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,8 @@
 mod api;
 mod support;
 
+#[path = "time/cli.rs"]
+mod cli;
 #[path = "time/history.rs"]
 mod history;
 #[path = "time/play.rs"]
@@ -17,5 +19,7 @@ mod restore;
 mod rules;
 #[path = "time/undo.rs"]
 mod undo;
+#[path = "time/why.rs"]
+mod why;
 #[path = "time/world.rs"]
 mod world;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::apply::{self, Apply};
+use super::bisect::{self, Bisect};
 use super::deployments::{self, Deployments};
 use super::events::{self, Events};
 use super::history::{self, Diff, History};
@@ -22,6 +23,7 @@ use super::tenants::{self, Tenants};
 use super::themes::{self, Themes};
 use super::tokens::{self, Token};
 use super::users::{self, Users};
+use super::why::{self, Why};
 
 /// What is asked of a running server.
 #[derive(Debug, Subcommand)]
@@ -60,6 +62,10 @@ pub(super) enum Remote {
     Restore(Restore),
     /// Take back what a command did; says why when that cannot be.
     Undo(Undo),
+    /// Show the chain of causes from the present state back to what a person asked for.
+    Why(Why),
+    /// Find the event between a good and a bad moment of a tenant, by a program that checks.
+    Bisect(Bisect),
     /// Work with API tokens.
     Token {
         #[command(subcommand)]
@@ -137,6 +143,8 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Diff(args) => history::diff(args).map(done),
         Remote::Restore(args) => restore::restore(args),
         Remote::Undo(args) => restore::undo(args).map(done),
+        Remote::Why(args) => why::run(args).map(done),
+        Remote::Bisect(args) => bisect::run(args),
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
         Remote::Theme { command } => themes::run(command),

@@ -149,6 +149,23 @@ fn note_keeper(world: &World, pid: u32, start_ticks: u64) -> Vec<Event> {
     if known { Vec::new() } else { vec![KeeperConnected { pid, start_ticks }.into()] }
 }
 
+/// The event that an observation answers: the one behind the state in which it was made. Whoever
+/// observes does not know it, and the World does.
+#[must_use]
+pub fn observed_of(world: &World, command: &Command) -> Option<Seq> {
+    let cause = |id: InstanceId| world.instances.get(id).map(|instance| instance.cause);
+    match command {
+        Command::HealthObserved { instance_id, .. }
+        | Command::RunExited { instance_id, .. }
+        | Command::RunAdopted { instance_id, .. } => cause(*instance_id),
+        Command::TenantHealthObserved { tenant_id, .. } => {
+            let tenant = world.tenants.get(*tenant_id)?;
+            [tenant.frontend, tenant.backend].into_iter().flatten().filter_map(cause).max()
+        }
+        _ => None,
+    }
+}
+
 /// Refuses a command whose caller has looked at an older state than the present one.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod why;
 mod ws;
 
 pub use rendered::Rendered;
@@ -33,6 +34,7 @@ pub fn routes() -> Routes {
     Routes::new(Family::Instances)
         .get("/api/events", Access::VIEWER, list::list)
         .get("/api/events/{seq}", Access::VIEWER, get::get)
+        .get("/api/events/why", Access::VIEWER, why::why)
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
         .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
