@@ -7,7 +7,7 @@ use std::io::{self, Write as _};
 use std::process::{Command, ExitCode, Stdio};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tenantry_journal::id::TenantId;
 
 use super::client::{Client, Common, Query, add, block_on, field, list, text};
@@ -156,18 +156,19 @@ impl Search<'_> {
 
     /// The API's own objects as they were; null for what was not there.
     async fn state(&self, seq: u64) -> Result<Value, Failure> {
-        let mut state = json!({"seq": seq});
+        let mut state = Map::from_iter([("seq".to_owned(), json!(seq))]);
         for (name, path) in STATE {
             let query = vec![("as_of", seq.to_string())];
             let found = self.client.get(&format!("/api/tenants/{}{path}", self.id), &query).await;
-            state[name] = match found {
+            let found = match found {
                 Err(failure) if failure.code == NOT_FOUND => Value::Null,
                 found => found?,
             };
+            state.insert(name.to_owned(), found);
         }
         let event = self.client.get(&format!("/api/events/{seq}"), &Query::new()).await?;
-        state["at"] = field(&event, "at").clone();
-        Ok(state)
+        state.insert("at".to_owned(), field(&event, "at").clone());
+        Ok(Value::Object(state))
     }
 
     fn tell(&self, candidates: &[&Value]) -> anyhow::Result<ExitCode> {

@@ -62,15 +62,14 @@ pub(super) struct Undo {
 }
 
 fn body(args: &Restore) -> Value {
-    let mut body = json!({"as_of": args.as_of, "dry_run": args.dry_run});
-    if !args.include.is_empty() {
-        let names = args.include.iter().filter_map(ValueEnum::to_possible_value);
-        body["include"] = names.map(|part| part.get_name().to_owned()).collect();
-    }
-    if args.reassign {
-        body["on_conflict"] = json!("reassign");
-    }
-    body
+    let named = args.include.iter().filter_map(ValueEnum::to_possible_value);
+    let include: Vec<String> = named.map(|part| part.get_name().to_owned()).collect();
+    json!({
+        "as_of": args.as_of,
+        "dry_run": args.dry_run,
+        "include": (!include.is_empty()).then_some(include),
+        "on_conflict": if args.reassign { "reassign" } else { "fail" },
+    })
 }
 
 /// Restores a tenant. Exit code 1 when it is refused, or not as it was in the end.

@@ -264,6 +264,9 @@ pub(super) fn changed(before: &TenantDetails, after: &TenantDetails) -> Vec<Stri
     .collect()
 }
 
+/// One port of a pair.
+type Half = fn(PortPair) -> u16;
+
 /// Whether a pair may be taken; what is in the way of it is noted. `instead` says what a half of
 /// the pair becomes then.
 fn check_ports(
@@ -272,11 +275,11 @@ fn check_ports(
     wanted: PortPair,
     own: Option<PortPair>,
     plan: &mut Plan,
-    instead: impl Fn(fn(PortPair) -> u16) -> Option<u16>,
+    instead: impl Fn(Half) -> Option<u16>,
 ) -> bool {
     let id = restore.tenant_id;
     let own: Vec<u16> = own.into_iter().flat_map(|own| [own.frontend, own.backend]).collect();
-    let halves: [(&str, fn(PortPair) -> u16); 2] =
+    let halves: [(&str, Half); 2] =
         [("frontend_port", |pair| pair.frontend), ("backend_port", |pair| pair.backend)];
     let mut all_free = true;
     for (field, half) in halves {

@@ -1,7 +1,7 @@
 //! What takes back a command about a tenant.
 
 use tenantry_journal::event::Event;
-use tenantry_journal::event::tenant::{Part, Removal, TenantConfig, TenantDetails, TenantUpdated};
+use tenantry_journal::event::tenant::{Part, Removal, TenantConfig, TenantUpdated};
 use tenantry_journal::event::theme::ThemeUpdated;
 use tenantry_journal::id::{DeploymentId, TenantId};
 use tenantry_journal::recorded::Recorded;
@@ -67,14 +67,8 @@ fn updated(world: &World, before: &World, event: &TenantUpdated, ctx: &Ctx) -> R
         return Err(never("what the tenant was before is not known", ""));
     };
     let has = |field: &str| event.changed.iter().any(|changed| changed == field);
-    let differs: [(&str, fn(&TenantDetails, &TenantDetails) -> bool); 5] = [
-        ("name", |a, b| a.name != b.name),
-        ("domain", |a, b| a.domain != b.domain),
-        ("api_domain", |a, b| a.api_domain != b.api_domain),
-        ("github_repo", |a, b| a.github_repo != b.github_repo),
-        ("notes", |a, b| a.notes != b.notes),
-    ];
-    if let Some((field, _)) = differs.iter().find(|(field, differs)| has(field) && differs(now, set)) {
+    let differs = restore::changed(now, set);
+    if let Some(field) = differs.iter().find(|field| has(field)) {
         return Err(changed_since(field));
     }
     let changes = TenantChanges {
