@@ -4,6 +4,7 @@
 //! server ([`remote`]). The exit codes stand in [`failure`].
 
 mod apply;
+mod bisect;
 mod client;
 mod completions;
 mod config;
@@ -11,6 +12,7 @@ mod deployments;
 mod doctor;
 mod events;
 mod failure;
+mod history;
 mod instances;
 mod log_follow;
 mod log_line;
@@ -25,6 +27,7 @@ mod ports;
 mod reload;
 mod remote;
 mod remote_config;
+mod restore;
 mod safe_text;
 mod screen;
 mod search;
@@ -38,6 +41,7 @@ mod themes;
 mod tokens;
 mod users;
 mod when;
+mod why;
 
 use std::io;
 use std::path::{Path, PathBuf};

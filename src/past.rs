@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use tenantry_journal::id::Seq;
+use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::as_of::{self, Point, TimeTravel};
+use tenantry_projections::history::{self, History};
 use tenantry_projections::world::World;
 
 use crate::engine::Handle;
@@ -45,5 +46,10 @@ impl TimeMachine for Past {
             return Ok(present);
         }
         self.travel.world_at(seq, &present).map(Arc::new).map_err(told)
+    }
+
+    fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError> {
+        let present = self.present.world();
+        history::history(&self.travel, &present, tenant, (after, until), limit).map_err(told)
     }
 }

@@ -131,6 +131,7 @@ vocabulary! {
     "tenant.updated" 1 => TenantUpdated(tenant::TenantUpdated);
     "tenant.deletion_requested" 1 => TenantDeletionRequested(tenant::TenantDeletionRequested);
     "tenant.deleted" 1 => TenantDeleted(tenant::TenantDeleted);
+    "tenant.restored" 1 => TenantRestored(tenant::TenantRestored);
     "tenant.config_updated" 1 => TenantConfigUpdated(tenant::TenantConfigUpdated);
     "tenant.backed_up" 1 => TenantBackedUp(tenant::TenantBackedUp);
     "tenant.env_requested" 1 => EnvRequested(configuration::EnvRequested);

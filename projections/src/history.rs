@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// The largest page: a few hundred kilobytes of changes.
 pub const MAX_ENTRIES: usize = 1000;
+/// The most events that one page looks at: a fold reads a million a second.
+const MOST_LOOKED_AT: u64 = 300_000;
 
 /// A field that is not what it was.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,7 +96,8 @@ pub fn diff(from: &World, to: &World, tenant: TenantId) -> Vec<Change> {
 }
 
 /// One tenant's events after `after` up to and with `until`, at most `limit` (and never
-/// more than [`MAX_ENTRIES`]), with what each changed. `head` is the live World.
+/// more than [`MAX_ENTRIES`]), with what each changed. `head` is the live World. Of a long
+/// journal one call looks at a part: the page may hold fewer entries and not be the last.
 ///
 /// # Errors
 /// When there is no World at `after` or at `until`, or the journal fails.
@@ -109,13 +112,15 @@ pub fn history(
     let mut world = time.world_at(after, head)?;
     let mut before = world.clone();
     let mut entries: Vec<Entry> = Vec::new();
-    let mut more = false;
-    fold_and_watch(time.source(), &mut world, until.min(head.seq), |world, recorded| {
+    let until = until.min(head.seq);
+    let most = Seq(after.0.saturating_add(MOST_LOOKED_AT));
+    let mut next_after = (most < until).then_some(most);
+    fold_and_watch(time.source(), &mut world, until.min(most), |world, recorded| {
         if recorded.tenant_id != Some(tenant) {
             return ControlFlow::Continue(());
         }
         if entries.len() == limit {
-            more = true;
+            next_after = Some(Seq(recorded.seq.0 - 1));
             return ControlFlow::Break(());
         }
         let changes = diff(&before, world, tenant);
@@ -123,6 +128,5 @@ pub fn history(
         before = world.clone();
         ControlFlow::Continue(())
     })?;
-    let next_after = entries.last().filter(|_| more).map(|entry| entry.recorded.seq);
     Ok(History { entries, next_after })
 }

@@ -129,8 +129,15 @@ impl World {
             Event::EnvFailed(event) => self.env_answered(event.tenant_id, event.answers),
             Event::TenantDeletionRequested(event) => self.tenant_deletion_requested(recorded, event),
             Event::TenantDeleted(event) => {
-                self.tenant_deleted(event.tenant_id);
+                self.tenant_deleted(recorded, event);
                 self.configuration_forgotten(event.tenant_id);
+            }
+            Event::TenantRestored(event) => {
+                self.tenant_restored(recorded, event);
+                if event.revived.is_some() {
+                    self.configuration_forgotten(event.tenant_id);
+                }
+                self.configuration_changed(recorded.seq, event.tenant_id);
             }
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),

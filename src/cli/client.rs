@@ -203,6 +203,11 @@ impl Client {
         self.answer(body.into_iter().fold(request, |request, body| request.json(body))).await
     }
 
+    /// The answer to a POST of JSON, whatever its status.
+    pub(super) async fn post_json(&self, path: &str, body: &Value) -> Result<(StatusCode, Value), Failure> {
+        self.ask(self.request(Method::POST, path, &Query::new()).json(body)).await
+    }
+
     /// The answer to a write with a query and without a body.
     pub(super) async fn send_query(
         &self,

@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::apply::{self, Apply};
+use super::bisect::{self, Bisect};
 use super::deployments::{self, Deployments};
 use super::events::{self, Events};
+use super::history::{self, Diff, History};
 use super::instances::{self, Named, Ps, Spawn, Weight};
 use super::login::{self, LoginArgs, LogoutArgs};
 use super::logs::{self, Logs};
@@ -14,12 +16,14 @@ use super::metrics::{self, Metrics, Top};
 use super::names::{self, Complete};
 use super::nginx::{self, Nginx};
 use super::ports::{self, Ports};
+use super::restore::{self, Restore, Undo};
 use super::search::{self, Search};
 use super::settings::{self, Settings};
 use super::tenants::{self, Tenants};
 use super::themes::{self, Themes};
 use super::tokens::{self, Token};
 use super::users::{self, Users};
+use super::why::{self, Why};
 
 /// What is asked of a running server.
 #[derive(Debug, Subcommand)]
@@ -47,6 +51,21 @@ pub(super) enum Remote {
     Weight(Weight),
     /// Show the events of a running server, oldest first.
     Events(Events),
+    /// Show what each event changed of a tenant, oldest first; also of one that is deleted.
+    History(History),
+    /// Show how a tenant differs between two moments.
+    Diff(Diff),
+    /// Bring a tenant back to what it was at a moment, also one that is deleted.
+    ///
+    /// Nothing is rewound: what leads back is recorded, and files, services and release follow.
+    /// Exit code 1 when somebody else holds what it had by now, with a list of that.
+    Restore(Restore),
+    /// Take back what a command did; says why when that cannot be.
+    Undo(Undo),
+    /// Show the chain of causes from the present state back to what a person asked for.
+    Why(Why),
+    /// Find the event between a good and a bad moment of a tenant, by a program that checks.
+    Bisect(Bisect),
     /// Work with API tokens.
     Token {
         #[command(subcommand)]
@@ -120,6 +139,12 @@ pub(super) fn run(command: &Remote) -> anyhow::Result<ExitCode> {
         Remote::Top(args) => metrics::top(args).map(done),
         Remote::Weight(args) => instances::weight(args).map(done),
         Remote::Events(args) => events::run(args).map(done),
+        Remote::History(args) => history::history(args).map(done),
+        Remote::Diff(args) => history::diff(args).map(done),
+        Remote::Restore(args) => restore::restore(args),
+        Remote::Undo(args) => restore::undo(args).map(done),
+        Remote::Why(args) => why::run(args).map(done),
+        Remote::Bisect(args) => bisect::run(args),
         Remote::Token { command } => tokens::run(command).map(done),
         Remote::Tenants { command } => tenants::run(command),
         Remote::Theme { command } => themes::run(command),

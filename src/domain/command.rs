@@ -21,8 +21,10 @@ use tenantry_journal::time::Timestamp;
 
 use super::certificate::{Asked, Obtained};
 use super::reconfigure::Reconfigure;
+use super::restore::Restore;
 use super::tenant_config::ConfigChanges;
 use super::theme::{Found, ThemeChanges};
+use super::undo::Undo;
 use super::user::UserChanges;
 
 /// TCP ports that something on this machine listens on, as found just before the command.
@@ -110,6 +112,10 @@ pub enum Command {
         /// What to replace.
         changes: TenantChanges,
     },
+    /// Bring a tenant back to what it was, also one that is deleted.
+    RestoreTenant(Box<Restore>),
+    /// Take back what a command did.
+    Undo(Box<Undo>),
     /// Delete a tenant; ends when its removal is reported.
     DeleteTenant {
         /// Which.

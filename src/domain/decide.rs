@@ -10,8 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, deployment, instance, reconfigure, request, rest, rollout, run, setting, successor,
-    tenant, tenant_config, theme, user,
+    access, certificate, deployment, instance, reconfigure, request, rest, restore, rollout, run, setting,
+    successor, tenant, tenant_config, theme, undo, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -23,6 +23,8 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
     match command {
         Command::CreateTenant(create) => tenant::create(world, create, ctx),
         Command::UpdateTenant { tenant_id, changes } => tenant::update(world, *tenant_id, changes, ctx),
+        Command::RestoreTenant(wanted) => restore::decide(world, wanted, ctx),
+        Command::Undo(wanted) => undo::decide(world, wanted, ctx),
         Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
         Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
         Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
@@ -147,6 +149,23 @@ fn note_keeper(world: &World, pid: u32, start_ticks: u64) -> Vec<Event> {
     if known { Vec::new() } else { vec![KeeperConnected { pid, start_ticks }.into()] }
 }
 
+/// The event that an observation answers: the one behind the state in which it was made. Whoever
+/// observes does not know it, and the World does.
+#[must_use]
+pub fn observed_of(world: &World, command: &Command) -> Option<Seq> {
+    let cause = |id: InstanceId| world.instances.get(id).map(|instance| instance.cause);
+    match command {
+        Command::HealthObserved { instance_id, .. }
+        | Command::RunExited { instance_id, .. }
+        | Command::RunAdopted { instance_id, .. } => cause(*instance_id),
+        Command::TenantHealthObserved { tenant_id, .. } => {
+            let tenant = world.tenants.get(*tenant_id)?;
+            [tenant.frontend, tenant.backend].into_iter().flatten().filter_map(cause).max()
+        }
+        _ => None,
+    }
+}
+
 /// Refuses a command whose caller has looked at an older state than the present one.
 ///
 /// # Errors
@@ -160,6 +179,7 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         | Command::StartTenant { tenant_id }
         | Command::StopTenant { tenant_id }
         | Command::RestartTenant { tenant_id } => world.tenants.get(*tenant_id).map(|tenant| tenant.changed),
+        Command::RestoreTenant(wanted) => world.tenants.get(wanted.tenant_id).map(|tenant| tenant.changed),
         Command::UpdateTheme { tenant_id, .. } | Command::ApplySuggestion { tenant_id, .. } => {
             world.tenants.get(*tenant_id).map(|tenant| tenant.theme.changed)
         }
@@ -221,6 +241,7 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
 
         Event::TenantCreated(event) => (Some(event.tenant_id), None),
         Event::TenantUpdated(event) => (Some(event.tenant_id), None),
+        Event::TenantRestored(event) => (Some(event.tenant_id), None),
         Event::TenantDeletionRequested(event) => (Some(event.tenant_id), None),
         Event::TenantDeleted(event) => (Some(event.tenant_id), None),
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),

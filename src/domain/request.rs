@@ -117,7 +117,6 @@ pub(super) fn rollback(
             "deploy the tenant first",
         ));
     };
-    let source = details(tenant)?.github_repo.clone().unwrap_or_default();
     let list = "GET /api/tenants/{id}/releases shows those that there are";
     let release = match release {
         Some(number) => {
@@ -146,26 +145,50 @@ pub(super) fn rollback(
             )
         })?,
     };
+    Ok(vec![bring_back(tenant, release, true, Sites::AsTheyAre, ctx)?])
+}
+
+/// What becomes of a tenant's sites when an earlier release comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sites {
+    /// They are left.
+    AsTheyAre,
+    /// They are made, for they are gone.
+    Anew,
+}
+
+/// That a release whose files are there is put into service, or made ready to be.
+pub(super) fn bring_back(
+    tenant: &Tenant,
+    release: u32,
+    starts: bool,
+    sites: Sites,
+    ctx: &Ctx,
+) -> Result<Event, Rejection> {
+    let source = details(tenant)?.github_repo.clone().unwrap_or_default();
+    let switches = DeploySwitches { skip_services: !starts, ..DeploySwitches::default() };
     let reason = |kind| match kind {
         StepKind::InitializeDatabase => Some("a rollback leaves the database as it is".to_owned()),
-        StepKind::ConfigureNginx | StepKind::SetupSsl => {
+        StepKind::ConfigureNginx | StepKind::SetupSsl if sites == Sites::AsTheyAre => {
             Some("a rollback leaves the sites as they are".to_owned())
         }
-        other => reason_to_skip(other, &DeploySwitches::default(), &ctx.policy),
+        StepKind::CreateServices | StepKind::StartServices if !starts => {
+            Some("the tenant was stopped then".to_owned())
+        }
+        other => reason_to_skip(other, &switches, &ctx.policy),
     };
     let steps = StepKind::ALL.into_iter().map(|kind| PlannedStep { kind, skip: reason(kind) }).collect();
-    Ok(vec![
-        DeploymentRequested {
-            deployment_id: ctx.ids.make(),
-            tenant_id,
-            release,
-            source: Sealed::new(tenant_id, source),
-            steps,
-            git_ref: None,
-            rollback: true,
-        }
-        .into(),
-    ])
+    let tenant_id = tenant.id;
+    Ok(DeploymentRequested {
+        deployment_id: ctx.ids.make(),
+        tenant_id,
+        release,
+        source: Sealed::new(tenant_id, source),
+        steps,
+        git_ref: None,
+        rollback: true,
+    }
+    .into())
 }
 
 fn found(world: &World, id: DeploymentId) -> Result<&Deployment, Rejection> {

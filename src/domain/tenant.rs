@@ -22,7 +22,7 @@ use tenantry_projections::world::tenants::Tenant;
 use super::command::{CreateTenant, TenantChanges};
 use super::ctx::Ctx;
 use super::rejection::Rejection;
-use super::{deployment, ports, tenant_config, text};
+use super::{deployment, ports, restore, tenant_config, text};
 
 /// A tenant that is there and stays.
 pub(super) fn existing(world: &World, id: TenantId) -> Result<&Tenant, Rejection> {
@@ -142,17 +142,7 @@ pub(super) fn update(
         after.notes.clone_from(notes);
     }
     check_details(world, &after, Some(id))?;
-    let changed: Vec<String> = [
-        ("name", before.name != after.name),
-        ("domain", before.domain != after.domain),
-        ("api_domain", before.api_domain != after.api_domain),
-        ("github_repo", before.github_repo != after.github_repo),
-        ("notes", before.notes != after.notes),
-    ]
-    .into_iter()
-    .filter(|(_, differs)| *differs)
-    .map(|(field, _)| field.to_owned())
-    .collect();
+    let changed = restore::changed(before, &after);
     if changed.is_empty() {
         return Ok(Vec::new());
     }
@@ -163,7 +153,7 @@ pub(super) fn update(
     Ok(events)
 }
 
-fn instances<'a>(world: &'a World, tenant: &'a Tenant) -> impl Iterator<Item = &'a Instance> {
+pub(super) fn instances<'a>(world: &'a World, tenant: &'a Tenant) -> impl Iterator<Item = &'a Instance> {
     [tenant.frontend, tenant.backend]
         .into_iter()
         .flatten()

@@ -78,6 +78,21 @@ pub(super) fn update(
         }
     }
     custom_env::apply(&before, &changes.env, &mut after)?;
+    Ok(changed(world, tenant, after, policy))
+}
+
+/// Replaces a configuration by another that needs no check.
+pub(super) fn changed(world: &World, tenant: &Tenant, after: TenantConfig, policy: &Policy) -> Vec<Event> {
+    let Some(event) = replaced(tenant, after) else { return Vec::new() };
+    let configured = Tenant { config: Some(event.config.clone()), ..tenant.clone() };
+    let mut events = vec![event.into()];
+    events.extend(respecified(world, tenant, &configured, policy));
+    events
+}
+
+/// That a tenant's configuration is another from here on; `None` when it is the same.
+pub(super) fn replaced(tenant: &Tenant, after: TenantConfig) -> Option<TenantConfigUpdated> {
+    let before = stored(tenant);
     let mut changed: Vec<String> = FIELDS
         .iter()
         .map(|field| field.name)
@@ -89,14 +104,14 @@ pub(super) fn update(
         ("secret_env", before.secret_env != after.secret_env),
     ];
     changed.extend(differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()));
-    if changed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let configured = Tenant { config: Some(Sealed::new(id, after.clone())), ..tenant.clone() };
-    let mut events =
-        vec![TenantConfigUpdated { tenant_id: id, changed, config: Sealed::new(id, after) }.into()];
-    events.extend(respecified(world, tenant, &configured, policy));
-    Ok(events)
+    let config = Sealed::new(tenant.id, after);
+    (!changed.is_empty()).then(|| TenantConfigUpdated { tenant_id: tenant.id, changed, config })
+}
+
+/// Whether the variables of a tenant are others than before, and with them its `.env` file.
+pub(super) fn differ(policy: &Policy, before: &Tenant, after: &Tenant) -> bool {
+    let all = |tenant: &Tenant| tenant.details.open().map(|details| variables(policy, tenant, details));
+    all(before) != all(after)
 }
 
 /// The variables of a tenant's processes, its init command and its `.env` file.

@@ -16,7 +16,7 @@ use super::{Outcome, SubmitError};
 use crate::clock::Clock;
 use crate::domain::command::{Mode, Submission};
 use crate::domain::ctx::{Ctx, Ids};
-use crate::domain::decide::{check_expected, decide, subject};
+use crate::domain::decide::{check_expected, decide, observed_of, subject};
 use crate::domain::policy::Policy;
 use crate::domain::rejection::Rejection;
 use crate::telemetry::metrics::Metrics;
@@ -81,6 +81,8 @@ impl Writer {
         ctx: &Ctx,
     ) -> Vec<Draft> {
         let mut idempotency = submission.idempotency;
+        let observed = || observed_of(&self.world, &submission.command);
+        let caused_by = submission.caused_by.or_else(observed);
         events
             .into_iter()
             .map(|event| {
@@ -92,7 +94,7 @@ impl Writer {
                     tenant_id,
                     instance_id,
                     command_id,
-                    caused_by: submission.caused_by,
+                    caused_by,
                     idempotency: idempotency.take(),
                     event,
                 }

@@ -1,17 +1,21 @@
-//! Routes of document 3: the feed, read and followed.
+//! Routes of document 3: the feed, read and followed, and what became of a tenant.
 //!
-//! Everything here is one read of the journal from some position on; a stream is the same
+//! The feed is one read of the journal from some position on; a stream is the same
 //! read that does not stop at the head. A slow reader holds its position and one page, and
 //! nobody else notices it.
 
 mod filter;
 mod get;
+mod history;
 mod list;
 pub mod rendered;
+mod restore;
 mod sse;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod undo;
+mod why;
 mod ws;
 
 pub use rendered::Rendered;
@@ -30,8 +34,13 @@ pub fn routes() -> Routes {
     Routes::new(Family::Instances)
         .get("/api/events", Access::VIEWER, list::list)
         .get("/api/events/{seq}", Access::VIEWER, get::get)
+        .get("/api/events/why", Access::VIEWER, why::why)
+        .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
         .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
+        .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
+        .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)
+        .post("/api/tenants/{id}/restore", Access::OPERATOR, restore::restore)
 }
 
 /// Whether somebody may see an event: somebody limited to a tenant or a service sees what is

@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::id::{DeploymentId, Seq, TenantId};
 use tenantry_journal::time::Timestamp;
+use tenantry_projections::history::History;
 use tenantry_projections::world::World;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,12 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// # Errors
     /// When the position is after the head or the journal cannot be read.
     fn world_at(&self, seq: Seq) -> Result<Arc<World>, AsOfError>;
+
+    /// What each event of one tenant changed, from after a position up to and with another.
+    ///
+    /// # Errors
+    /// When a position is after the head or the journal cannot be read.
+    fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError>;
 }
 
 /// What the steps of deployments printed.

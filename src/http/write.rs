@@ -308,6 +308,18 @@ impl Write {
     /// # Errors
     /// The refusal, or (in a dry run) the answer with the events that would be recorded.
     pub async fn submit(&self, command: Command) -> Result<Outcome, Instead> {
+        self.give(command, None).await
+    }
+
+    /// The same, for a command that answers an event.
+    ///
+    /// # Errors
+    /// As [`Write::submit`].
+    pub async fn submit_about(&self, command: Command, cause: Seq) -> Result<Outcome, Instead> {
+        self.give(command, Some(cause)).await
+    }
+
+    async fn give(&self, command: Command, caused_by: Option<Seq>) -> Result<Outcome, Instead> {
         if let Some(first) = self.repeated() {
             return Ok(first);
         }
@@ -317,7 +329,7 @@ impl Write {
             .submit(Submission {
                 command,
                 actor: self.principal.actor,
-                caused_by: None,
+                caused_by,
                 idempotency: self.idempotency(),
                 expected: self.expected,
                 mode: self.mode,

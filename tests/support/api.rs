@@ -49,7 +49,7 @@ use tenantry_journal::event::access::{Role, Scope};
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, Limits, RestartPolicy};
-use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::keyring::{Keyring, MasterKey};
 use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
@@ -523,7 +523,7 @@ async fn play(handle: Handle, puppet: Arc<Puppet>, shutdown: CancellationToken) 
         if !puppet.idle.load(Ordering::Relaxed) {
             for due in react(&handle.world()) {
                 if due.not_before.is_none() {
-                    perform(&handle, &puppet, due.effect).await;
+                    perform(&handle, &puppet, due.effect, due.cause).await;
                 }
             }
         }
@@ -534,9 +534,9 @@ async fn play(handle: Handle, puppet: Arc<Puppet>, shutdown: CancellationToken) 
     }
 }
 
-async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect) {
+async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect, cause: Seq) {
     let submit = async |command| {
-        let _ = handle.submit(Submission::system(command, None)).await;
+        let _ = handle.submit(Submission::system(command, Some(cause))).await;
     };
     match effect {
         Effect::BeginRun(instance_id) => submit(Command::BeginRun { instance_id, listening: None }).await,

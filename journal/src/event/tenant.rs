@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::TenantId;
+use crate::id::{DeploymentId, Seq, TenantId};
 use crate::name::{Domain, Slug};
 use crate::sealed::{Sealed, Secret};
+use crate::time::Timestamp;
 
 /// What a tenant is called and where it comes from; all of it sealed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,4 +117,93 @@ pub struct TenantConfigUpdated {
     pub changed: Vec<String>,
     /// The whole configuration from here on.
     pub config: Sealed<TenantConfig>,
+}
+
+/// A part of a tenant that can be brought back by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// What it is called, where it is served and comes from, and the remarks.
+    Details,
+    /// Its configuration.
+    Config,
+    /// Its look.
+    Theme,
+    /// Its two ports.
+    Ports,
+    /// The release that serves, and whether its processes run.
+    Release,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Part; 5] = [Part::Details, Part::Config, Part::Theme, Part::Ports, Part::Release];
+}
+
+/// Something that a tenant had and that somebody else holds by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// What it is: `slug`, `domain`, `api_domain`, `frontend_port`, `backend_port`.
+    pub field: String,
+    /// What the tenant had.
+    pub wanted: String,
+    /// Which tenant holds it; `None` when it is no tenant.
+    pub held_by: Option<TenantId>,
+    /// What it gets instead; `None` when it goes without.
+    pub resolution: Option<String>,
+}
+
+/// Something that did not come back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotRestored {
+    /// What.
+    pub field: String,
+    /// A sentence about why, without anything personal.
+    pub reason: String,
+}
+
+/// A release whose files are still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptRelease {
+    /// Its number.
+    pub number: u32,
+    /// The deployment that made it.
+    pub deployment_id: DeploymentId,
+    /// When its files were whole.
+    pub made_at: Timestamp,
+    /// Commit of its files, when they came from git.
+    pub commit: Option<String>,
+    /// Whether it ever served.
+    pub served: bool,
+}
+
+/// What a tenant that had been deleted begins with again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Revived {
+    /// What it is called.
+    pub details: Sealed<TenantDetails>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Number of releases that were begun.
+    pub releases: u32,
+    /// Those whose files are there.
+    pub kept: Vec<KeptRelease>,
+}
+
+/// Somebody brought the tenant back to what it was; the events of the same command after this
+/// one say what that changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantRestored {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// To what it was right after this event.
+    pub as_of: Seq,
+    /// Which parts of it.
+    pub include: BTreeSet<Part>,
+    /// Set when it had been deleted.
+    pub revived: Option<Revived>,
+    /// What somebody else held, and what it got instead.
+    pub conflicts: Sealed<Vec<Conflict>>,
+    /// What did not come back.
+    pub not_restored: Vec<NotRestored>,
 }

@@ -89,7 +89,7 @@ pub struct ThemeUpdated {
     /// What kinds of pictures those are; one that is not named is a PNG.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub formats: BTreeMap<String, LogoFormat>,
-    /// Logo fields that were taken away.
+    /// Logo fields that were taken away, and colors that nobody has set any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cleared: Vec<String>,
     /// Where the colors came from, when they were suggested.

@@ -1,4 +1,5 @@
-//! A moment as people write it: `1042`, `2026-01-31T12:00:00Z`, `5m ago`, `1h`.
+//! A moment as people write it: `1042`, `2026-01-31T12:00:00Z`, `5m ago`, `1h`, `yesterday 14:00`.
+//! A time of day without a zone is UTC.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +19,8 @@ pub enum Point {
 /// The text names no moment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "'{0}' is no point in time: give a seq, an RFC 3339 time, or a distance from now such as 5m or '1h ago'"
+    "'{0}' is no point in time: give a seq, an RFC 3339 time, a distance from now such as 5m or '1h ago', \
+     now, or a time of day (UTC) such as 14:00 or 'yesterday 14:00'"
 )]
 pub struct BadPoint(String);
 
@@ -35,11 +37,41 @@ impl Point {
     /// # Errors
     /// When the text names no moment.
     pub fn parse(text: &str, now: Timestamp) -> Result<Point, BadPoint> {
+        if text == "now" {
+            return Ok(Point::At(now));
+        }
+        if let Some(at) = time_of_day(text, now) {
+            return Ok(Point::At(at));
+        }
         match distance_ms(text) {
             Some(ms) => Ok(Point::At(Timestamp(now.0.saturating_sub(ms)))),
             None => text.parse(),
         }
     }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+/// `14:00`, `today 14:00`, `yesterday 14:00`, `yesterday`: in UTC; `None` for anything else.
+fn time_of_day(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let midnight = now.0 - now.0 % DAY_MS;
+    let (day, clock) = match text.split_once(' ') {
+        Some((day, clock)) => (day, clock),
+        None if text.contains(':') => ("today", text),
+        None => (text, "00:00"),
+    };
+    let begins = match day {
+        "today" => midnight,
+        "yesterday" => midnight.checked_sub(DAY_MS)?,
+        _ => return None,
+    };
+    let (hours, minutes) = clock.split_once(':')?;
+    let two = |digits: &str, below: u64| {
+        let is_plain = (1..=2).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+        digits.parse::<u64>().ok().filter(|number| is_plain && *number < below)
+    };
+    let minutes = two(hours, 24)? * 60 + two(minutes, 60)?;
+    Some(Timestamp(begins + minutes * 60_000))
 }
 
 /// Reads a time that may be given as a distance from `now`, as `since` and `until` are.
@@ -122,6 +154,20 @@ mod tests {
             assert_eq!(Point::parse(text, NOW), Ok(Point::At(Timestamp(NOW.0 - ms))), "{text}");
         }
         assert_eq!(Point::parse("9999w", Timestamp(5)), Ok(Point::At(Timestamp(0))));
+    }
+
+    #[test]
+    fn a_time_of_day_is_in_utc() {
+        let hour = |h: u64| Ok(Point::At(Timestamp(NOW.0 - 12 * 3_600_000 + h * 3_600_000)));
+        assert_eq!(Point::parse("9:00", NOW), hour(9));
+        assert_eq!(Point::parse("today 09:00", NOW), hour(9));
+        assert_eq!(Point::parse("yesterday 14:00", NOW), Ok(Point::At(Timestamp(NOW.0 - 22 * 3_600_000))));
+        assert_eq!(Point::parse("yesterday", NOW), Ok(Point::At(Timestamp(NOW.0 - 36 * 3_600_000))));
+        assert_eq!(Point::parse("now", NOW), Ok(Point::At(NOW)));
+        for text in ["24:00", "1:60", "tomorrow 1:00", "today", "12:", ":12", "1:2:3", "today  1:00"] {
+            assert!(text == "today" || Point::parse(text, NOW).is_err(), "{text}");
+        }
+        assert!(Point::parse("yesterday", Timestamp(5)).is_err());
     }
 
     #[test]

@@ -100,6 +100,10 @@ pub fn message(recorded: &Recorded, world: &World) -> String {
         Event::SystemStarted(event) => format!("Tenantry {} started", event.version),
         Event::KeeperLost(event) => format!("The keeper (pid {}) is gone", event.pid),
         Event::TenantUpdated(event) => format!("Tenant updated: {}", event.changed.join(", ")),
+        Event::TenantRestored(event) => {
+            let what = if event.revived.is_some() { "Deleted tenant" } else { "Tenant" };
+            format!("{what} restored to what it was at event {}", event.as_of)
+        }
         Event::TenantConfigUpdated(event) => {
             format!("Configuration updated: {}", event.changed.join(", "))
         }

@@ -8,8 +8,8 @@ use tenantry_journal::event::health::{HealthChanged, TenantHealth};
 use tenantry_journal::event::instance::Role;
 use tenantry_journal::event::port::PortPair;
 use tenantry_journal::event::tenant::{
-    Removal, TenantConfig, TenantConfigUpdated, TenantCreated, TenantDeletionRequested, TenantDetails,
-    TenantUpdated,
+    Removal, TenantConfig, TenantConfigUpdated, TenantCreated, TenantDeleted, TenantDeletionRequested,
+    TenantDetails, TenantRestored, TenantUpdated,
 };
 use tenantry_journal::id::{DeploymentId, InstanceId, Seq, TenantId};
 use tenantry_journal::name::{Domain, Slug};
@@ -20,7 +20,7 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
-use super::releases::Releases;
+use super::releases::{Release, ReleaseStatus, Releases};
 use super::themes::Theme;
 use super::{Attention, World};
 
@@ -95,6 +95,29 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// One that begins with this event.
+    fn new(id: TenantId, details: Sealed<TenantDetails>, recorded: &Recorded) -> Tenant {
+        Tenant {
+            id,
+            details,
+            created_at: recorded.at,
+            changed: recorded.seq,
+            ports: None,
+            deletion: None,
+            frontend: None,
+            backend: None,
+            deployment: None,
+            releases: 0,
+            kept: Releases::default(),
+            release: None,
+            deployed_at: None,
+            health: None,
+            config: None,
+            theme: Theme::default(),
+            tls: Tls::default(),
+        }
+    }
+
     /// The instance of a role.
     #[must_use]
     pub fn instance(&self, role: Role) -> Option<InstanceId> {
@@ -105,10 +128,33 @@ impl Tenant {
     }
 }
 
+/// What is remembered of a tenant that was deleted, so that it can be brought back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gone {
+    /// What it was called.
+    pub details: Sealed<TenantDetails>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Number of releases that were begun.
+    pub releases: u32,
+    /// Those whose files were there.
+    pub kept: Releases,
+    /// What went with it.
+    pub removed: Removal,
+    /// The event that says that it is gone.
+    pub deleted: Seq,
+    /// Whether its directory became another tenant's since: what lies there is not its own.
+    pub is_displaced: bool,
+}
+
 /// All customers, in the order in which they came.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tenants {
     by_id: OrdMap<TenantId, Arc<Tenant>>,
+    gone: OrdMap<TenantId, Arc<Gone>>,
+    /// Those that are gone and whose directory is still their own.
+    #[serde(skip)]
+    left: OrdMap<String, TenantId>,
     #[serde(skip)]
     by_slug: OrdMap<Slug, TenantId>,
     #[serde(skip)]
@@ -120,6 +166,18 @@ impl Tenants {
     #[must_use]
     pub fn get(&self, id: TenantId) -> Option<&Arc<Tenant>> {
         self.by_id.get(&id)
+    }
+
+    /// A tenant that was deleted and not brought back.
+    #[must_use]
+    pub fn gone(&self, id: TenantId) -> Option<&Arc<Gone>> {
+        self.gone.get(&id)
+    }
+
+    /// Whether there is or was such a tenant.
+    #[must_use]
+    pub fn is_known(&self, id: TenantId) -> bool {
+        self.by_id.contains_key(&id) || self.gone.contains_key(&id)
     }
 
     /// All tenants, oldest first.
@@ -184,9 +242,56 @@ impl Tenants {
         }
     }
 
+    /// Notes that a tenant is gone, and what of it is left.
+    fn note_gone(&mut self, tenant: &Tenant, removed: Removal, deleted: Seq) {
+        let gone = Gone {
+            details: tenant.details.clone(),
+            created_at: tenant.created_at,
+            releases: tenant.releases,
+            kept: tenant.kept.clone(),
+            removed,
+            deleted,
+            is_displaced: false,
+        };
+        self.index_left(tenant.id, &gone);
+        self.gone.insert(tenant.id, Arc::new(gone));
+    }
+
+    /// Notes that a tenant is there, in its directory: whoever lay there before does no longer.
+    fn note_there(&mut self, id: TenantId, details: &Sealed<TenantDetails>) {
+        if let Some(gone) = self.gone.remove(&id) {
+            self.unindex_left(id, &gone);
+        }
+        let Some(directory) = details.open().map(|details| &details.directory) else { return };
+        if let Some(displaced) = self.left.remove(directory)
+            && let Some(gone) = self.gone.get_mut(&displaced)
+        {
+            Arc::make_mut(gone).is_displaced = true;
+        }
+    }
+
+    fn index_left(&mut self, id: TenantId, gone: &Gone) {
+        if let Some(details) = gone.details.open().filter(|_| !gone.is_displaced) {
+            self.left.insert(details.directory.clone(), id);
+        }
+    }
+
+    fn unindex_left(&mut self, id: TenantId, gone: &Gone) {
+        let directory = gone.details.open().map(|details| &details.directory);
+        if let Some(directory) = directory.filter(|directory| self.left.get(*directory) == Some(&id)) {
+            self.left.remove(directory);
+        }
+    }
+
     pub(super) fn reindex(&mut self) {
         self.by_slug = OrdMap::new();
         self.by_domain = OrdMap::new();
+        self.left = OrdMap::new();
+        let gone: Vec<(TenantId, Arc<Gone>)> =
+            self.gone.iter().map(|(id, gone)| (*id, Arc::clone(gone))).collect();
+        for (id, gone) in gone {
+            self.index_left(id, &gone);
+        }
         let all: Vec<Arc<Tenant>> = self.by_id.values().cloned().collect();
         for tenant in all {
             self.index(tenant.id, &tenant.details);
@@ -196,31 +301,37 @@ impl Tenants {
 
 impl World {
     pub(super) fn tenant_created(&mut self, recorded: &Recorded, event: &TenantCreated) {
-        let tenant = Tenant {
-            id: event.tenant_id,
-            details: event.details.clone(),
-            created_at: recorded.at,
-            changed: recorded.seq,
-            ports: None,
-            deletion: None,
-            frontend: None,
-            backend: None,
-            deployment: None,
-            releases: 0,
-            kept: Releases::default(),
-            release: None,
-            deployed_at: None,
-            health: None,
-            config: None,
-            theme: Theme::default(),
-            tls: Tls::default(),
-        };
-        if let Some(before) = self.tenants.by_id.insert(event.tenant_id, Arc::new(tenant)) {
+        self.tenant_begins(Tenant::new(event.tenant_id, event.details.clone(), recorded));
+    }
+
+    fn tenant_begins(&mut self, tenant: Tenant) {
+        let (id, details) = (tenant.id, tenant.details.clone());
+        if let Some(before) = self.tenants.by_id.insert(id, Arc::new(tenant)) {
             self.tenants.unindex(&before.details);
-            self.attention.remove(&Attention::Tenant(event.tenant_id));
-            self.attention.remove(&Attention::Theme(event.tenant_id));
+            self.attention.remove(&Attention::Tenant(id));
+            self.attention.remove(&Attention::Theme(id));
         }
-        self.tenants.index(event.tenant_id, &event.details);
+        self.tenants.index(id, &details);
+        self.tenants.note_there(id, &details);
+    }
+
+    pub(super) fn tenant_restored(&mut self, recorded: &Recorded, event: &TenantRestored) {
+        let Some(revived) = &event.revived else {
+            return self.tenants.change(event.tenant_id, recorded.seq, |_| {});
+        };
+        let mut tenant = Tenant::new(event.tenant_id, revived.details.clone(), recorded);
+        tenant.created_at = revived.created_at;
+        tenant.releases = revived.releases;
+        for kept in &revived.kept {
+            tenant.kept.note(Release {
+                number: kept.number,
+                deployment: kept.deployment_id,
+                made_at: kept.made_at,
+                commit: kept.commit.clone(),
+                status: if kept.served { ReleaseStatus::Healthy } else { ReleaseStatus::Prepared },
+            });
+        }
+        self.tenant_begins(tenant);
     }
 
     pub(super) fn tenant_updated(&mut self, recorded: &Recorded, event: &TenantUpdated) {
@@ -245,9 +356,11 @@ impl World {
         self.attention.insert(Attention::Tenant(event.tenant_id));
     }
 
-    pub(super) fn tenant_deleted(&mut self, id: TenantId) {
+    pub(super) fn tenant_deleted(&mut self, recorded: &Recorded, event: &TenantDeleted) {
+        let id = event.tenant_id;
         if let Some(tenant) = self.tenants.by_id.remove(&id) {
             self.tenants.unindex(&tenant.details);
+            self.tenants.note_gone(&tenant, event.removed, recorded.seq);
         }
         for deployment in self.deployments.forget_tenant(id) {
             self.attention.remove(&Attention::Deployment(deployment));

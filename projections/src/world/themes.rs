@@ -155,7 +155,8 @@ impl World {
         }
         self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
             let theme = &mut tenant.theme;
-            if !event.colors.is_empty() {
+            let cleared = event.cleared.iter().filter(|field| theme.colors.remove(*field).is_some()).count();
+            if !event.colors.is_empty() || cleared > 0 {
                 theme.origin.clone_from(&event.origin);
             }
             theme.colors.extend(event.colors.clone());

@@ -105,6 +105,36 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
         .into(),
         "tenant.deletion_requested" => TenantDeletionRequested { tenant_id, remove }.into(),
         "tenant.deleted" => TenantDeleted { tenant_id, removed: remove }.into(),
+        "tenant.restored" => {
+            let kept = KeptRelease {
+                number: c.into(),
+                deployment_id,
+                made_at: time(seq),
+                commit: None,
+                served: a == 1,
+            };
+            let revived = (c > 1).then(|| Revived {
+                details: Sealed::new(tenant_id, details(a.into(), c)),
+                created_at: time(1),
+                releases: 3,
+                kept: vec![kept],
+            });
+            let conflict = Conflict {
+                field: "slug".into(),
+                wanted: "personal".into(),
+                held_by: None,
+                resolution: Some("personal-2".into()),
+            };
+            TenantRestored {
+                tenant_id,
+                as_of: Seq(seq.saturating_sub(1)),
+                include: [Part::Details, Part::Release].into(),
+                revived,
+                conflicts: Sealed::new(tenant_id, vec![conflict]),
+                not_restored: vec![NotRestored { field: "files".into(), reason: "gone".into() }],
+            }
+            .into()
+        }
         "tenant.config_updated" => {
             let custom_env = BTreeMap::from([("PASSWORD".into(), Secret::new(format!("secret-{c}")))]);
             let config = Sealed::new(

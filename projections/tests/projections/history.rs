@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenantry_journal::event::Event;
+use tenantry_journal::event::tenant::TenantCreated;
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
+use tenantry_journal::sealed::Sealed;
 use tenantry_projections::as_of::TimeTravel;
 use tenantry_projections::history::{Change, diff, history};
 use tenantry_projections::snapshot::Snapshots;
@@ -113,4 +115,26 @@ fn a_world_does_not_differ_from_itself() {
     let world = folded(&story()[..8]);
     assert_eq!(diff(&world, &world, tenant(1)), []);
     assert_eq!(diff(&world, &world, tenant(9)), [], "nor about what it does not hold");
+}
+
+#[test]
+fn a_deleted_tenant_is_remembered_until_it_is_there_again_and_its_directory_by_whoever_took_it() {
+    let events = story();
+    let world = folded(&events);
+    assert!(world.tenants.get(tenant(1)).is_none() && world.tenants.is_known(tenant(1)));
+    assert!(!world.tenants.is_known(tenant(9)));
+    let gone = world.tenants.gone(tenant(1)).unwrap();
+    assert_eq!((gone.deleted, gone.is_displaced), (Seq(10), false));
+    let directory = gone.details.open().unwrap().directory.clone();
+
+    let mut taken = details(3, 0);
+    taken.directory.clone_from(&directory);
+    let mut displaced = world.clone();
+    displaced
+        .evolve(&record(11, TenantCreated { tenant_id: tenant(3), details: Sealed::new(tenant(3), taken) }));
+    assert!(displaced.tenants.gone(tenant(1)).unwrap().is_displaced);
+
+    let mut again = world;
+    again.evolve(&of(11, "tenant.created", 1, 0));
+    assert!(again.tenants.gone(tenant(1)).is_none() && again.tenants.is_known(tenant(1)));
 }

@@ -49,10 +49,7 @@ pub(super) async fn get(
     _: NoQuery,
 ) -> Result<axum::response::Response, ApiError> {
     let head = scope.as_of.unwrap_or(scope.world.seq);
-    let missing = || {
-        let shown: String = seq.chars().take(40).flat_map(char::escape_default).collect();
-        ApiError::not_found("event_not_found", format!("Event {shown} does not exist."))
-    };
+    let missing = || event_missing(&seq);
     let wanted = seq.parse().ok().map(Seq).filter(|seq| (Seq(1)..=head).contains(seq)).ok_or_else(missing)?;
     let names = app.engine.world();
     let (engine, world) = (app.engine.clone(), Arc::clone(&names));
@@ -78,7 +75,13 @@ fn shown<'a>(
     }
 }
 
-fn one(engine: &engine::Handle, seq: Seq) -> Result<Option<Recorded>, ScanError> {
+/// 404 for an event that is not there, or not for the caller.
+pub(super) fn event_missing(seq: &str) -> ApiError {
+    let shown: String = seq.chars().take(40).flat_map(char::escape_default).collect();
+    ApiError::not_found("event_not_found", format!("Event {shown} does not exist."))
+}
+
+pub(super) fn one(engine: &engine::Handle, seq: Seq) -> Result<Option<Recorded>, ScanError> {
     let slices = engine.feed().read(seq, 1)?;
     Ok(slices.iter().flat_map(|slice| slice.iter()).find(|recorded| recorded.seq == seq).cloned())
 }
