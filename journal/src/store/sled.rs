@@ -10,11 +10,12 @@
 //! **Volumes.** `DIR/FIRST/` (20 digits: the first seq in it) is a sled store of its own;
 //! the last one is written. sled reads its whole log since its last opening when it is
 //! opened, so one store for everything would take seconds to come back after a crash.
-//! A volume that is full is never written again, and is opened only when it is read. Who reads
-//! everything once ([`Journal::passing`]) has it closed again behind him.
+//! A volume that is full is never written again, and is opened only when it is read; a few
+//! stay open (`volumes`). Who reads everything once ([`Journal::passing`]) has it closed again
+//! behind him. After a failed write, a copy of the volume is read (`volume`).
 //!
 //! **Keys and values.** Key: the commit's first seq, 8 bytes, big-endian; value: the
-//! commit as `codec` has it, cut into parts of at most [`PART_BYTES`], the later parts
+//! commit as `codec::packed` has it, cut into parts of at most [`PART_BYTES`], the later parts
 //! under the seq and a part number (u16, big-endian, from 1). Parts go in in order, so a
 //! commit that a crash cut off lacks its end; it is removed, and comes again from the
 //! write-ahead file.
