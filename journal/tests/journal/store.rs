@@ -80,7 +80,7 @@ fn full_volumes_are_followed_by_new_ones_and_read_as_one() {
 
 /// Waits until no more files are open: sled's threads hold that of a closed store a moment
 /// longer.
-fn few_files(open_files: impl Fn() -> usize, most: usize) {
+fn few_files(open_files: &impl Fn() -> usize, most: usize) {
     let begun = std::time::Instant::now();
     while open_files() > most {
         assert!(begun.elapsed().as_secs() < 20, "{} are open, {most} at most", open_files());

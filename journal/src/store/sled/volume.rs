@@ -22,7 +22,8 @@ pub const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 /// Longest value. A node holds up to 17 values before it is split: 17 of these and their
 /// keys stay below a quarter of [`SEGMENT_BYTES`].
 pub const PART_BYTES: usize = 56 * 1024;
-/// Parts of one commit that are put in before sled is synced; see [`super::BATCH_BYTES`].
+/// Parts of one commit that are put in before sled is synced: far less than a segment, for the
+/// reason that [`super::BATCH_BYTES`] gives.
 const UNSYNCED_PARTS: usize = 3;
 /// What sled is told to keep of a volume in memory. It keeps more: each of its 256 shards
 /// keeps the last node that was read. Who reads takes each node once, so nothing is won by more.
@@ -207,8 +208,8 @@ impl Volume {
         }
     }
 
-    /// Puts a commit in, in parts, and says how many bytes that took. Of a long one the first parts are synced before the last
-    /// go in; without these it is removed at the next opening.
+    /// Puts a commit in, in parts, and says how many bytes that took. Of a long one the first
+    /// parts are synced before the last go in; without these it is removed at the next opening.
     pub(super) fn insert(&self, seq: Seq, bytes: &[u8]) -> Result<usize, StoreError> {
         let open = self.open()?;
         if open.copy.is_some() {
