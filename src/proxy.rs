@@ -5,12 +5,14 @@
 //! or wakes; nothing that is not registered, or was stopped on purpose, is ever started.
 //! Nothing is held: bodies are streamed, and a stream may last as long as both sides like.
 
+mod alarm;
 mod body;
 mod exchange;
 mod guarded;
 pub mod headers;
 mod idle;
 mod page;
+mod plain;
 mod ready;
 mod route;
 pub mod runs;

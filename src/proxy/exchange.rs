@@ -29,7 +29,7 @@ use super::upstream::{self, Link};
 
 /// How long an instance may take from the last byte of a request to the head of its answer;
 /// nginx's default.
-const HEAD: Duration = Duration::from_secs(60);
+pub(super) const HEAD: Duration = Duration::from_secs(60);
 /// How long it may take until it is known that a process that does not answer has ended.
 const KNOWN: Duration = Duration::from_secs(1);
 /// How often it is tried at most to send a request: each time to another run.
@@ -38,7 +38,7 @@ const ATTEMPTS: u32 = 6;
 const OPEN: u64 = 16_384;
 
 /// Why there is no answer of the instance's.
-enum Failure {
+pub(super) enum Failure {
     /// Nothing of the request was sent.
     Unsent,
     /// The connection was closed before the answer; whether the request may be sent again.
@@ -53,10 +53,33 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// A way to send a request to a process and to get the head of its answer.
+pub(super) trait Way: Send {
+    /// An answer whose head has come.
+    type Answer: Send;
+
+    /// Sends it. It is asked again, with another run, after what may be tried again.
+    fn send(
+        &mut self,
+        proxy: &Arc<Proxy>,
+        target: &Target,
+        under_way: &UnderWay,
+    ) -> impl Future<Output = Result<Self::Answer, Failure>> + Send;
+}
+
+/// An instance has answered.
+pub(super) struct Reached<T> {
+    pub(super) answer: T,
+    pub(super) under_way: UnderWay,
+    pub(super) open: Open,
+}
+
 /// A request on its way.
 struct Passing {
     parts: Parts,
     body: Option<RequestBody>,
+    /// It wants to change the protocol, on a connection of its own.
+    is_upgrade: bool,
     /// Set when there is a body that moves.
     progress: Option<Arc<Progress>>,
     /// Sending it twice is as good as once.
@@ -86,17 +109,46 @@ impl Proxy {
         host: &HeaderValue,
         peer: &Peer,
     ) -> Result<(Response<()>, Answer), Refusal> {
+        let is_upgrade = request.headers().contains_key(UPGRADE)
+            && request.body().is_end_stream()
+            && names_upgrade(request.headers());
+        let upgraded = is_upgrade.then(|| hyper::upgrade::on(&mut request));
+        let mut passing = prepare(request, host, peer, is_upgrade)?;
+        let Reached { answer: (mut response, link), under_way, open } =
+            self.reach(route, &mut passing).await?;
+        if response.status().is_server_error() {
+            open.note_error();
+        }
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(upgraded) = upgraded else {
+                return Err(note(&open, Refusal::Unreachable));
+            };
+            let theirs = hyper::upgrade::on(&mut response);
+            return Ok(self.join(response, upgraded, theirs, open));
+        }
+        headers::to_client(response.headers_mut());
+        let (mut parts, incoming) = response.into_parts();
+        // An instance that speaks 1.0 speaks it to us alone.
+        parts.version = Version::HTTP_11;
+        let answer = Answer { incoming, link, under_way: Some(under_way), open };
+        Ok((Response::from_parts(parts, ()), answer))
+    }
+
+    /// Sends a request to the instance that it is for, once that is up.
+    ///
+    /// # Errors
+    /// When it did not answer.
+    pub(super) async fn reach<W: Way>(
+        self: &Arc<Self>,
+        route: &Route,
+        way: &mut W,
+    ) -> Result<Reached<W::Answer>, Refusal> {
         let (first, patience) = {
             let world = self.handle.world();
             let chosen = choose(&world, route)?;
             (chosen.id, ready::patience(chosen))
         };
         let deadline = Instant::now() + patience;
-        let is_upgrade = request.headers().contains_key(UPGRADE)
-            && request.body().is_end_stream()
-            && names_upgrade(request.headers());
-        let upgraded = is_upgrade.then(|| hyper::upgrade::on(&mut request));
-        let mut passing = prepare(request, host, peer, is_upgrade)?;
         let mut open = self.enter(first).await?;
         let mut chosen = first;
         let (mut attempts, mut was_broken) = (0, false);
@@ -110,30 +162,8 @@ impl Proxy {
             if !self.is_up(chosen, target.run) {
                 continue;
             }
-            let sent = if is_upgrade {
-                self.send_upgrading(&target, &mut passing).await
-            } else {
-                self.send(&target, &under_way, &mut passing).await
-            };
-            match sent {
-                Ok((mut response, link)) => {
-                    if response.status().is_server_error() {
-                        open.note_error();
-                    }
-                    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-                        let Some(upgraded) = upgraded else {
-                            return Err(note(&open, Refusal::Unreachable));
-                        };
-                        let theirs = hyper::upgrade::on(&mut response);
-                        return Ok(self.join(response, upgraded, theirs, open));
-                    }
-                    headers::to_client(response.headers_mut());
-                    let (mut parts, incoming) = response.into_parts();
-                    // An instance that speaks 1.0 speaks it to us alone.
-                    parts.version = Version::HTTP_11;
-                    let answer = Answer { incoming, link, under_way: Some(under_way), open };
-                    return Ok((Response::from_parts(parts, ()), answer));
-                }
+            match way.send(self, &target, &under_way).await {
+                Ok(answer) => return Ok(Reached { answer, under_way, open }),
                 Err(Failure::Told(refusal)) => return Err(note(&open, refusal)),
                 Err(Failure::Broken { again }) => {
                     // One that ended a run is not let loose on each run after it.
@@ -211,10 +241,7 @@ impl Proxy {
             let mut link = match kept {
                 Some(link) => link,
                 None => {
-                    let stream = upstream::connect(&target.listen).await.map_err(|error| {
-                        tracing::debug!(%error, "an instance could not be connected to");
-                        Failure::Unsent
-                    })?;
+                    let stream = upstream::connect_or_say(target).await?;
                     let (sender, driver) = upstream::handshake(stream).await.map_err(|_| Failure::Unsent)?;
                     Link::new(sender, driver)
                 }
@@ -242,7 +269,7 @@ impl Proxy {
         target: &Target,
         passing: &mut Passing,
     ) -> Result<(Response<Incoming>, Option<Link>), Failure> {
-        let Ok(stream) = upstream::connect(&target.listen).await else { return Err(Failure::Unsent) };
+        let stream = upstream::connect_or_say(target).await?;
         let Ok((mut sender, driver)) = upstream::handshake(stream).await else { return Err(Failure::Unsent) };
         tokio::spawn(async move {
             if let Err(error) = driver.with_upgrades().await {
@@ -337,7 +364,13 @@ fn prepare(
         Some(progress) => RequestBody::Sent(incoming, Arc::clone(progress)),
         None => RequestBody::None,
     };
-    Ok(Passing { parts, body: Some(body), progress, is_repeatable: is_empty && is_safe && !is_upgrade })
+    Ok(Passing {
+        parts,
+        body: Some(body),
+        is_upgrade,
+        progress,
+        is_repeatable: is_empty && is_safe && !is_upgrade,
+    })
 }
 
 /// The target as it is sent to a server, whatever form it came in.
@@ -347,6 +380,23 @@ fn origin_form(uri: &Uri) -> Result<Uri, Refusal> {
     }
     let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
     Uri::builder().path_and_query(path).build().map_err(|_| Refusal::Malformed)
+}
+
+impl Way for Passing {
+    type Answer = (Response<Incoming>, Option<Link>);
+
+    async fn send(
+        &mut self,
+        proxy: &Arc<Proxy>,
+        target: &Target,
+        under_way: &UnderWay,
+    ) -> Result<Self::Answer, Failure> {
+        if self.is_upgrade {
+            proxy.send_upgrading(target, self).await
+        } else {
+            proxy.send(target, under_way, self).await
+        }
+    }
 }
 
 impl Passing {

@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::strict::{Follower, Phase};
 
 /// What a client may take.
@@ -69,12 +71,20 @@ pub(super) struct Guarded<S> {
     limits: Limits,
     /// When the present head began, or the present wait.
     since: Option<(Phase, Instant)>,
-    timer: Option<Pin<Box<Sleep>>>,
+    alarm: Alarm,
+    /// What was read, and is to be read again.
+    again: Bytes,
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, told: Arc<Told>, limits: Limits) -> Guarded<S> {
-        Guarded { stream, follower: Follower::default(), told, limits, since: None, timer: None }
+        let (follower, alarm) = (Follower::default(), Alarm::default());
+        Guarded { stream, follower, told, limits, since: None, alarm, again: Bytes::new() }
+    }
+
+    /// Takes back what was read of it, for another reader.
+    pub(super) fn take_back(&mut self, bytes: Vec<u8>) {
+        self.again = bytes.into();
     }
 
     /// When the wait that goes on now has lasted too long.
@@ -96,19 +106,10 @@ impl<S> Guarded<S> {
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(deadline) = self.deadline() else { return Poll::Pending };
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        // One that rings too early is set again then: most waits end before it rings.
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
+        match self.deadline() {
+            Some(deadline) => self.alarm.poll(deadline, cx),
+            None => Poll::Pending,
         }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -126,6 +127,11 @@ impl<S> Guarded<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.again.is_empty() {
+            let bytes = this.again.split_to(this.again.len().min(buf.remaining()));
+            buf.put_slice(&bytes);
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
@@ -166,6 +172,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

@@ -140,14 +140,47 @@ impl Peer {
     /// Whom nginx speaks for, when the request comes from it: it knows the key that stands in
     /// its configuration alone, and says who asked and how.
     pub(super) fn through_edge(headers: &HeaderMap, key: &EdgeKey) -> Option<Peer> {
-        let shown = headers.get(EDGE_HEADER)?;
+        let value = |name: HeaderName| headers.get(name).map(HeaderValue::as_bytes);
+        let shown = headers.get(EDGE_HEADER)?.as_bytes();
+        Peer::spoken_for(shown, value(X_FORWARDED_FOR), value(X_FORWARDED_PROTO), key)
+    }
+
+    /// The same from what it shows, and what it says of the address and the scheme.
+    pub(super) fn spoken_for(
+        shown: &[u8],
+        address: Option<&[u8]>,
+        scheme: Option<&[u8]>,
+        key: &EdgeKey,
+    ) -> Option<Peer> {
         // Equal hashes are compared in constant time.
-        if blake3::hash(shown.as_bytes()) != key.0 {
+        if blake3::hash(shown) != key.0 {
             return None;
         }
-        let address = headers.get(X_FORWARDED_FOR)?.to_str().ok()?.parse().ok()?;
-        let is_secure = headers.get(X_FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+        let address = str::from_utf8(address?).ok()?.parse().ok()?;
+        let is_secure = scheme == Some(b"https");
         Some(Peer { scheme: if is_secure { "https" } else { "http" }, ..Peer::new(address) })
+    }
+
+    /// The lines that tell an instance who asked, and for which host.
+    pub(super) fn write(&self, host: &[u8], out: &mut Vec<u8>) {
+        let parts: [&[u8]; 13] = [
+            b"host: ",
+            host,
+            b"\r\nx-forwarded-for: ",
+            self.address.as_bytes(),
+            b"\r\nx-forwarded-proto: ",
+            self.scheme.as_bytes(),
+            b"\r\nx-forwarded-host: ",
+            host,
+            b"\r\nforwarded: for=",
+            self.node.as_bytes(),
+            b";host=\"",
+            host,
+            b"\";proto=",
+        ];
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out.extend_from_slice(self.scheme.as_bytes());
+        out.extend_from_slice(b"\r\n");
     }
 
     fn forwarded(&self, host: &HeaderValue) -> HeaderValue {

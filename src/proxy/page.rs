@@ -65,13 +65,23 @@ impl Refusal {
         self.status().is_server_error()
     }
 
-    pub(super) fn page(self) -> hyper::Response<Full<Bytes>> {
+    /// Whatever is left of such a request is not read.
+    pub(super) fn closes(self) -> bool {
+        matches!(self, Refusal::Malformed | Refusal::Slow)
+    }
+
+    /// What a reader sees.
+    pub(super) fn text(self) -> String {
         let status = self.status();
-        let page = format!(
+        format!(
             "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{status}</title>\n<h1>{status}</h1>\n<p>{}</p>\n",
             self.sentence()
-        );
-        let mut response = hyper::Response::new(Full::new(Bytes::from(page)));
+        )
+    }
+
+    pub(super) fn page(self) -> hyper::Response<Full<Bytes>> {
+        let status = self.status();
+        let mut response = hyper::Response::new(Full::new(Bytes::from(self.text())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -79,8 +89,7 @@ impl Refusal {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        // Whatever is left of such a request is not read.
-        if matches!(self, Refusal::Malformed | Refusal::Slow) {
+        if self.closes() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

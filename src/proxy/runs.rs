@@ -14,6 +14,7 @@ use tenantry_journal::id::RunId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
+use super::plain;
 use super::upstream::Link;
 
 /// Connections that are kept for one run: more than answer at once on one machine.
@@ -26,11 +27,16 @@ struct OneRun {
     under_way: AtomicUsize,
     quiet: Notify,
     kept: Mutex<Vec<(Link, Instant)>>,
+    kept_plain: Mutex<Vec<(plain::Link, Instant)>>,
 }
 
 impl OneRun {
     fn kept(&self) -> MutexGuard<'_, Vec<(Link, Instant)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept_plain(&self) -> MutexGuard<'_, Vec<(plain::Link, Instant)>> {
+        self.kept_plain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,8 +85,9 @@ impl Runs {
         let now = Instant::now();
         let mut cx = Context::from_waker(Waker::noop());
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|run, one| {
-            let mut kept = one.kept();
-            kept.retain_mut(|(link, since)| now.duration_since(*since) < KEPT_FOR && link.is_ready(&mut cx));
+            let is_young = |since: Instant| now.duration_since(since) < KEPT_FOR;
+            one.kept().retain_mut(|(link, since)| is_young(*since) && link.is_ready(&mut cx));
+            one.kept_plain().retain_mut(|(link, since)| is_young(*since) && link.is_alive(&mut cx));
             is_present(*run) || one.under_way.load(Ordering::SeqCst) > 0
         });
     }
@@ -97,6 +104,23 @@ impl UnderWay {
             return;
         }
         let mut kept = self.0.kept();
+        if kept.len() < KEPT {
+            kept.push((link, Instant::now()));
+        }
+    }
+}
+
+impl UnderWay {
+    /// The connection for plain requests that was used last, of those that still wait.
+    pub(super) fn kept_plain(&self, cx: &mut Context<'_>) -> Option<plain::Link> {
+        let mut kept = self.0.kept_plain();
+        std::iter::from_fn(|| kept.pop())
+            .map(|(link, _)| link)
+            .find_map(|mut link| link.is_alive(cx).then_some(link))
+    }
+
+    pub(super) fn keep_plain(&self, link: plain::Link) {
+        let mut kept = self.0.kept_plain();
         if kept.len() < KEPT {
             kept.push((link, Instant::now()));
         }

@@ -4,10 +4,10 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
+use std::task::Context;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -20,7 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
 use super::Proxy;
@@ -28,6 +28,7 @@ use super::body::ResponseBody;
 use super::guarded::{Guarded, LIMITS, Told};
 use super::headers::{EdgeKey, Peer};
 use super::page::Refusal;
+use super::plain::{self, Left};
 use super::strict::HEAD_LIMIT;
 use crate::http::api::Api;
 use crate::http::origin;
@@ -57,11 +58,11 @@ pub struct Front {
 }
 
 /// One client.
-struct Client {
-    front: Arc<Front>,
-    told: Arc<Told>,
-    address: SocketAddr,
-    peer: Peer,
+pub(super) struct Client {
+    pub(super) front: Arc<Front>,
+    pub(super) told: Arc<Told>,
+    pub(super) address: SocketAddr,
+    pub(super) peer: Peer,
 }
 
 /// The end of a listener, as its connections see it. Asking the token itself takes a lock that
@@ -82,6 +83,31 @@ impl Ending {
 
     fn is_begun(&self) -> bool {
         self.is_begun.load(Ordering::Acquire)
+    }
+}
+
+/// How one connection looks at the end of its listener.
+pub(super) struct Watch<'e> {
+    ending: &'e Ending,
+    begun: Pin<Box<WaitForCancellationFuture<'e>>>,
+    is_registered: bool,
+}
+
+impl<'e> Watch<'e> {
+    fn new(ending: &'e Ending) -> Watch<'e> {
+        Watch { ending, begun: Box::pin(ending.begun.cancelled()), is_registered: false }
+    }
+
+    pub(super) fn is_begun(&self) -> bool {
+        self.ending.is_begun()
+    }
+
+    /// Whether the end has begun; else the task that asks is woken then. One task alone may ask.
+    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        if std::mem::replace(&mut self.is_registered, true) {
+            return self.ending.is_begun();
+        }
+        self.begun.as_mut().poll(cx).is_ready()
     }
 }
 
@@ -117,9 +143,20 @@ async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, endin
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
     let told = Arc::new(Told::default());
-    let io = TokioIo::new(Guarded::new(stream, Arc::clone(&told), LIMITS));
+    let mut io = Guarded::new(stream, Arc::clone(&told), LIMITS);
     let peer = Peer::new(address.ip());
     let client = Arc::new(Client { front, told, address, peer });
+    let mut watch = Watch::new(&ending);
+    match plain::serve(&mut io, &client, &mut watch).await {
+        Left::Closed => {}
+        // Of its own, so that the others do not carry its room along.
+        Left::Library => Box::pin(attend_whole(io, client, watch)).await,
+    }
+}
+
+/// The rest of a connection's life, with the HTTP library.
+async fn attend_whole(io: Guarded<TcpStream>, client: Arc<Client>, mut watch: Watch<'_>) {
+    let address = client.address;
     let service = service_fn(move |request| {
         let client = Arc::clone(&client);
         async move { Ok::<_, Infallible>(client.answer(request).await) }
@@ -128,23 +165,14 @@ async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, endin
     // Whoever has closed its sending half still gets its answer. A request may have 100
     // headers, which is hyper's limit: one of our own, even the same, costs it room on the heap.
     http.half_close(true).max_header_size(HEAD_LIMIT).header_read_timeout(None);
-    let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
-    let mut ended = pin!(ending.begun.cancelled());
-    let mut is_registered = false;
+    let mut connection = pin!(http.serve_connection(TokioIo::new(io), service).with_upgrades());
     let mut is_ending = false;
     let served = poll_fn(|cx| {
-        if !is_ending {
-            let is_over = if is_registered { ending.is_begun() } else { ended.as_mut().poll(cx).is_ready() };
-            is_registered = true;
-            if is_over {
-                is_ending = true;
-                connection.as_mut().graceful_shutdown();
-            }
+        if !is_ending && watch.is_over(cx) {
+            is_ending = true;
+            connection.as_mut().graceful_shutdown();
         }
-        match connection.as_mut().poll(cx) {
-            Poll::Ready(served) => Poll::Ready(served),
-            Poll::Pending => Poll::Pending,
-        }
+        connection.as_mut().poll(cx)
     });
     if let Err(error) = served.await {
         tracing::debug!(%error, client.address = %address, "a connection broke");

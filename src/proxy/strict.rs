@@ -55,8 +55,36 @@ impl Default for Follower {
     }
 }
 
-/// A head cannot be taken for one thing only.
-struct Ambiguous;
+/// What came cannot be taken for one thing only.
+#[derive(Debug)]
+pub(super) struct Ambiguous;
+
+/// Follows one chunked body to its end.
+#[derive(Debug)]
+pub(super) struct Chunks(Follower);
+
+impl Default for Chunks {
+    fn default() -> Chunks {
+        Chunks(Follower { place: Place::ChunkLine(Vec::new()), is_refused: false })
+    }
+}
+
+impl Chunks {
+    /// Takes what came next: how many bytes of it are the body's, and whether that is its end.
+    ///
+    /// # Errors
+    /// When it is no chunked body.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<(usize, bool), Ambiguous> {
+        let mut taken = 0;
+        while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+            taken += self.0.step(rest)?;
+            if matches!(self.0.place, Place::Head(_)) {
+                return Ok((taken, true));
+            }
+        }
+        Ok((taken, false))
+    }
+}
 
 /// What follows a head.
 enum Next {
@@ -128,7 +156,18 @@ impl Follower {
                 Ok(taken)
             }
             Place::Chunk(left) => {
+                let before = *left;
                 let taken = take(left, bytes);
+                let taken_bytes = bytes.get(..taken).unwrap_or_default();
+                // The last two are the end of its line.
+                for (after, end) in [(2, b'\r'), (1, b'\n')] {
+                    if before >= after && *left < after {
+                        let at = usize::try_from(before - after).map_err(|_| Ambiguous)?;
+                        if taken_bytes.get(at) != Some(&end) {
+                            return Err(Ambiguous);
+                        }
+                    }
+                }
                 if *left == 0 {
                     self.place = Place::ChunkLine(Vec::new());
                 }
@@ -338,6 +377,21 @@ mod tests {
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
         for chunk in ["5 x\r\n", "-1\r\n", "\r\n", "5\n", "ffffffffffffffffff\r\n"] {
             assert!(follow(&format!("{chunked}{chunk}")).0, "{chunk:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunked_body_ends_where_it_says() {
+        let text = b"5\r\nhello\r\n1;a=b\r\n!\r\n0\r\nTrailer: 1\r\n\r\nHTTP/1.1 200";
+        let end = text.len() - b"HTTP/1.1 200".len();
+        assert!(matches!(Chunks::default().follow(text), Ok((taken, true)) if taken == end));
+        let mut pieces = Chunks::default();
+        for (at, byte) in text.iter().take(end).enumerate() {
+            let followed = pieces.follow(&[*byte]);
+            assert!(matches!(followed, Ok((1, over)) if over == (at + 1 == end)), "{at} {followed:?}");
+        }
+        for text in ["5\r\nhelloworld\r\n", "5\r\nhello\n\n", "5\r\nhello\r\r", "x\r\n"] {
+            assert!(Chunks::default().follow(text.as_bytes()).is_err(), "{text:?}");
         }
     }
 

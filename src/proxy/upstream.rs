@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
+use super::exchange::Failure;
+use super::ready::Target;
 
 /// How long connecting may take: a process on this machine that accepts takes microseconds.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -48,7 +50,7 @@ pub(super) struct Link {
 }
 
 /// Connects to where a process listens.
-pub(super) async fn connect(listen: &Listen) -> io::Result<Stream> {
+async fn connect(listen: &Listen) -> io::Result<Stream> {
     let connecting = async {
         match listen {
             Listen::Port(port) => {
@@ -65,6 +67,14 @@ pub(super) async fn connect(listen: &Listen) -> io::Result<Stream> {
         }
     };
     tokio::time::timeout(CONNECT, connecting).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Connects to a run; a failure is in the log, and nothing was sent.
+pub(super) async fn connect_or_say(target: &Target) -> Result<Stream, Failure> {
+    connect(&target.listen).await.map_err(|error| {
+        tracing::debug!(%error, run.id = %target.run, "an instance could not be connected to");
+        Failure::Unsent
+    })
 }
 
 /// A unix socket whose queue is full refuses at once where TCP would wait (connect(2)).
