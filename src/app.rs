@@ -4,6 +4,7 @@
 //! reactor, listeners. Order of ending: listeners, reactor, supervisor, writer, snapshot.
 //! Instances are never touched by either.
 
+mod api_runtime;
 mod doors;
 mod listeners;
 mod offline;
@@ -63,6 +64,7 @@ use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
+use api_runtime::ApiRuntime;
 use listeners::Listeners;
 pub use program::Tenantry;
 
@@ -100,6 +102,7 @@ pub struct App {
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
     index: JoinHandle<()>,
     engine: Engine,
+    _api: ApiRuntime,
     _lock: Option<DataLock>,
 }
 
@@ -275,13 +278,15 @@ impl App {
             sites: Arc::clone(&sites),
             metrics,
         });
+        let api_runtime = ApiRuntime::start()?;
         let mut listeners = Listeners::open(&config.data_dir).await;
         let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
             let socket = listeners.bind(name, address)?;
             let bound = socket.local_addr()?;
             let api = api.map(|listener| Api::new(state.clone(), listener));
             let (proxy, settings) = (Arc::clone(&traffic), Arc::clone(&settings));
-            let front = Front { api, proxy, settings, edge: edge_key };
+            let api_runtime = api.as_ref().and_then(|_| api_runtime.handle());
+            let front = Front { api, api_runtime, proxy, settings, edge: edge_key };
             tasks.spawn(serve(socket, front, shutdown.clone()));
             Ok(bound)
         };
@@ -306,6 +311,7 @@ impl App {
             snapshots,
             index,
             engine,
+            _api: api_runtime,
             _lock: opened.lock,
         };
         Ok((app, first))

@@ -16,7 +16,7 @@ pub struct Tenantry;
 
 /// Threads for work that blocks at most: each keeps memory of its own for as long as it lives.
 /// No such work waits for other such work to begin, so more of it than this only waits its turn.
-const BLOCKING_THREADS: usize = 64;
+pub(super) const BLOCKING_THREADS: usize = 64;
 
 /// This very program's file, so that it can start the keeper.
 fn own_executable() -> anyhow::Result<PathBuf> {

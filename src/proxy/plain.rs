@@ -48,8 +48,10 @@ const KEPT_ROOM: usize = 4 * 1024;
 pub(super) enum Left {
     /// It is over.
     Closed,
-    /// With the library; what was read is read again.
+    /// With the library, in traffic; what was read is read again.
     Library,
+    /// The same with the API.
+    Api,
 }
 
 /// A connection to an instance that can take a plain request.
@@ -81,6 +83,7 @@ struct Request {
 enum Next {
     Part,
     Other,
+    Api,
     Plain(Request),
 }
 
@@ -123,10 +126,10 @@ pub(super) async fn serve(io: &mut Guarded<TcpStream>, client: &Client, watch: &
                     return Left::Closed;
                 }
             }
-            Next::Other => {
+            Next::Other | Next::Api => {
                 let inbox = std::mem::take(&mut short.inbox);
                 short.io.take_back(inbox);
-                return Left::Library;
+                return if matches!(next, Next::Api) { Left::Api } else { Left::Library };
             }
         }
     }
@@ -167,13 +170,14 @@ impl Short<'_> {
         let head = match head::read(inbox, &mut room) {
             head::Came::Plain(head) => head,
             head::Came::Part if inbox.len() <= HEAD_LIMIT => return Next::Part,
-            head::Came::Part | head::Came::Other => return Next::Other,
+            head::Came::Other(Some(host)) if self.client.is_own(origin::name_of(host)) => return Next::Api,
+            head::Came::Part | head::Came::Other(_) => return Next::Other,
         };
         let name = origin::name_of(head.host);
         let beyond =
             head.edge.and_then(|shown| Peer::spoken_for(shown, head.address, head.scheme, &front.edge));
-        if beyond.is_none() && origin::is_own(name, &front.settings.load().hosts) {
-            return Next::Other;
+        if beyond.is_none() && self.client.is_own(name) {
+            return Next::Api;
         }
         let Some(route) = front.proxy.route(name.trim_end_matches('.')) else { return Next::Other };
         self.request.clear();
