@@ -10,6 +10,8 @@ mod client;
 mod life;
 #[path = "proxy/passing.rs"]
 mod passing;
+#[path = "proxy/plain.rs"]
+mod plain;
 #[path = "proxy/refused.rs"]
 mod refused;
 #[path = "proxy/sockets.rs"]

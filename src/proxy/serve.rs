@@ -175,7 +175,14 @@ async fn attend(
 /// The rest of a connection's life in the API's runtime.
 async fn attend_api(io: Guarded<std::net::TcpStream>, client: Arc<Client>, ending: Arc<Ending>) {
     match io.try_map(TcpStream::from_std) {
-        Ok(io) => attend_whole(io, client, ending).await,
+        Ok(mut io) => {
+            if let Some(api) = &client.front.api
+                && let Left::Closed = plain::api::serve(&mut io, &client, api, &mut Watch::new(&ending)).await
+            {
+                return;
+            }
+            Box::pin(attend_whole(io, client, ending)).await;
+        }
         Err(error) => tracing::warn!(%error, "the API could not take a connection"),
     }
 }

@@ -156,7 +156,25 @@ fn plain<'h, 'b>(
     (!head.host.is_empty() && (expected.is_some() || may_lack_length)).then_some(head)
 }
 
-impl Head<'_, '_> {
+impl<'b> Head<'_, 'b> {
+    pub(super) fn method(&self) -> &'b str {
+        self.method
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &'b str {
+        self.target
+    }
+
+    /// All of them, as they came.
+    pub(super) fn headers(&self) -> &[Header<'b>] {
+        self.headers
+    }
+
+    pub(super) fn body(&self) -> &'b [u8] {
+        self.body
+    }
+
     /// Its answer has no body.
     pub(super) fn is_head(&self) -> bool {
         self.method == "HEAD"
