@@ -194,6 +194,15 @@ pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Recorded, CodecError> {
     Ok(Recorded { seq, draft })
 }
 
+/// The position and the tenant that a record names; its event is not looked into.
+///
+/// # Errors
+/// When the bytes are not a record.
+pub fn about(bytes: &[u8]) -> Result<(Seq, Option<TenantId>), BadWire> {
+    let frame = Frame::read(bytes)?;
+    Ok((Seq(frame.seq), frame.tenant_id.map(TenantId)))
+}
+
 /// A commit as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommit {

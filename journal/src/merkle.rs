@@ -6,6 +6,8 @@
 //! each bit that is set in the size. From it any later root follows, so a snapshot that
 //! carries it needs only the events after it hashed again.
 
+pub mod proof;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -72,12 +74,20 @@ impl Frontier {
 
     /// Adds the next event's leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_with(leaf, |_| {});
+    }
+
+    /// As [`Frontier::push`]; `made` is handed the leaf and then each subtree that it
+    /// completes, from the smallest.
+    pub fn push_with(&mut self, leaf: Hash, mut made: impl FnMut(&Hash)) {
         let mut hash = leaf;
+        made(&hash);
         // Each set bit at the low end of the size is a subtree as large as the one in
         // hand: the two become one, as in adding 1 to a binary number.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = node(&left, &hash);
+                made(&hash);
             }
         }
         self.peaks.push(hash);
