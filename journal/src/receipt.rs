@@ -122,9 +122,9 @@ pub fn write(
     let mut chain = Chain::of(tenant);
     let mut others = Vec::new();
     scan::records(store, &mut frontier, Seq(size), |seq, record, leaf| {
-        let (_, of) =
+        let about =
             codec::about(record).map_err(|source| ScanError::from(CodecError::Record { seq, source }))?;
-        if of == Some(tenant) {
+        if about.tenant == Some(tenant) {
             out.hashes(&mut others)?;
             out.record(seq, record)?;
             chain.add(&leaf);

@@ -143,7 +143,7 @@ impl Receipt {
     fn leaf(&self, seq: Seq, record: &str) -> Result<Hash, BadReceipt> {
         let bytes = STANDARD.decode(record).map_err(|_| BadReceipt::Record { seq })?;
         match codec::about(&bytes) {
-            Ok((place, Some(tenant))) if place == seq && tenant == self.tenant_id => Ok(merkle::leaf(&bytes)),
+            Ok(about) if about.seq == seq && about.tenant == Some(self.tenant_id) => Ok(merkle::leaf(&bytes)),
             _ => Err(BadReceipt::Record { seq }),
         }
     }
