@@ -249,7 +249,10 @@ fn proofs(store: &dyn Journal, dir: &Path, events: u64) {
     row(
         "inclusion in an earlier tree",
         Box::new(|| {
-            let (one, other) = ((random.borrow_mut())(), (random.borrow_mut())());
+            let (one, other) = {
+                let mut random = random.borrow_mut();
+                (random(), random())
+            };
             let (seq, size) = (Seq(one.min(other)), one.max(other));
             assert!(tree.borrow_mut().inclusion(store, seq, size).unwrap().holds());
         }),

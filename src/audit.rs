@@ -13,7 +13,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,7 +27,7 @@ use tenantry_journal::receipt::{self, ReceiptError};
 use tenantry_journal::scan::{self, ScanError, Verified};
 use tenantry_journal::store::{Journal, StoreError};
 use tenantry_journal::time::Timestamp;
-use tenantry_journal::tree::{Tree, TreeError};
+use tenantry_journal::tree::{TileRoots, Tree, TreeError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -36,8 +36,7 @@ use crate::error::chain;
 
 pub use counts::Counts;
 
-/// How often the tree follows the journal and a checkpoint is put into its file: what a proof
-/// then still has to read takes it some milliseconds.
+/// How often a checkpoint is signed and put into its file, when something happened.
 const KEEP_EVERY: Duration = Duration::from_secs(10);
 /// The file of the last checkpoint that was signed.
 const CHECKPOINT: &str = "checkpoint";
@@ -84,6 +83,8 @@ pub struct Report {
 pub struct Audit {
     store: Arc<dyn Journal>,
     tree: Mutex<Tree>,
+    /// Tiles that the writer completed, so that their events need not be read again.
+    tiles: OnceLock<Arc<TileRoots>>,
     key: SigningKey,
     /// Where the files are; none in tests.
     dir: Option<PathBuf>,
@@ -120,6 +121,7 @@ impl Audit {
         Audit {
             store,
             tree: Mutex::new(tree),
+            tiles: OnceLock::new(),
             key,
             dir: None,
             signed: Mutex::default(),
@@ -134,8 +136,13 @@ impl Audit {
         Audit { counts, ..self }
     }
 
-    fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The tree, with all that the writer handed over.
+    fn tree(&self) -> Result<MutexGuard<'_, Tree>, ScanError> {
+        let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tiles) = self.tiles.get() {
+            tree.take(&*self.store, tiles)?;
+        }
+        Ok(tree)
     }
 
     /// The root over the first events.
@@ -143,7 +150,7 @@ impl Audit {
     /// # Errors
     /// When there are not so many, or the journal cannot be read.
     pub fn root(&self, size: u64) -> Result<Hash, TreeError> {
-        let mut tree = self.tree();
+        let mut tree = self.tree()?;
         let root = tree.root(&*self.store, size);
         self.counts.tree_rebuilt(tree.rebuilt());
         root
@@ -154,7 +161,7 @@ impl Audit {
     /// # Errors
     /// When it is not, or the journal cannot be read.
     pub fn inclusion(&self, seq: Seq, size: u64) -> Result<Inclusion, TreeError> {
-        self.tree().inclusion(&*self.store, seq, size)
+        self.tree()?.inclusion(&*self.store, seq, size)
     }
 
     /// Proves that one tree begins with another.
@@ -162,7 +169,7 @@ impl Audit {
     /// # Errors
     /// When there are no such trees, or the journal cannot be read.
     pub fn consistency(&self, earlier: u64, later: u64) -> Result<Consistency, TreeError> {
-        self.tree().consistency(&*self.store, earlier, later)
+        self.tree()?.consistency(&*self.store, earlier, later)
     }
 
     /// Signs the tree over the first events.
@@ -295,6 +302,8 @@ impl Audit {
 
     /// Follows the journal and keeps a checkpoint of it in its file, until `shutdown`.
     pub async fn keep(self: Arc<Self>, handle: Handle, shutdown: CancellationToken) {
+        // Only the first caller counts, and there is one.
+        let _ = self.tiles.set(Arc::clone(handle.tiles()));
         let audit = Arc::clone(&self);
         let checked = tokio::task::spawn_blocking(move || audit.check_last_signed());
         let is_whole = checked.await.unwrap_or(true);
@@ -378,4 +387,83 @@ fn write_aside(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&aside)?;
     file.write_all(text.as_bytes())?;
     fs::rename(aside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenantry_journal::codec::{CommitBuilder, encode_record};
+    use tenantry_journal::event::system::KeeperLost;
+    use tenantry_journal::id::EventId;
+    use tenantry_journal::merkle;
+    use tenantry_journal::recorded::{Draft, Recorded};
+    use tenantry_journal::store::memory::MemoryJournal;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A journal of so many events, in commits of ten; `other` makes another one of the same length.
+    fn journal(events: u64, other: u32) -> (Arc<dyn Journal>, Frontier) {
+        let store = MemoryJournal::new();
+        let mut frontier = Frontier::default();
+        for first in (1..=events).step_by(10) {
+            let mut commit = CommitBuilder::new(Seq(first), frontier.root());
+            for seq in first..=events.min(first + 9) {
+                let id = EventId(Uuid::from_u128(seq.into()));
+                let pid = if seq == 40 { other } else { 0 };
+                let draft = Draft::of_system(id, Timestamp(seq), KeeperLost { pid });
+                let mut record = vec![0; 4];
+                encode_record(&Recorded { seq: Seq(seq), draft }, &mut Vec::new(), &mut record).unwrap();
+                frontier.push(merkle::leaf(&record[4..]));
+                let length = (record.len() as u32 - 4).to_be_bytes();
+                record[..4].copy_from_slice(&length);
+                commit.push_framed(&record, 1, Timestamp(seq));
+            }
+            store.append(&commit.finish()).unwrap();
+        }
+        (Arc::new(store), frontier)
+    }
+
+    #[test]
+    fn a_journal_that_was_written_anew_with_every_hash_right_is_told_by_the_last_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, known) = journal(100, 0);
+        let audit = Audit::open(dir.path(), store, &known).unwrap();
+        audit.keep_up(Seq(60), true).unwrap();
+        assert!(audit.check_last_signed());
+        assert!(audit.verify(Seq(100)).unwrap().bad.is_none());
+        drop(audit);
+
+        // The journal goes on: that is as it should be.
+        let (store, known) = journal(300, 0);
+        let audit = Audit::open(dir.path(), store, &known).unwrap();
+        assert!(audit.check_last_signed() && audit.verify(Seq(300)).unwrap().bad.is_none());
+        drop(audit);
+
+        let (store, known) = journal(300, 7);
+        let audit = Audit::open(dir.path(), Arc::clone(&store), &known).unwrap();
+        assert!(scan::verify(&*store, Seq(300)).unwrap().bad.is_none(), "in itself it is right");
+        assert!(!audit.check_last_signed());
+        let found = audit.verify(Seq(300)).unwrap();
+        assert!(matches!(found.bad, Some((Seq(1), ScanError::Kept { last: Seq(60), .. }))), "{found:?}");
+
+        // An older copy was put back.
+        let (store, known) = journal(50, 0);
+        let audit = Audit::open(dir.path(), store, &known).unwrap();
+        assert!(!audit.check_last_signed());
+    }
+
+    #[test]
+    fn a_checkpoint_that_contradicts_an_earlier_one_does_not_take_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, known) = journal(100, 0);
+        Audit::open(dir.path(), store, &known).unwrap().keep_up(Seq(100), true).unwrap();
+        let signed = fs::read(dir.path().join(CHECKPOINT)).unwrap();
+        let (store, known) = journal(100, 7);
+        let audit = Audit::open(dir.path(), store, &known).unwrap();
+        let is_whole = audit.check_last_signed();
+        audit.keep_up(Seq(100), is_whole).unwrap();
+        assert_eq!(fs::read(dir.path().join(CHECKPOINT)).unwrap(), signed);
+        fs::write(dir.path().join(CHECKPOINT), "nonsense").unwrap();
+        assert!(audit.check_last_signed(), "what nobody signed says nothing");
+    }
 }

@@ -7,6 +7,7 @@
 //! carries it needs only the events after it hashed again.
 
 pub mod proof;
+mod sha;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,18 +18,13 @@ pub type Hash = [u8; 32];
 /// The hash of one record as a leaf.
 #[must_use]
 pub fn leaf(record: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(record).finalize().into()
+    sha::prefixed(0, record)
 }
 
 /// The hash of two subtrees as one.
 #[must_use]
 pub fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [1; 65];
-    let (_, pair) = bytes.split_at_mut(1);
-    let (first, second) = pair.split_at_mut(32);
-    first.copy_from_slice(left);
-    second.copy_from_slice(right);
-    Sha256::digest(bytes).into()
+    sha::pair(left, right)
 }
 
 /// The tree over the first `size` events, as far as it is needed to go on.

@@ -12,6 +12,7 @@
 mod nodes;
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use crate::id::Seq;
 use crate::merkle::proof::{Consistency, Inclusion, Subtrees, root};
@@ -24,6 +25,52 @@ use nodes::Nodes;
 const TILE_LEVEL: u32 = 8;
 /// Events of a tile: 256 is some 100 KiB to read, and 64 bytes are kept for it.
 const TILE: u64 = 1 << TILE_LEVEL;
+
+/// The root of a whole tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TileRoot {
+    /// The tile's number, from 0.
+    pub index: u64,
+    /// The root over its events.
+    pub root: Hash,
+}
+
+/// Adds a leaf to the tree over all events; a tile that it completes goes to `tiles`.
+pub(crate) fn push(frontier: &mut Frontier, leaf: Hash, tiles: &mut Vec<TileRoot>) {
+    let (index, mut level) = (frontier.size() >> TILE_LEVEL, 0);
+    frontier.push_with(leaf, |made| {
+        if level == TILE_LEVEL {
+            tiles.push(TileRoot { index, root: *made });
+        }
+        level += 1;
+    });
+}
+
+/// Tiles on their way from who records events to who keeps the nodes.
+#[derive(Debug, Default)]
+pub struct TileRoots(Mutex<Vec<TileRoot>>);
+
+impl TileRoots {
+    /// Tiles that wait at most, for 16 million events: past it they are hashed again from the store.
+    const MOST: usize = 65_536;
+
+    /// Adds what commits completed, which are durable now.
+    pub fn add<'a>(&self, tiles: impl Iterator<Item = &'a TileRoot>) {
+        let mut tiles = tiles.peekable();
+        if tiles.peek().is_none() {
+            return;
+        }
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= Self::MOST {
+            waiting.clear();
+        }
+        waiting.extend(tiles);
+    }
+
+    fn take(&self) -> Vec<TileRoot> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// A proof cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -108,12 +155,33 @@ impl Tree {
         self.tile.push(leaf);
         self.leaves.push(leaf);
         if self.tile.size() == TILE {
-            let nodes = &mut self.nodes;
-            self.tiles.push_with(self.tile.root(), |made| nodes.add(made));
-            nodes.written();
-            self.tile = Frontier::default();
-            self.leaves.clear();
+            self.add_tile(self.tile.root());
         }
+    }
+
+    /// Takes the tiles that were completed since it was asked last, so that their events need not
+    /// be read.
+    ///
+    /// # Errors
+    /// When the kept nodes have to be compared with the journal first, and that cannot be read.
+    pub fn take(&mut self, store: &dyn Journal, roots: &TileRoots) -> Result<(), ScanError> {
+        if self.nodes.are_found() {
+            self.follow(store, Seq(self.known.size()))?;
+        }
+        for tile in roots.take() {
+            if tile.index == self.tiles.size() {
+                self.add_tile(tile.root);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_tile(&mut self, root: Hash) {
+        let nodes = &mut self.nodes;
+        self.tiles.push_with(root, |made| nodes.add(made));
+        nodes.written();
+        self.tile = Frontier::default();
+        self.leaves.clear();
     }
 
     /// Follows the journal up to an event, if it did not yet.

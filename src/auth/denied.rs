@@ -3,7 +3,7 @@
 //! Whoever refuses only counts, in memory. Attempts alike (address, who, what, route) are one
 //! event: the first within a second or two, what follows a minute later with its count. No
 //! more than [`MOST_A_MINUTE`] events are recorded in any minute, whoever asks however often;
-//! what does not fit is counted and recorded as one number. So a stranger adds some MB a day
+//! what does not fit is counted and recorded as one number (at the end of the program beside them). So a stranger adds some MB a day
 //! at most. A crash loses the counts of the last minute.
 
 use std::collections::{HashMap, VecDeque};
@@ -115,8 +115,7 @@ impl Book {
             self.recorded.insert(sort, now);
         }
         let is_time = self.others_recorded.is_none_or(|at| now.duration_since(at) >= WINDOW);
-        if room > 0
-            && (is_time || is_end)
+        if (room > 0 && is_time || is_end)
             && let Some(others) = self.others.take()
         {
             self.spent.push_back(now);

@@ -198,7 +198,10 @@ impl SigningKey {
         if fs::read_to_string(&public).is_ok_and(|known| known.trim() == text) {
             return Ok(key);
         }
-        write_aside(&public, &text, 0o644)?;
+        // A full disk must not keep a journal from being read: it is written at another start.
+        if let Err(error) = write_aside(&public, &text, 0o644) {
+            tracing::warn!(%error, "the public key cannot be written");
+        }
         Ok(key)
     }
 

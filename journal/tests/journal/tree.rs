@@ -1,14 +1,16 @@
 //! Proofs over a journal, from kept nodes: right whatever became of these.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
+use tenantry_journal::group::{Committed, GroupCommit, Poisoned, Publisher, Start};
 use tenantry_journal::id::Seq;
 use tenantry_journal::merkle::{self, Frontier};
 use tenantry_journal::scan;
 use tenantry_journal::store::Journal;
 use tenantry_journal::store::memory::MemoryJournal;
-use tenantry_journal::tree::{Tree, TreeError};
+use tenantry_journal::time::Timestamp;
+use tenantry_journal::tree::{TileRoots, Tree, TreeError};
 
 use crate::support::*;
 
@@ -161,4 +163,49 @@ fn a_file_that_cannot_be_used_only_costs_memory() {
     let dir = tempfile::tempdir().unwrap();
     let store = journal(dir.path(), 600);
     check_all(&mut Tree::open(dir.path(), &whole(&*store)), &*store);
+}
+
+#[test]
+fn tiles_that_the_writer_hands_over_are_those_of_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = journal(dir.path(), 300);
+    let roots = TileRoots::default();
+    let mut frontier = Frontier::default();
+    scan::hash(&*store, &mut frontier, Seq(300)).unwrap();
+    let start = Start { seq: Seq(300), time: Timestamp(0), frontier };
+    let roots = Arc::new(roots);
+    let hand_over = HandOver(Arc::clone(&roots));
+    let group =
+        GroupCommit::start(Arc::clone(&store), keyring(dir.path()), start, Scribe, hand_over).unwrap();
+    let mut tree = Tree::in_memory();
+    for round in 0..9u16 {
+        let (answer, told) = mpsc::channel();
+        let drafts = (0..150 + round).map(numbered).collect();
+        group.submit(Ask { drafts, answer }).unwrap();
+        told.recv().unwrap().unwrap();
+        // Not always: what waits is taken by the next.
+        if round % 3 != 1 {
+            tree.take(&*store, &roots).unwrap();
+        }
+        if round == 4 {
+            check_all(&mut tree, &*store);
+        }
+    }
+    tree.take(&*store, &roots).unwrap();
+    let taken = tree.size();
+    assert!(taken >= 1536 && taken <= store.head().0, "{taken}");
+    check_all(&mut tree, &*store);
+    assert_eq!(tree.rebuilt(), 0);
+}
+
+struct HandOver(Arc<TileRoots>);
+
+impl Publisher<Scribe> for HandOver {
+    fn publish(&mut self, (): (), commits: &[Committed]) {
+        self.0.add(commits.iter().flat_map(|commit| &commit.tiles));
+    }
+
+    fn answer(&mut self, (caller, seqs): (mpsc::Sender<Answer>, Vec<Seq>), outcome: Result<(), Poisoned>) {
+        let _ = caller.send(outcome.map(|()| seqs));
+    }
 }
