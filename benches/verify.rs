@@ -13,7 +13,6 @@
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -105,7 +104,9 @@ impl Publisher<Scribe> for Nobody {
 /// Records the events durably, some thousand at once; how long one took.
 fn fill(dir: &Path, events: u64) -> Duration {
     let opened = tenantry_journal::open(dir).unwrap();
-    (0..TENANTS).for_each(|number| drop(opened.keyring.create(tenant(number).into())));
+    for number in 0..TENANTS {
+        opened.keyring.create(tenant(number).into());
+    }
     let group =
         GroupCommit::start(opened.store as _, opened.keyring, Start::default(), Scribe, Nobody).unwrap();
     let mut waiting = VecDeque::new();
@@ -233,7 +234,7 @@ fn proofs(store: &dyn Journal, dir: &Path, events: u64) {
         number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         number % events + 1
     };
-    let mut row = |name: &str, mut one: Box<dyn FnMut() + '_>| {
+    let row = |name: &str, mut one: Box<dyn FnMut() + '_>| {
         let mut took: Vec<f64> = (0..300).map(|_| timed(&mut one).1 * 1e3).collect();
         took.sort_by(f64::total_cmp);
         println!("| {name} | {:.2} ms | {:.2} ms | {:.2} ms |", took[150], took[297], took[299]);
