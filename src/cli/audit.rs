@@ -52,13 +52,13 @@ pub struct MakeProof {
     #[arg(long)]
     pub seq: Option<u64>,
     /// With --seq: in the journal up to this event [default: the last].
-    #[arg(long, value_name = "SEQ", requires = "seq")]
+    #[arg(long, value_name = "SEQ", conflicts_with = "from")]
     pub tree_size: Option<u64>,
     /// The earlier journal, by its last event.
     #[arg(long, value_name = "SEQ")]
     pub from: Option<u64>,
     /// The later journal, by its last event [default: the last].
-    #[arg(long, value_name = "SEQ", requires = "from")]
+    #[arg(long, value_name = "SEQ", conflicts_with = "seq")]
     pub to: Option<u64>,
     /// The control plane's own directory.
     #[arg(long, value_name = "DIR", env = "TENANTRY_DATA_DIR", default_value = "data")]
