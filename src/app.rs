@@ -30,6 +30,8 @@ use tenantry_projections::snapshot::Snapshots;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::auth::denied::Denials;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -167,6 +169,7 @@ impl App {
         let booted = boot(&*store, &vault, &snapshots)?;
         crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
+        let audit = Audit::open(&config.data_dir, Arc::clone(&store), &frontier)?;
         let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now()));
@@ -230,6 +233,10 @@ impl App {
 
         let events = JournalSource::new(Arc::clone(&store), vault);
         let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
+        let audit = Arc::new(audit.counted(metrics.audit.clone()));
+        tasks.spawn(Arc::clone(&audit).keep(handle.clone(), shutdown.clone()));
+        let denials = Arc::new(Denials::counted(metrics.denials()));
+        tasks.spawn(Arc::clone(&denials).record(handle.clone(), shutdown.clone()));
         let last_used = Arc::new(LastUsed::open(&config.data_dir));
         let keep = Arc::clone(&last_used).keep(config.data_dir.clone(), handle.clone(), shutdown.clone());
         tasks.spawn(keep);
@@ -256,6 +263,8 @@ impl App {
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
             passwords: Passwords::counted(metrics.password_hashes.clone()),
+            denials: Arc::clone(&denials),
+            audit,
             login_limit: LoginLimit::default(),
             clock,
             in_flight: KeysInFlight::default(),

@@ -4,6 +4,7 @@
 //! server ([`remote`]). The exit codes stand in [`failure`].
 
 mod apply;
+pub mod audit;
 mod bisect;
 mod client;
 mod completions;
@@ -24,6 +25,8 @@ mod names;
 mod nginx;
 mod outline;
 mod ports;
+pub mod progress;
+mod proof;
 mod reload;
 mod remote;
 mod remote_config;
@@ -59,8 +62,10 @@ use remote::Remote;
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
+pub use proof::key as public_key;
+
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed or refused by the server, 2 wrong command line, \
-    3 not valid (a configuration,\na journal), 4 no server answers, 5 not allowed (no valid credential, or \
+    3 not valid (a configuration,\na journal, a proof), 4 no server answers, 5 not allowed (no valid credential, or \
     one that does not go so far),\n6 the server has no such thing.\n\n\
     Commands that ask a running server find it by --server, TENANTRY_SERVER or the last `tenantry login`, and\n\
     authenticate with TENANTRY_TOKEN or the stored login.\n\n\
@@ -94,6 +99,11 @@ enum Command {
     Journal {
         #[command(subcommand)]
         command: Journal,
+    },
+    /// Check what a journal proves. Needs the public key and nothing else.
+    Proof {
+        #[command(subcommand)]
+        command: proof::Proof,
     },
     #[command(flatten)]
     Remote(Remote),
@@ -198,9 +208,17 @@ pub struct Replay {
 #[derive(Debug, Subcommand)]
 enum Journal {
     /// Read everything again and check every byte against the hashes. Exit code 3 when something is wrong.
-    Verify(DataDir),
+    ///
+    /// Also against the last checkpoint in the data directory, and against one that you kept elsewhere.
+    Verify(audit::Verify),
     /// Count events, commits and bytes.
-    Stats(DataDir),
+    Stats(audit::Stats),
+    /// Prove that an event is in the journal, or that a later journal goes on from an earlier one.
+    Proof(audit::MakeProof),
+    /// Print every event of one tenant, with what proves that they are in the journal; of others only hashes.
+    Receipt(audit::MakeReceipt),
+    /// Print a signed checkpoint of the journal. Keep it elsewhere: whoever has it sees later changes.
+    Checkpoint(audit::MakeCheckpoint),
 }
 
 #[derive(Debug, Subcommand)]
@@ -248,13 +266,19 @@ pub trait Program {
     ///
     /// # Errors
     /// When the journal cannot be opened.
-    fn verify_journal(&self, data_dir: &Path) -> anyhow::Result<Verdict>;
+    fn verify_journal(&self, asked: &audit::Verify) -> anyhow::Result<Verdict>;
 
     /// Prints the journal's numbers.
     ///
     /// # Errors
     /// When the journal cannot be opened.
-    fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()>;
+    fn journal_stats(&self, asked: &audit::Stats) -> anyhow::Result<()>;
+
+    /// Prints something that the journal proves.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or has no such thing.
+    fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()>;
 }
 
 /// Whether what was checked is as it should be.
@@ -264,6 +288,15 @@ pub enum Verdict {
     Valid,
     /// It is not.
     Invalid,
+}
+
+impl Verdict {
+    fn exit(self) -> ExitCode {
+        match self {
+            Verdict::Valid => ExitCode::SUCCESS,
+            Verdict::Invalid => ExitCode::from(NOT_VALID),
+        }
+    }
 }
 
 /// Does what the process's arguments say.
@@ -289,15 +322,14 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             replay.data_dir = absolute(replay.data_dir);
             program.replay(&replay).map(done)
         }
-        Command::Journal { command: Journal::Verify(dir) } => {
-            program.verify_journal(&absolute(dir.data_dir)).map(|verdict| match verdict {
-                Verdict::Valid => ExitCode::SUCCESS,
-                Verdict::Invalid => ExitCode::from(NOT_VALID),
-            })
-        }
-        Command::Journal { command: Journal::Stats(dir) } => {
-            program.journal_stats(&absolute(dir.data_dir)).map(done)
-        }
+        Command::Journal { command } => match command {
+            Journal::Verify(asked) => program.verify_journal(&asked).map(Verdict::exit),
+            Journal::Stats(asked) => program.journal_stats(&asked).map(done),
+            Journal::Proof(asked) => program.prove(&audit::Prove::Proof(asked)).map(done),
+            Journal::Receipt(asked) => program.prove(&audit::Prove::Receipt(asked)).map(done),
+            Journal::Checkpoint(asked) => program.prove(&audit::Prove::Checkpoint(asked)).map(done),
+        },
+        Command::Proof { command } => proof::run(&command).map(Verdict::exit),
         Command::Doctor(asked) => doctor::run(asked),
         Command::Remote(command) => remote::run(&command),
         Command::Config { command } => match command {
@@ -393,12 +425,15 @@ mod tests {
         fn replay(&self, replay: &Replay) -> anyhow::Result<()> {
             self.note(format!("replay {:?} {:?} {:?}", replay.until, replay.tenant, replay.dump))
         }
-        fn verify_journal(&self, _: &Path) -> anyhow::Result<Verdict> {
+        fn verify_journal(&self, _: &audit::Verify) -> anyhow::Result<Verdict> {
             Ok(Verdict::Invalid)
         }
-        fn journal_stats(&self, dir: &Path) -> anyhow::Result<()> {
-            anyhow::ensure!(dir == Path::new("/closed"), "no journal there");
+        fn journal_stats(&self, asked: &audit::Stats) -> anyhow::Result<()> {
+            anyhow::ensure!(asked.data_dir == Path::new("/closed"), "no journal there");
             Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
+        }
+        fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()> {
+            self.note(format!("{asked:?}"))
         }
     }
 
@@ -440,6 +475,22 @@ mod tests {
     #[test]
     fn a_reader_who_has_had_enough_is_no_failure() {
         assert_eq!(told(&["journal", "stats", "--data-dir", "/closed"]).0, code(0));
+    }
+
+    #[test]
+    fn a_proof_is_of_one_thing_and_is_checked_with_a_key() {
+        assert!(told(&["journal", "proof", "--seq", "3"]).1[0].contains("seq: Some(3)"));
+        assert!(told(&["journal", "proof", "--from", "3", "--to", "9"]).1[0].contains("to: Some(9)"));
+        for wrong in [
+            &["journal", "proof"][..],
+            &["journal", "proof", "--seq", "1", "--from", "2"],
+            &["journal", "proof", "--from", "2", "--tree-size", "3"],
+            &["journal", "receipt"],
+            &["proof", "check", "file"],
+        ] {
+            let words = ["tenantry"].iter().chain(wrong);
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

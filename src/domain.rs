@@ -9,6 +9,7 @@ pub mod certificate;
 pub mod command;
 pub mod ctx;
 pub mod decide;
+pub mod denied;
 pub mod deployment;
 pub mod effect;
 pub mod instance;

@@ -3,6 +3,7 @@
 //! See the README for the map of the code.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;

@@ -194,6 +194,26 @@ pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Recorded, CodecError> {
     Ok(Recorded { seq, draft })
 }
 
+/// What a record says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The tenant that it is about, if any.
+    pub tenant: Option<TenantId>,
+}
+
+/// What a record says of itself; its event is not looked into.
+///
+/// # Errors
+/// When the bytes are not a record.
+pub fn about(bytes: &[u8]) -> Result<About, BadWire> {
+    let frame = Frame::read(bytes)?;
+    Ok(About { seq: Seq(frame.seq), at: Timestamp(frame.at), tenant: frame.tenant_id.map(TenantId) })
+}
+
 /// A commit as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommit {

@@ -192,6 +192,10 @@ vocabulary! {
     "token.created" 1 => TokenCreated(access::TokenCreated);
     "token.revoked" 1 => TokenRevoked(access::TokenRevoked);
 
+    "access.denied" 1 => AccessDenied(access::AccessDenied);
+    "access.login_failed" 1 => LoginFailed(access::LoginFailed);
+    "access.unrecorded" 1 => DenialsUnrecorded(access::DenialsUnrecorded);
+
     "config.changed" 1 => ConfigChanged(system::ConfigChanged);
 
     "nginx.reloaded" 1 => NginxReloaded(site::NginxReloaded);

@@ -247,7 +247,7 @@ mod tests {
             let draft = Draft::of_system(EventId(Uuid::nil()), Timestamp(0), changed);
             Recorded { seq: Seq(seq), draft }
         };
-        Committed { events: (first..first + events).map(event).collect(), bytes }
+        Committed { events: (first..first + events).map(event).collect(), bytes, tiles: Vec::new() }
     }
 
     #[test]

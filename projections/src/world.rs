@@ -109,7 +109,10 @@ impl World {
                 self.keeper = Some(ProcessMark { pid: event.pid, start_ticks: event.start_ticks });
             }
             Event::KeeperLost(_) => self.keeper = None,
-            Event::ConfigChanged(_) => {}
+            Event::ConfigChanged(_)
+            | Event::AccessDenied(_)
+            | Event::LoginFailed(_)
+            | Event::DenialsUnrecorded(_) => {}
 
             Event::TenantCreated(event) => {
                 self.tenant_created(recorded, event);

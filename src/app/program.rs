@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::{offline, serve};
+use crate::cli::audit::{Prove, Stats, Verify};
 use crate::cli::{Program, Replay, Verdict};
 use crate::config::{Config, Source};
 use crate::telemetry;
@@ -51,11 +52,15 @@ impl Program for Tenantry {
         offline::replay(replay)
     }
 
-    fn verify_journal(&self, data_dir: &Path) -> anyhow::Result<Verdict> {
-        offline::verify(data_dir)
+    fn verify_journal(&self, asked: &Verify) -> anyhow::Result<Verdict> {
+        offline::journal::verify(asked)
     }
 
-    fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()> {
-        offline::stats(data_dir)
+    fn journal_stats(&self, asked: &Stats) -> anyhow::Result<()> {
+        offline::journal::stats(asked)
+    }
+
+    fn prove(&self, asked: &Prove) -> anyhow::Result<()> {
+        offline::journal::prove(asked)
     }
 }

@@ -20,6 +20,7 @@ use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 
 use super::certificate::{Asked, Obtained};
+use super::denied::Denial;
 use super::reconfigure::Reconfigure;
 use super::restore::Restore;
 use super::tenant_config::ConfigChanges;
@@ -300,6 +301,8 @@ pub enum Command {
         /// The machine's boot id.
         boot_id: String,
     },
+    /// Attempts were refused.
+    NoteDenial(Box<Denial>),
     /// A keeper answered.
     NoteKeeper {
         /// Its process id.

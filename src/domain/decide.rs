@@ -10,8 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, deployment, instance, reconfigure, request, rest, restore, rollout, run, setting,
-    successor, tenant, tenant_config, theme, undo, user,
+    access, certificate, denied, deployment, instance, reconfigure, request, rest, restore, rollout, run,
+    setting, successor, tenant, tenant_config, theme, undo, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -137,6 +137,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::NoteStarted { version, boot_id } => {
             Ok(vec![SystemStarted { version: version.clone(), boot_id: boot_id.clone() }.into()])
         }
+        Command::NoteDenial(denial) => Ok(vec![denied::event(world, denial)]),
         Command::NoteKeeper { pid, start_ticks } => Ok(note_keeper(world, *pid, *start_ticks)),
         Command::NoteKeeperLost => {
             Ok(world.keeper.map(|keeper| KeeperLost { pid: keeper.pid }.into()).into_iter().collect())
@@ -229,6 +230,9 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         | Event::KeeperConnected(_)
         | Event::KeeperLost(_)
         | Event::ConfigChanged(_)
+        | Event::AccessDenied(_)
+        | Event::LoginFailed(_)
+        | Event::DenialsUnrecorded(_)
         | Event::SettingChanged(_)
         | Event::NginxReloaded(_)
         | Event::SettingCleared(_)

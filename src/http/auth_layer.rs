@@ -4,11 +4,12 @@
 //! length of the body (413), `X-Min-Seq`, `as_of`, `Idempotency-Key`. So 401 and 403 come before 404, and a
 //! handler starts with a [`Scope`] or not at all.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tenantry_journal::event::access::Role;
 use tenantry_journal::id::Seq;
@@ -34,6 +35,8 @@ pub const AS_OF_SEQ: HeaderName = HeaderName::from_static("x-as-of-seq");
 pub const EVENT_SEQ: HeaderName = HeaderName::from_static("x-event-seq");
 /// The position that a read must include.
 const MIN_SEQ: HeaderName = HeaderName::from_static("x-min-seq");
+/// The route whose refusals are noted by itself.
+const LOGIN: &str = "/api/auth/login";
 /// How long a read waits to include a position; the contract's.
 const MIN_SEQ_WAIT: Duration = Duration::from_secs(5);
 
@@ -62,16 +65,28 @@ pub async fn gate<F>(
 where
     F: Future<Output = Response>,
 {
-    let (mut answers, mut standing) = (None, None);
-    let as_of = match admit(gate, route, &mut request, &mut answers, &mut standing).await {
+    let (mut answers, mut standing, mut actor) = (None, None, None);
+    let from = peer(request.extensions());
+    let method = method_name(request.method());
+    let refused = |response: &Response, actor| {
+        let status = response.status();
+        // A failed login is noted where the name is known.
+        let path = route.map_or("unmatched", |route| route.path);
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && path != LOGIN {
+            gate.state.denials.request(from, actor, (status.as_u16(), method, path), gate.state.now());
+        }
+    };
+    let as_of = match admit(gate, route, &mut request, &mut answers, &mut standing, &mut actor).await {
         Ok(as_of) => as_of,
         Err(error) => {
             let mut response = error.into_response();
+            refused(&response, actor);
             rate::tell(standing, response.headers_mut());
             return response;
         }
     };
     let mut response = answer(request).await;
+    refused(&response, actor);
     rate::tell(standing, response.headers_mut());
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
@@ -82,6 +97,26 @@ where
     response
 }
 
+/// The address that a request came from.
+pub(super) fn peer(extensions: &Extensions) -> IpAddr {
+    let from = extensions.get::<ConnectInfo<SocketAddr>>();
+    from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())
+}
+
+/// A method as it is recorded; there are as many as somebody cares to invent.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
 /// Decides whether the request may go on; puts what the handler needs into its extensions.
 async fn admit(
     gate: &Gate,
@@ -89,6 +124,7 @@ async fn admit(
     request: &mut Request,
     answers: &mut Option<Answers>,
     standing: &mut Option<Standing>,
+    actor: &mut Option<Actor>,
 ) -> Result<Option<Seq>, ApiError> {
     let app = &gate.state;
     origin::check(request, &app.settings.load().hosts)?;
@@ -109,6 +145,7 @@ async fn admit(
         }
         return Err(ApiError::unauthorized("A credential is needed for this."));
     };
+    *actor = Some(principal.actor);
     app.last_used.note(principal.actor, now);
     rate::take(app, &world, principal.actor, now, standing)?;
     if let Some(access) = route {

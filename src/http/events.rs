@@ -7,6 +7,7 @@
 mod filter;
 mod get;
 mod history;
+mod journal;
 mod list;
 pub mod rendered;
 mod restore;
@@ -38,6 +39,10 @@ pub fn routes() -> Routes {
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
         .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
+        .get("/api/journal", Access::VIEWER, journal::stats)
+        .get("/api/journal/proof", Access::VIEWER, journal::proof)
+        .post("/api/journal/verify", Access::VIEWER.unlimited(), journal::verify)
+        .get("/api/tenants/{id}/receipt", Access::VIEWER, journal::receipt)
         .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
         .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)
         .post("/api/tenants/{id}/restore", Access::OPERATOR, restore::restore)

@@ -15,6 +15,8 @@ use tenantry_projections::history::History;
 use tenantry_projections::world::World;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::auth::denied::Denials;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -159,6 +161,10 @@ pub struct Parts {
     pub jwt: JwtKeys,
     /// Password hashes.
     pub passwords: Passwords,
+    /// What was refused, on its way into the journal.
+    pub denials: Arc<Denials>,
+    /// Proofs over the journal.
+    pub audit: Arc<Audit>,
     /// Slows guessing of passwords.
     pub login_limit: LoginLimit,
     /// The time of day.

@@ -36,6 +36,7 @@ use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, S
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
 use super::write::KeysInFlight;
+use crate::audit::Audit;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -139,6 +140,7 @@ impl TestApi {
         .unwrap();
         let handle = engine.handle();
         let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
+        let audit = Arc::new(Audit::in_memory(Arc::clone(&store)));
         let source = JournalSource::new(store, vault);
         let printed = Arc::new(Printed::default());
         let edge = tenantry_journal::sealed::Secret::new("edge".to_owned());
@@ -152,6 +154,8 @@ impl TestApi {
             settings,
             jwt: JwtKeys::new(&[1; 32]),
             passwords: Passwords::default(),
+            denials: Arc::default(),
+            audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
             in_flight: KeysInFlight::default(),

@@ -22,8 +22,8 @@ use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 
 use super::labels::{
-    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, RequestLabels, ResultLabel, SignerLabel, Status,
-    StatusLabel,
+    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, ReasonLabel, RequestLabels, ResultLabel,
+    SignerLabel, Status, StatusLabel,
 };
 use super::process::Process;
 use super::text;
@@ -132,6 +132,10 @@ pub struct Metrics {
     theme_analyses: Family<ResultLabel, Counter>,
     /// Hashes of passwords that were computed.
     pub password_hashes: Counter,
+    denied: Family<ReasonLabel, Counter>,
+    denied_unrecorded: Counter,
+    /// What is counted of the audit.
+    pub audit: crate::audit::Counts,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -181,6 +185,9 @@ impl Metrics {
             certificate_expiry: Family::default(),
             theme_analyses: Family::default(),
             password_hashes: Counter::default(),
+            denied: Family::default(),
+            denied_unrecorded: Counter::default(),
+            audit: crate::audit::Counts::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
@@ -193,6 +200,7 @@ impl Metrics {
         metrics.register(&mut registry, version);
         metrics.register_usage(&mut registry);
         metrics.register_edge(&mut registry);
+        metrics.register_audit(&mut registry);
         registry.register_collector(Box::new(Process { started_at }));
         Metrics { registry, ..metrics }
     }
@@ -298,6 +306,27 @@ impl Metrics {
         to.register("tenantry_certificates", certificates, self.certificates.clone());
         let expiry = "Unix time at which the first of tenants' certificates ends, by who signed it";
         to.register("tenantry_certificate_expiry_timestamp_seconds", expiry, self.certificate_expiry.clone());
+    }
+
+    fn register_audit(&self, to: &mut Registry) {
+        let denied = "Attempts that were refused: without a valid credential, beyond one, at the login";
+        to.register("tenantry_denied_attempts", denied, self.denied.clone());
+        let unrecorded = "Refused attempts that stand in the journal as a number alone";
+        to.register("tenantry_denied_attempts_unrecorded", unrecorded, self.denied_unrecorded.clone());
+        drop(self.denials());
+        self.audit.register(to);
+    }
+
+    /// The counters of refused attempts.
+    #[must_use]
+    pub fn denials(&self) -> crate::auth::denied::Counts {
+        let of = |reason| self.denied.get_or_create(&ReasonLabel { reason }).clone();
+        crate::auth::denied::Counts {
+            unauthenticated: of("unauthenticated"),
+            forbidden: of("forbidden"),
+            logins: of("login"),
+            unrecorded: self.denied_unrecorded.clone(),
+        }
     }
 
     /// The counters of the driver of nginx.

@@ -16,6 +16,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
+use tenantry::audit::Audit;
+use tenantry::auth::denied::Denials;
 use tenantry::auth::jwt::JwtKeys;
 use tenantry::auth::last_used::LastUsed;
 use tenantry::auth::login_limit::LoginLimit;
@@ -253,6 +255,8 @@ pub(crate) struct Api {
     pub(crate) pretend: Arc<Pretend>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) settings: Arc<ArcSwap<HttpSettings>>,
+    /// What was refused; nobody records it unless a test does.
+    pub(crate) denials: Arc<Denials>,
     /// The administrator's login.
     pub(crate) admin: String,
     _dir: tempfile::TempDir,
@@ -282,6 +286,8 @@ impl Api {
         // Stopping it joins its threads, and the test's own tasks may still want an answer.
         std::mem::forget(engine);
         let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
+        let audit = Arc::new(Audit::in_memory(Arc::clone(&store)));
+        let denials = Arc::new(Denials::default());
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
             lines: Mutex::default(),
@@ -309,6 +315,8 @@ impl Api {
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&[9; 32]),
             passwords: Passwords::counted(metrics.password_hashes.clone()),
+            denials: Arc::clone(&denials),
+            audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
             in_flight: KeysInFlight::default(),
@@ -349,6 +357,7 @@ impl Api {
             pretend,
             shutdown,
             settings,
+            denials,
             admin: String::new(),
             _dir: dir,
         };
