@@ -9,6 +9,8 @@ mod support;
 mod cli;
 #[path = "time/history.rs"]
 mod history;
+#[path = "time/left.rs"]
+mod left;
 #[path = "time/play.rs"]
 mod play;
 #[path = "time/property.rs"]
