@@ -197,10 +197,11 @@ pub(super) async fn restore(
     });
     let deadline = Instant::now() + MATCH_WAIT;
     let matched = app.engine.until(deadline, |world| matches(world, id, deployment_id)).await;
+    let is_complete = matched == Some(true) && app.sites.in_place(id, deadline).await;
     let changes = changes(&scope.world, &outcome.world, id, &events);
     let seq = Some(outcome.seq);
     tracing::info!(tenant.id = %id, event.seq = outcome.seq.0, restored.seq = restored_to_seq.0, "a tenant was restored");
-    Ok(answer(StatusCode::OK, &answered(changes, deployment_id, matched == Some(true), seq)))
+    Ok(answer(StatusCode::OK, &answered(changes, deployment_id, is_complete, seq)))
 }
 
 /// The World that events lead to.
