@@ -66,6 +66,29 @@ fn everything_that_changed_comes_back_and_what_runs_is_restarted_by_it() {
 }
 
 #[test]
+fn each_detail_comes_back() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let was = then(&s, id);
+    let changes = TenantChanges {
+        name: Some("Another".into()),
+        domain: Some("another.example.com".parse().unwrap()),
+        api_domain: Some(Some("api.another.example.com".parse().unwrap())),
+        github_repo: Some(Some("https://git.example.com/another".into())),
+        notes: Some(Some("another".into())),
+    };
+    s.attempt(&Command::UpdateTenant { tenant_id: id, changes }).unwrap();
+    let plan = plan(&s, &back(&s, id, &was));
+    let updated = plan.events.iter().find_map(|event| match event {
+        tenantry_journal::event::Event::TenantUpdated(updated) => Some(updated),
+        _ => None,
+    });
+    assert_eq!(updated.unwrap().changed, ["name", "domain", "api_domain", "github_repo", "notes"]);
+    s.attempt(&command(back(&s, id, &was))).unwrap();
+    assert_eq!(s.world.tenants.get(id).unwrap().details.open(), was.tenant.details.open());
+}
+
+#[test]
 fn only_what_is_included_comes_back() {
     let mut s = Scenario::new();
     let id = s.tenant("smith");
