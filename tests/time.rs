@@ -19,6 +19,8 @@ mod property;
 mod restore;
 #[path = "time/rules.rs"]
 mod rules;
+#[path = "time/taken_back.rs"]
+mod taken_back;
 #[path = "time/undo.rs"]
 mod undo;
 #[path = "time/why.rs"]

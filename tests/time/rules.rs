@@ -23,7 +23,7 @@ fn notes(text: &str) -> TenantChanges {
     TenantChanges { notes: Some(Some(text.to_owned())), ..TenantChanges::default() }
 }
 
-fn plan(s: &Scenario, restore: &Restore) -> Plan {
+pub(crate) fn plan(s: &Scenario, restore: &Restore) -> Plan {
     let ctx = Ctx { now: s.now, ids: Ids::new(s.now, 1), policy: policy().into() };
     restore::plan(&s.world, restore, &ctx).unwrap()
 }
@@ -32,7 +32,7 @@ fn lacking(plan: &Plan) -> BTreeSet<&str> {
     plan.not_restored.iter().map(|lack| lack.field.as_str()).collect()
 }
 
-fn redeploy(s: &mut Scenario, tenant_id: TenantId) {
+pub(crate) fn redeploy(s: &mut Scenario, tenant_id: TenantId) {
     s.attempt(&Command::DeployTenant { tenant_id, switches: DeploySwitches::default() }).unwrap();
     settle(s);
 }
@@ -307,7 +307,7 @@ fn nothing_is_restored_that_never_was_or_is_being_deleted() {
 }
 
 /// Gives a command as a person, and makes the undo of it.
-fn undo_of(s: &mut Scenario, given: &Command) -> Command {
+pub(crate) fn undo_of(s: &mut Scenario, given: &Command) -> Command {
     let before = s.world.clone();
     let from = s.recorded.len();
     s.attempt(given).unwrap();
