@@ -103,6 +103,12 @@ impl Write {
     }
 }
 
+/// Between two looks of a thread that watches files and processes.
+#[allow(clippy::disallowed_methods, reason = "what is waited for tells nobody")]
+fn look_again() {
+    std::thread::sleep(LOOK);
+}
+
 /// Sees to it that the server below a strace ends at a point. Ends with it.
 pub(crate) fn watch(strace: u32, trace: PathBuf, point: Point) -> JoinHandle<()> {
     std::thread::spawn(move || {
@@ -110,21 +116,21 @@ pub(crate) fn watch(strace: u32, trace: PathBuf, point: Point) -> JoinHandle<()>
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end && alive(strace.into()) {
             let Some(written) = seen.next() else {
-                std::thread::sleep(LOOK);
+                look_again();
                 continue;
             };
             let server = child(strace);
             if !point.line().stands_in(&written.shown) {
                 // strace gives up when a stop is over before it has taken note of it.
                 while !is_at_rest(strace, server) && alive(server.into()) && alive(strace.into()) {
-                    std::thread::sleep(LOOK);
+                    look_again();
                 }
                 signal(server, "CONT");
                 continue;
             }
             signal(server, "KILL");
             while alive(server.into()) {
-                std::thread::sleep(LOOK);
+                look_again();
             }
             if matches!(point, Point::Before(_)) {
                 written.lose();
