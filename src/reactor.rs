@@ -10,6 +10,7 @@ mod analysis;
 mod deployment;
 mod env_file;
 mod gate;
+mod home;
 mod instance;
 mod outside;
 mod pace;

@@ -53,6 +53,13 @@ health = "/health"
 idle_timeout = 1
 stop_timeout = 2
 
+[service.mortal]
+command = "python3"
+args = ["{backend}"]
+socket = "{{data_dir}}/run/{{name}}-{{id}}.sock"
+health = "/health"
+restart = "never"
+
 [service.roll]
 command = "python3"
 args = ["{backend}"]

@@ -1,7 +1,7 @@
 //! What tasks of the reactor work with.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tenantry_journal::id::{DeploymentId, Seq};
@@ -44,6 +44,8 @@ pub struct Outside {
     pub sites: Option<Arc<Sites>>,
     /// What themes and analyses need; without it they wait.
     pub themes: Option<Themes>,
+    /// Held while tenants' directories are moved.
+    pub(super) moving: Arc<Mutex<()>>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -80,6 +82,7 @@ impl Outside {
             runs: Runs::default(),
             sites: None,
             themes: None,
+            moving: Arc::default(),
             heavy,
             looks,
         }

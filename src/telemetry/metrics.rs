@@ -113,6 +113,8 @@ pub struct Metrics {
     pub usage_sample_seconds: Histogram,
     /// Instances whose directory takes more than its quota.
     pub instances_over_quota: Gauge,
+    /// Ports of tenants on which somebody else listens as well.
+    pub ports_drifted: Gauge,
     memory_limit_kills: Counter,
     usage_memory: Family<MeterLabel, Gauge>,
     usage_cpu: Family<MeterLabel, Gauge<f64, AtomicU64>>,
@@ -169,6 +171,7 @@ impl Metrics {
             requests_in_flight: Family::default(),
             usage_sample_seconds: Histogram::new(request_buckets()),
             instances_over_quota: Gauge::default(),
+            ports_drifted: Gauge::default(),
             memory_limit_kills: Counter::default(),
             usage_memory: Family::default(),
             usage_cpu: Family::default(),
@@ -298,6 +301,8 @@ impl Metrics {
     }
 
     fn register_edge(&self, to: &mut Registry) {
+        let drifted = "Tenants' ports on which another process listens, too";
+        to.register("tenantry_ports_drifted", drifted, self.ports_drifted.clone());
         let reloads = "Times that nginx was told to take on its configuration, by result";
         to.register("tenantry_nginx_reloads", reloads, self.nginx_reloads.clone());
         let calls = "Times that systemd was asked for something, by result";

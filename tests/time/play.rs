@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tenantry::domain::command::{Command, StepReport};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::restore::{OnConflict, Restore, Then};
+use tenantry::domain::restore::{Left, OnConflict, Restore, Then, Whereabouts};
 use tenantry::domain::tenant_config::ConfigChanges;
 use tenantry::domain::theme::ThemeChanges;
 use tenantry_journal::event::deployment::StepKind;
@@ -88,7 +88,7 @@ pub(crate) fn back(s: &Scenario, tenant_id: TenantId, then: &Then) -> Restore {
         include: Part::ALL.into(),
         on_conflict: OnConflict::Fail,
         listening: s.listening.clone(),
-        on_disk: kept.unwrap_or_default(),
+        left: Left { whereabouts: Whereabouts::Unmarked, releases: kept.unwrap_or_default() },
         lost_logos: BTreeSet::new(),
     }
 }

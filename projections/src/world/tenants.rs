@@ -174,6 +174,16 @@ impl Tenants {
         self.gone.get(&id)
     }
 
+    /// Who lay last in a directory, of those who were deleted and left their files in it.
+    #[must_use]
+    pub fn left_in(&self, directory: &str) -> Option<TenantId> {
+        let is_there = |gone: &Gone| {
+            !gone.removed.files && gone.details.open().is_some_and(|details| details.directory == directory)
+        };
+        let left = self.gone.iter().filter(|(_, gone)| is_there(gone));
+        left.max_by_key(|(_, gone)| gone.deleted).map(|(id, _)| *id)
+    }
+
     /// Whether there is or was such a tenant.
     #[must_use]
     pub fn is_known(&self, id: TenantId) -> bool {
