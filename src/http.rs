@@ -17,6 +17,7 @@ pub mod frame;
 pub mod instances;
 pub mod kept;
 pub mod listing;
+mod live;
 pub mod manager;
 pub mod observed;
 pub mod origin;

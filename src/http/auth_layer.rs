@@ -71,7 +71,11 @@ where
             return response;
         }
     };
-    let mut response = answer(request).await;
+    let mut response = match dry_check(route, &request) {
+        Ok(false) => answer(request).await,
+        Ok(true) => write::nothing_recorded(),
+        Err(error) => error.into_response(),
+    };
     rate::tell(standing, response.headers_mut());
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
@@ -95,8 +99,14 @@ async fn admit(
     let path = route.map_or("", |route| route.path);
     let route = route.and_then(|route| route.find(request.method())).map(|declared| declared.access);
     let limit = route.map_or(super::router::BODY_LIMIT, |access| access.body_limit);
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let point = match route {
+        Some(access) if is_read => point(access, request.uri().query()),
+        _ => Ok(None),
+    };
     if route.is_some_and(|access| access.who == Who::Anyone) {
         check_length(request.headers(), limit)?;
+        point?;
         return Ok(None);
     }
 
@@ -105,6 +115,7 @@ async fn admit(
     let Some((principal, proof)) = principal(app, &world, request.headers(), now)? else {
         let by_message = route.is_some_and(|access| matches!(access.who, Who::Socket(_)));
         if by_message && is_upgrade(request.headers()) {
+            point?;
             return Ok(None);
         }
         return Err(ApiError::unauthorized("A credential is needed for this."));
@@ -122,16 +133,8 @@ async fn admit(
         world = app.engine.world();
     }
 
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut as_of = None;
-    if let Some(access) = route.filter(|_| is_read)
-        && let Some(point) = query_value(request.uri().query(), "as_of")?
-    {
-        if access.shows == Shows::Now {
-            return Err(ApiError::bad_request("What this route shows has no past.")
-                .coded("not_time_travelable")
-                .detailed("Leave out as_of."));
-        }
+    if let Some(point) = point? {
         let (seq, past) = travel(app, point).await?;
         (world, as_of) = (past, Some(seq));
     }
@@ -149,6 +152,24 @@ async fn admit(
         proof,
     });
     Ok(as_of)
+}
+
+/// The moment that a GET asks for, if it asks for one.
+fn point(access: Access, query: Option<&str>) -> Result<Option<String>, ApiError> {
+    let Some(point) = query_value(query, "as_of")? else { return Ok(None) };
+    match access.shows {
+        Shows::State => Ok(Some(point)),
+        Shows::Now | Shows::Lines => Err(ApiError::bad_request("What this route shows has no past.")
+            .coded("not_time_travelable")
+            .detailed("Leave out as_of.")),
+    }
+}
+
+/// Whether this is the dry run of something that records nothing anyway.
+fn dry_check(route: Option<&Route>, request: &Request) -> Result<bool, ApiError> {
+    let declared = || route.and_then(|route| route.find(request.method()));
+    let only_checks = *request.method() != Method::GET && declared().is_some_and(|found| found.access.checks);
+    if only_checks { write::is_dry(request.uri().query()) } else { Ok(false) }
 }
 
 /// Who sends the credential; `None` without one.

@@ -36,7 +36,7 @@ pub fn routes() -> Routes {
         .get("/api/events/{seq}", Access::VIEWER, get::get)
         .get("/api/events/why", Access::VIEWER, why::why)
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
-        .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
+        .get("/api/events/stream", Access::VIEWER.lines(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
         .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
         .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)

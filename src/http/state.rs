@@ -38,7 +38,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AsOfError {
     /// Neither a position nor a time.
-    #[error("as_of '{0}' is neither a position nor an RFC 3339 time")]
+    #[error("as_of '{0}' is neither a position nor a time (RFC 3339, '5m ago', 'yesterday 14:00')")]
     Malformed(String),
     /// Nothing had happened yet.
     #[error("as_of lies before the first event")]

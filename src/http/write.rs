@@ -249,6 +249,23 @@ async fn first_answer(app: &AppState, answered: Answered) -> Result<(Arc<World>,
     Ok(read?)
 }
 
+/// Whether a query asks for a dry run.
+///
+/// # Errors
+/// 400 when it says neither yes nor no.
+pub(super) fn is_dry(query: Option<&str>) -> Result<bool, ApiError> {
+    match query_value(query, "dry_run")?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ApiError::bad_request("dry_run must be true or false.")),
+    }
+}
+
+/// The answer to a dry run of what records nothing.
+pub(super) fn nothing_recorded() -> Response {
+    answer(StatusCode::OK, &DryRun { events: Vec::new() })
+}
+
 /// The answer of a dry run.
 #[derive(Serialize)]
 struct DryRun<'a> {
@@ -269,11 +286,7 @@ impl FromRequestParts<AppState> for Write {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let scope = Scope::from_request_parts(parts, app).await?;
         let answers = parts.extensions.get::<Answers>().cloned().unwrap_or_default();
-        let mode = match query_value(parts.uri.query(), "dry_run")?.as_deref() {
-            None | Some("false") => Mode::Record,
-            Some("true") => Mode::DryRun,
-            Some(_) => return Err(ApiError::bad_request("dry_run must be true or false.")),
-        };
+        let mode = if is_dry(parts.uri.query())? { Mode::DryRun } else { Mode::Record };
         let expected = if_match(&parts.headers)?;
         Ok(Write { app: app.clone(), principal: scope.principal, answers, mode, expected })
     }

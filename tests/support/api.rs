@@ -396,6 +396,12 @@ impl Api {
         send(&self.instances, request).await
     }
 
+    /// Sends a request to the manager's listener and leaves the answer's body to be read.
+    pub(crate) async fn open(&self, request: Req) -> axum::response::Response {
+        let request = request.builder.body(request.body).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
     /// With the administrator's login.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(request("GET", path).bearer(&self.admin)).await
