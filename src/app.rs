@@ -47,9 +47,9 @@ use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::RequestCounts;
+use crate::http::repeat::Repeats;
 use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
-use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
 use crate::past::Past;
@@ -75,6 +75,8 @@ const INDEX_END: Duration = Duration::from_secs(2);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
+/// What the secret of the digests of requests is derived for.
+const REQUEST_KEY: &str = "tenantry 2026-11 digests of requests";
 /// What the key of repeatable API tokens is derived for.
 const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
 /// What the key of the configuration's hash is derived for.
@@ -255,7 +257,7 @@ impl App {
             passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock,
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new(*keyring.derive(REQUEST_KEY)),
             shutdown: shutdown.clone(),
             outputs: output,
             unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),

@@ -22,6 +22,7 @@ pub mod manager;
 pub mod observed;
 pub mod origin;
 pub mod rate;
+pub mod repeat;
 pub mod router;
 pub mod state;
 pub mod system;

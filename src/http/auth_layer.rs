@@ -22,6 +22,7 @@ use super::error::ApiError;
 use super::extract::{Scope, query_value};
 use super::origin;
 use super::rate;
+use super::repeat;
 use super::router::{Access, Listener, Route, Shows, Table, Who};
 use super::state::{AppState, AsOfError};
 use super::write::{self, Answers};
@@ -71,11 +72,15 @@ where
             return response;
         }
     };
-    let mut response = match dry_check(route, &request) {
-        Ok(false) => answer(request).await,
-        Ok(true) => write::nothing_recorded(),
-        Err(error) => error.into_response(),
+    let mut response = match (answers.as_ref().and_then(Answers::ready), dry_check(route, &request)) {
+        (Some(first), _) => first,
+        (None, Ok(false)) => answer(request).await,
+        (None, Ok(true)) => write::nothing_recorded(),
+        (None, Err(error)) => error.into_response(),
     };
+    if let Some(answers) = &answers {
+        response = repeat::keep(&gate.state, answers, response).await;
+    }
     rate::tell(standing, response.headers_mut());
     if let Some(seq) = as_of {
         response.headers_mut().insert(AS_OF_SEQ, HeaderValue::from(seq.0));
@@ -140,7 +145,7 @@ async fn admit(
     }
     if route.is_some() && !is_read {
         let answers = answers.insert(Answers::default());
-        let before = write::recognize(app, request, &principal, limit, answers).await?;
+        let before = repeat::recognize(app, request, &principal, limit, answers).await?;
         world = before.unwrap_or(world);
         request.extensions_mut().insert(answers.clone());
     }

@@ -30,7 +30,7 @@ use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::{Checks, Measures, Outputs, UnitLogs};
-use crate::http::write::KeysInFlight;
+use crate::http::repeat::Repeats;
 use crate::sites::Sites;
 use crate::telemetry::Metrics;
 
@@ -163,8 +163,8 @@ pub struct Parts {
     pub login_limit: LoginLimit,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Idempotency keys of requests that are being answered.
-    pub in_flight: KeysInFlight,
+    /// Requests that come again with the same key.
+    pub repeats: Repeats,
     /// Ends every stream when the program ends.
     pub shutdown: CancellationToken,
     /// What processes printed.

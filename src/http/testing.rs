@@ -33,9 +33,9 @@ use super::api::Api;
 use super::events::rendered::Rendered;
 use super::kept::Kept;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source, UnitLogs};
+use super::repeat::Repeats;
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
-use super::write::KeysInFlight;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -154,7 +154,7 @@ impl TestApi {
             passwords: Passwords::default(),
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new([4; 32]),
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             unit_logs: Arc::new(Nothing),

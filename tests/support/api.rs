@@ -37,11 +37,11 @@ use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
 use tenantry::http::kept::Kept;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, UnitLogs};
+use tenantry::http::repeat::Repeats;
 use tenantry::http::router::Listener;
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
 };
-use tenantry::http::write::KeysInFlight;
 use tenantry::past::Past;
 use tenantry::sites::Sites;
 use tenantry::telemetry::Metrics;
@@ -253,6 +253,7 @@ pub(crate) struct Api {
     pub(crate) pretend: Arc<Pretend>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) settings: Arc<ArcSwap<HttpSettings>>,
+    pub(crate) repeats: Repeats,
     /// The administrator's login.
     pub(crate) admin: String,
     _dir: tempfile::TempDir,
@@ -300,6 +301,7 @@ impl Api {
         let edge = Secret::new("edge".to_owned());
         let config = Config::parse("", &overrides()).unwrap();
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
+        let repeats = Repeats::new([6; 32]);
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
@@ -311,7 +313,7 @@ impl Api {
             passwords: Passwords::counted(metrics.password_hashes.clone()),
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: repeats.clone(),
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             unit_logs: Arc::clone(&pretend) as Arc<dyn UnitLogs>,
@@ -349,6 +351,7 @@ impl Api {
             pretend,
             shutdown,
             settings,
+            repeats,
             admin: String::new(),
             _dir: dir,
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use serde::Serialize;
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
@@ -15,6 +15,7 @@ use super::list::unreadable;
 use super::may_see;
 use crate::engine;
 use crate::http::error::ApiError;
+use crate::http::etag::etag;
 use crate::http::extract::{NoQuery, Scope};
 use crate::http::state::AppState;
 use crate::http::write::answer;
@@ -58,7 +59,11 @@ pub(super) async fn get(
     });
     let found = found.await.map_err(|_| ApiError::internal())?.map_err(|error| unreadable(&error))?;
     let Found { event, causes, effects } = found.ok_or_else(missing)?;
-    Ok(answer(StatusCode::OK, &shown(&event, &causes, &effects, &names)))
+    let mut response = answer(StatusCode::OK, &shown(&event, &causes, &effects, &names));
+    // It never changes, but more may come to answer it.
+    let last = effects.last().map_or(event.seq, |effect| effect.seq);
+    response.headers_mut().insert(header::ETAG, etag(last));
+    Ok(response)
 }
 
 fn shown<'a>(
