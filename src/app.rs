@@ -179,8 +179,11 @@ impl App {
         })?;
         let handle = engine.handle();
         let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
-        let snapshotter =
-            Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
+        let events = JournalSource::new(Arc::clone(&store), vault);
+        let travel = TimeTravel::new(Arc::new(events), Arc::clone(&snapshots));
+        let travel = Arc::new(travel.indexed_in(snapshots.dir().join("tenants.seqs")));
+        let snapshotter = Snapshotter::new(Arc::clone(&store), snapshots, handle.clone(), frontier)
+            .indexing(Arc::clone(&travel));
         let snapshotter = snapshotter.start(stopped)?;
 
         note_started(&handle).await?;
@@ -211,7 +214,8 @@ impl App {
         let edge = Secret::new(URL_SAFE_NO_PAD.encode(*keyring.derive(EDGE_KEY)));
         let edge_key = EdgeKey::new(edge.reveal());
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
-        let blobs = Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&vault)));
+        let blobs =
+            Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&keyring) as Arc<dyn Vault>));
         let analyze = Arc::new(ArcSwap::from_pointee(config.analyze.clone()));
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
@@ -227,8 +231,7 @@ impl App {
         let output = Arc::new(output);
         tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
 
-        let events = JournalSource::new(Arc::clone(&store), vault);
-        let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
+        let past = Past::new(travel, handle.clone());
         let last_used = Arc::new(LastUsed::open(&config.data_dir));
         let keep = Arc::clone(&last_used).keep(config.data_dir.clone(), handle.clone(), shutdown.clone());
         tasks.spawn(keep);

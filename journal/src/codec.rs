@@ -194,6 +194,15 @@ pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Recorded, CodecError> {
     Ok(Recorded { seq, draft })
 }
 
+/// Whose event a record is, without decoding what happened.
+///
+/// # Errors
+/// When the record is damaged.
+pub fn tenant_of(seq: Seq, bytes: &[u8]) -> Result<Option<TenantId>, CodecError> {
+    let frame = Frame::read(bytes).map_err(|source| CodecError::Record { seq, source })?;
+    Ok(frame.tenant_id.map(TenantId))
+}
+
 /// A commit as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommit {

@@ -11,7 +11,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tenantry_journal::event::access::Role;
-use tenantry_journal::id::Seq;
+use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::recorded::Actor;
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
@@ -140,7 +140,7 @@ async fn admit(
 
     let mut as_of = None;
     if let Some(point) = point? {
-        let (seq, past) = travel(app, point).await?;
+        let (seq, past) = travel(app, point, tenant_of(path, request.uri().path(), &world)).await?;
         (world, as_of) = (past, Some(seq));
     }
     if route.is_some() && !is_read {
@@ -260,18 +260,39 @@ async fn wait_for_min_seq(app: &AppState, headers: &HeaderMap) -> Result<bool, A
         .ok_or_else(|| ApiError::unavailable(format!("Position {wanted} is not here yet.")).retry_after(1))
 }
 
-/// The World at a point of the past.
+/// The tenant that a path is about, and nothing else: of it alone the past is looked up.
+fn tenant_of(pattern: &str, path: &str, world: &World) -> Option<TenantId> {
+    let named = |below: &str| path.strip_prefix(below)?.split('/').next();
+    if pattern.starts_with("/api/tenants/{id}") {
+        return named("/api/tenants/")?.parse().ok();
+    }
+    if pattern.starts_with("/api/deployments/{id}") {
+        let id = named("/api/deployments/")?.parse().ok()?;
+        return world.deployments.get(id).map(|deployment| deployment.tenant_id);
+    }
+    None
+}
+
+/// The World at a point of the past; of one tenant, when the answer is about that alone.
 ///
 /// # Errors
 /// 400 for a point that names nothing, 503 when the journal cannot be read.
-pub async fn travel(app: &AppState, point: String) -> Result<(Seq, Arc<World>), ApiError> {
+async fn travel(
+    app: &AppState,
+    point: String,
+    tenant: Option<TenantId>,
+) -> Result<(Seq, Arc<World>), ApiError> {
     let time = Arc::clone(&app.time);
     let now = app.now();
     // It is never closed.
     let _place = JOURNEYS.acquire().await.ok();
     let past = tokio::task::spawn_blocking(move || -> Result<_, AsOfError> {
         let seq = time.resolve(&point, now)?;
-        Ok((seq, time.world_at(seq)?))
+        let world = match tenant {
+            Some(tenant) => time.tenant_at(tenant, seq)?,
+            None => time.world_at(seq)?,
+        };
+        Ok((seq, world))
     });
     let found = past.await.map_err(|error| AsOfError::Unavailable(error.to_string()))?;
     Ok(found?)

@@ -65,6 +65,13 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// When the position is after the head or the journal cannot be read.
     fn world_at(&self, seq: Seq) -> Result<Arc<World>, AsOfError>;
 
+    /// One tenant right after the event at a position, in a World that holds what is about it
+    /// and nothing else (unless the position is the head's).
+    ///
+    /// # Errors
+    /// When the position is after the head or the journal cannot be read.
+    fn tenant_at(&self, tenant: TenantId, seq: Seq) -> Result<Arc<World>, AsOfError>;
+
     /// What each event of one tenant changed, from after a position up to and with another.
     ///
     /// # Errors
