@@ -50,9 +50,9 @@ use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::RequestCounts;
+use crate::http::repeat::Repeats;
 use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
-use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
 use crate::past::Past;
@@ -79,6 +79,8 @@ const INDEX_END: Duration = Duration::from_secs(2);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
+/// What the secret of the digests of requests is derived for.
+const REQUEST_KEY: &str = "tenantry 2026-11 digests of requests";
 /// What the key of repeatable API tokens is derived for.
 const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
 /// What the key of the configuration's hash is derived for.
@@ -183,8 +185,11 @@ impl App {
         })?;
         let handle = engine.handle();
         let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
-        let snapshotter =
-            Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
+        let events = JournalSource::new(Arc::clone(&store), vault);
+        let travel = TimeTravel::new(Arc::new(events), Arc::clone(&snapshots));
+        let travel = Arc::new(travel.indexed_in(snapshots.dir().join("tenants.seqs")));
+        let snapshotter = Snapshotter::new(Arc::clone(&store), snapshots, handle.clone(), frontier)
+            .indexing(Arc::clone(&travel));
         let snapshotter = snapshotter.start(stopped)?;
 
         note_started(&handle).await?;
@@ -215,7 +220,8 @@ impl App {
         let edge = Secret::new(URL_SAFE_NO_PAD.encode(*keyring.derive(EDGE_KEY)));
         let edge_key = EdgeKey::new(edge.reveal());
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
-        let blobs = Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&vault)));
+        let blobs =
+            Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&keyring) as Arc<dyn Vault>));
         let analyze = Arc::new(ArcSwap::from_pointee(config.analyze.clone()));
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
@@ -231,8 +237,7 @@ impl App {
         let output = Arc::new(output);
         tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
 
-        let events = JournalSource::new(Arc::clone(&store), vault);
-        let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
+        let past = Past::new(travel, handle.clone());
         let audit = Arc::new(audit.counted(metrics.audit.clone()));
         tasks.spawn(Arc::clone(&audit).keep(handle.clone(), shutdown.clone()));
         let denials = Arc::new(Denials::counted(metrics.denials()));
@@ -267,7 +272,7 @@ impl App {
             audit,
             login_limit: LoginLimit::default(),
             clock,
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new(*keyring.derive(REQUEST_KEY)),
             shutdown: shutdown.clone(),
             outputs: output,
             unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),

@@ -19,6 +19,7 @@ use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
 use tenantry_journal::event::theme::SuggestionSource;
 use tenantry_journal::id::{DeploymentId, RunId, TenantId};
+use tenantry_projections::history::diff;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::DeploymentStatus;
 use tenantry_projections::world::instances::{Desired, Instance, Rest};
@@ -365,6 +366,33 @@ proptest! {
             folded.evolve(recorded);
         }
         prop_assert_eq!(&folded, &s.world);
+    }
+
+    #[test]
+    fn what_becomes_of_a_tenant_follows_from_its_own_events_alone(moves in moves()) {
+        let mut s = Scenario::rolling();
+        for step in &moves {
+            make(&mut s, step);
+        }
+        let ids: BTreeSet<TenantId> = s.recorded.iter().filter_map(|recorded| recorded.tenant_id).collect();
+        for id in ids {
+            let mut own = World::default();
+            for recorded in s.recorded.iter().filter(|recorded| recorded.tenant_id == Some(id)) {
+                own.evolve(recorded);
+            }
+            let whole = &s.world;
+            prop_assert_eq!(own.tenants.get(id), whole.tenants.get(id));
+            // Whether somebody took its directory since is asked of the live World alone.
+            let gone = |world: &World| world.tenants.gone(id).map(|gone| (gone.deleted, gone.kept.clone()));
+            prop_assert_eq!(gone(&own), gone(whole));
+            prop_assert!(own.tenants.is_known(id));
+            prop_assert_eq!(own.configurations.get(id), whole.configurations.get(id));
+            prop_assert!(own.deployments.of(id).eq(whole.deployments.of(id)));
+            prop_assert!(own.analyses.of(id).eq(whole.analyses.of(id)));
+            let instances = whole.instances.iter().filter(|one| one.tenant.is_some_and(|(of, _)| of == id));
+            prop_assert!(own.instances.iter().eq(instances));
+            prop_assert_eq!(diff(&own, whole, id), vec![]);
+        }
     }
 
     #[test]

@@ -214,6 +214,15 @@ pub fn about(bytes: &[u8]) -> Result<About, BadWire> {
     Ok(About { seq: Seq(frame.seq), at: Timestamp(frame.at), tenant: frame.tenant_id.map(TenantId) })
 }
 
+/// Whose event a record is, without decoding what happened.
+///
+/// # Errors
+/// When the record is damaged.
+pub fn tenant_of(seq: Seq, bytes: &[u8]) -> Result<Option<TenantId>, CodecError> {
+    let frame = Frame::read(bytes).map_err(|source| CodecError::Record { seq, source })?;
+    Ok(frame.tenant_id.map(TenantId))
+}
+
 /// A commit as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedCommit {

@@ -14,7 +14,7 @@ pub use replay::replay;
 
 use crate::codec::wire::BadWire;
 use crate::codec::{self, CodecError, Commit};
-use crate::id::{KeyId, Seq};
+use crate::id::{KeyId, Seq, TenantId};
 use crate::merkle::{self, Frontier};
 use crate::recorded::Recorded;
 use crate::sealed::{Vault, take_damage, with_vault};
@@ -337,6 +337,66 @@ pub fn page(
         Ok::<(), ScanError>(())
     })?;
     Ok(events)
+}
+
+/// Hands over whose each of the events `from..=to` is, without decoding what happened.
+///
+/// # Errors
+/// At the first event that is missing or damaged.
+pub fn tenants(
+    store: &dyn Journal,
+    from: Seq,
+    to: Seq,
+    mut each: impl FnMut(Seq, Option<TenantId>),
+) -> Result<(), ScanError> {
+    let from = from.max(Seq(1));
+    commits(store, from, to, |commit| {
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if seq >= from && seq <= to {
+                each(seq, codec::tenant_of(seq, bytes)?);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Hands over the events at these positions, which ascend, until `each` breaks off. Whatever
+/// lies between them is not decoded.
+///
+/// # Errors
+/// At the first one that is missing, damaged, or unknown to this program.
+pub fn at(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    seqs: &[Seq],
+    mut each: impl FnMut(&Recorded) -> Result<ControlFlow<()>, ScanError>,
+) -> Result<(), ScanError> {
+    let mut room = Vec::new();
+    let mut wanted = seqs.iter().copied().peekable();
+    with_vault(vault, || {
+        while let Some(next) = wanted.peek().copied() {
+            let stored = store.read(next, 1)?;
+            let Some(stored) = stored.first() else {
+                return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
+            };
+            let commit = check(stored, next, true, &mut room)?;
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if wanted.peek() != Some(&seq) {
+                    continue;
+                }
+                wanted.next();
+                if each(&codec::decode_record(seq, bytes)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if wanted.peek() == Some(&next) {
+                return Err(ScanError::Gap { wanted: next, found: commit.last().next() });
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The exact bytes of one event's record: what its Merkle leaf is the hash of.

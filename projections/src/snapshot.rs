@@ -155,6 +155,12 @@ impl Snapshots {
         Ok(Snapshots { dir, vault, writing: Mutex::new(()) })
     }
 
+    /// Where they are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Writes a World; returns the size of its file in bytes once that is durable.
     ///
     /// # Errors

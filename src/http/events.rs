@@ -37,7 +37,7 @@ pub fn routes() -> Routes {
         .get("/api/events/{seq}", Access::VIEWER, get::get)
         .get("/api/events/why", Access::VIEWER, why::why)
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
-        .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
+        .get("/api/events/stream", Access::VIEWER.lines(), sse::stream)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
         .get("/api/journal", Access::VIEWER, journal::stats)
         .get("/api/journal/proof", Access::VIEWER, journal::proof)

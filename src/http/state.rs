@@ -32,7 +32,7 @@ use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::{Checks, Measures, Outputs, UnitLogs};
-use crate::http::write::KeysInFlight;
+use crate::http::repeat::Repeats;
 use crate::sites::Sites;
 use crate::telemetry::Metrics;
 
@@ -40,7 +40,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AsOfError {
     /// Neither a position nor a time.
-    #[error("as_of '{0}' is neither a position nor an RFC 3339 time")]
+    #[error("as_of '{0}' is neither a position nor a time (RFC 3339, '5m ago', 'yesterday 14:00')")]
     Malformed(String),
     /// Nothing had happened yet.
     #[error("as_of lies before the first event")]
@@ -66,6 +66,13 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// # Errors
     /// When the position is after the head or the journal cannot be read.
     fn world_at(&self, seq: Seq) -> Result<Arc<World>, AsOfError>;
+
+    /// One tenant right after the event at a position, in a World that holds what is about it
+    /// and nothing else (unless the position is the head's).
+    ///
+    /// # Errors
+    /// When the position is after the head or the journal cannot be read.
+    fn tenant_at(&self, tenant: TenantId, seq: Seq) -> Result<Arc<World>, AsOfError>;
 
     /// What each event of one tenant changed, from after a position up to and with another.
     ///
@@ -169,8 +176,8 @@ pub struct Parts {
     pub login_limit: LoginLimit,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Idempotency keys of requests that are being answered.
-    pub in_flight: KeysInFlight,
+    /// Requests that come again with the same key.
+    pub repeats: Repeats,
     /// Ends every stream when the program ends.
     pub shutdown: CancellationToken,
     /// What processes printed.

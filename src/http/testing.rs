@@ -33,9 +33,9 @@ use super::api::Api;
 use super::events::rendered::Rendered;
 use super::kept::Kept;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source, UnitLogs};
+use super::repeat::Repeats;
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
-use super::write::KeysInFlight;
 use crate::audit::Audit;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
@@ -158,7 +158,7 @@ impl TestApi {
             audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new([4; 32]),
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             unit_logs: Arc::new(Nothing),

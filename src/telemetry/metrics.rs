@@ -25,6 +25,7 @@ use super::labels::{
     ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, ReasonLabel, RequestLabels, ResultLabel,
     SignerLabel, Status, StatusLabel,
 };
+use super::live::LiveQueries;
 use super::process::Process;
 use super::text;
 use crate::drivers::nginx::Counts;
@@ -103,6 +104,8 @@ pub struct Metrics {
     pub feed_sent: Counter,
     /// Events rendered for those who follow.
     pub feed_rendered: Counter,
+    /// Live queries.
+    pub live: LiveQueries,
     /// Requests that were answered.
     pub requests: Family<RequestLabels, Counter>,
     /// How long answers took, in seconds.
@@ -166,6 +169,7 @@ impl Metrics {
             feed_subscribers: Gauge::default(),
             feed_sent: Counter::default(),
             feed_rendered: Counter::default(),
+            live: LiveQueries::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(request_buckets())),
             requests_in_flight: Family::default(),
@@ -258,6 +262,7 @@ impl Metrics {
             "Events rendered for who follows",
             self.feed_rendered.clone(),
         );
+        self.live.register(to);
 
         to.register("tenantry_output_lines", "Lines that processes printed", self.output_lines.clone());
         to.register(

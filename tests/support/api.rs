@@ -39,11 +39,11 @@ use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
 use tenantry::http::kept::Kept;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, UnitLogs};
+use tenantry::http::repeat::Repeats;
 use tenantry::http::router::Listener;
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
 };
-use tenantry::http::write::KeysInFlight;
 use tenantry::past::Past;
 use tenantry::sites::Sites;
 use tenantry::telemetry::Metrics;
@@ -257,6 +257,7 @@ pub(crate) struct Api {
     pub(crate) settings: Arc<ArcSwap<HttpSettings>>,
     /// What was refused; nobody records it unless a test does.
     pub(crate) denials: Arc<Denials>,
+    pub(crate) repeats: Repeats,
     /// The administrator's login.
     pub(crate) admin: String,
     _dir: tempfile::TempDir,
@@ -306,6 +307,7 @@ impl Api {
         let edge = Secret::new("edge".to_owned());
         let config = Config::parse("", &overrides()).unwrap();
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
+        let repeats = Repeats::new([6; 32]);
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
@@ -319,7 +321,7 @@ impl Api {
             audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: repeats.clone(),
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             unit_logs: Arc::clone(&pretend) as Arc<dyn UnitLogs>,
@@ -358,6 +360,7 @@ impl Api {
             shutdown,
             settings,
             denials,
+            repeats,
             admin: String::new(),
             _dir: dir,
         };
@@ -403,6 +406,12 @@ impl Api {
     /// Sends a request to the instances' listener.
     pub(crate) async fn send_instances(&self, request: Req) -> Answer {
         send(&self.instances, request).await
+    }
+
+    /// Sends a request to the manager's listener and leaves the answer's body to be read.
+    pub(crate) async fn open(&self, request: Req) -> axum::response::Response {
+        let request = request.builder.body(request.body).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// With the administrator's login.

@@ -16,6 +16,7 @@ use super::list::unreadable;
 use super::may_see;
 use crate::engine;
 use crate::http::error::ApiError;
+use crate::http::etag::etag;
 use crate::http::extract::{Query, Scope};
 use crate::http::state::AppState;
 use crate::http::write::answer;
@@ -69,7 +70,11 @@ pub(super) async fn get(
     });
     let found = found.await.map_err(|_| ApiError::internal())?.map_err(|error| unreadable(&error))?;
     let Found { event, causes, effects } = found.ok_or_else(missing)?;
-    Ok(answer(StatusCode::OK, &shown(&event, &causes, &effects, &names)))
+    let mut response = answer(StatusCode::OK, &shown(&event, &causes, &effects, &names));
+    // It never changes, but more may come to answer it.
+    let last = effects.last().map_or(event.seq, |effect| effect.seq);
+    response.headers_mut().insert(header::ETAG, etag(last));
+    Ok(response)
 }
 
 /// The exact bytes of the event's record: `SHA-256(0x00 || bytes)` is its leaf in the tree.

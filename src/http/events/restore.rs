@@ -144,7 +144,7 @@ async fn gather(app: &AppState, scope: &Scope, id: TenantId, wanted: &Wanted) ->
     let (app, world) = (app.clone(), Arc::clone(&scope.world));
     let found = tokio::task::spawn_blocking(move || {
         let seq = app.time.resolve(&text, app.now()).map_err(|error| wrong_point("as_of", &error))?;
-        let then = Then::of(&*app.time.world_at(seq)?, id).ok_or_else(|| {
+        let then = Then::of(&*app.time.tenant_at(id, seq)?, id).ok_or_else(|| {
             missing::<TenantId>(&id.to_string()).detailed(format!("It was not there at event {seq}."))
         })?;
         let (left, lost_logos) = look(&app, &world, &then);

@@ -46,6 +46,7 @@ pub(super) async fn persons(scope: Scope, Id(id): Id<TenantId>, _: NoQuery) -> R
 
 /// `POST /api/tenants/{id}/remote/backup`
 pub(super) async fn backup(scope: Scope, write: Write, Id(id): Id<TenantId>, _: NoQuery) -> Answer {
+    write.check_version(Some(scope.tenant(id)?.changed))?;
     if write.is_dry() {
         reachable(&scope.world, scope.tenant(id)?)?;
         return Err(write.dry(&[], &scope.world));
