@@ -21,6 +21,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tenantry_journal::event::access::{Role, Scope};
+use tenantry_journal::keyring::Keyring;
 use tenantry_journal::lock::DataLock;
 use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
@@ -58,7 +59,7 @@ use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
-use crate::reactor::{Outside, Reactor, Themes};
+use crate::reactor::{Eraser, Outside, Reactor, Themes};
 use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
@@ -257,7 +258,7 @@ impl App {
             clock,
             in_flight: KeysInFlight::default(),
             shutdown: shutdown.clone(),
-            outputs: output,
+            outputs: Arc::clone(&output) as _,
             unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             measures: Arc::new(doors::Measured {
@@ -289,6 +290,7 @@ impl App {
         let instances = listen("instances", config.instances, Some(Listener::Instances))?;
         let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
         sites.listen_at(proxy.unwrap_or(manager));
+        let outside = outside.erasing(eraser(&keyring, &state, output));
         // Not before: the first thing it does may be a step that a crash cut off, and a site needs
         // to know where the proxy listens.
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -309,6 +311,18 @@ impl App {
             _lock: opened.lock,
         };
         Ok((app, first))
+    }
+}
+
+/// What forgets tenants, caches included.
+fn eraser(keyring: &Arc<Keyring>, state: &AppState, output: Arc<Output>) -> Eraser {
+    let caches = state.clone();
+    Eraser {
+        keyring: Arc::clone(keyring),
+        output,
+        blobs: Arc::clone(&state.blobs),
+        caches: Box::new(move || caches.forget_opened()),
+        erased: state.metrics.tenants_erased.clone(),
     }
 }
 

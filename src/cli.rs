@@ -35,6 +35,7 @@ mod settings;
 mod sse;
 mod table;
 mod tenant_config;
+mod tenant_delete;
 mod tenant_look;
 mod tenants;
 mod themes;

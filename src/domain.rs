@@ -11,6 +11,7 @@ pub mod ctx;
 pub mod decide;
 pub mod deployment;
 pub mod effect;
+mod erasure;
 pub mod instance;
 pub mod policy;
 pub mod ports;

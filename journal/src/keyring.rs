@@ -213,16 +213,20 @@ impl Keyring {
     }
 
     /// Removes a key for good: the keyring is written anew without it, and what was sealed
-    /// under it opens as erased from here on.
+    /// under it opens as erased from here on. The old file's bytes are written over. One that is
+    /// not there is erased already.
     ///
     /// # Errors
     /// When the new file cannot be written; the key is then still there.
     pub fn erase(&self, id: KeyId) -> Result<(), KeyringError> {
+        if !self.contains(id) {
+            return Ok(());
+        }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let kept = keys.iter().filter(|(key, _)| **key != id);
         let records: Vec<_> = kept.map(|(id, key)| file::wrap(&self.master, *id, key)).collect();
         let mut file = self.file();
-        file.rewrite(&records)?;
+        file.rewrite(&records, id)?;
         // The new file holds the pending ones too.
         self.pending().clear();
         self.any_pending.store(false, Ordering::Release);

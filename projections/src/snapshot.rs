@@ -44,7 +44,7 @@ use crate::world::deployments::Deployments;
 /// Raised by hand whenever a stored field of World is added, removed, reordered or means
 /// something else, or `evolve` makes something else of old events. A golden test notices
 /// changed bytes.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 const MAGIC: [u8; 8] = *b"TNTRSNAP";
 const FORMAT: u32 = 2;

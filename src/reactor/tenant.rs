@@ -19,11 +19,14 @@ pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -
         let slug = tenant.details.open().map(|details| details.slug.clone());
         removed.nginx = site::remove(outside, tenant_id, slug.as_ref()).await?;
     }
+    let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();
     if wanted.files {
         let directory = tenant.details.open().map(|details| PathBuf::from(&details.directory));
-        let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();
         remove_files(outside, directory, deployments).await?;
         removed.files = true;
+    } else if world.erasures.get(tenant_id).is_some() {
+        // Once it is gone nobody knows which were its own.
+        remove_files(outside, None, deployments).await?;
     }
     outside.submit(Command::TenantRemoved { tenant_id, removed }, cause).await?;
     outside.supervisor.forget_tenant(tenant_id);

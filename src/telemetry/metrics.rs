@@ -132,6 +132,8 @@ pub struct Metrics {
     theme_analyses: Family<ResultLabel, Counter>,
     /// Hashes of passwords that were computed.
     pub password_hashes: Counter,
+    /// Tenants whose key was destroyed.
+    pub tenants_erased: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -181,6 +183,7 @@ impl Metrics {
             certificate_expiry: Family::default(),
             theme_analyses: Family::default(),
             password_hashes: Counter::default(),
+            tenants_erased: Counter::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
@@ -208,6 +211,8 @@ impl Metrics {
         to.register("tenantry_theme_analyses", analyses, self.theme_analyses.clone());
         let hashes = "Hashes of passwords computed, for logins that were looked at";
         to.register("tenantry_password_hashes", hashes, self.password_hashes.clone());
+        let erased = "Tenants that were erased, their key destroyed";
+        to.register("tenantry_tenants_erased", erased, self.tenants_erased.clone());
 
         to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
         to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());

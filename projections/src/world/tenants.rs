@@ -270,6 +270,13 @@ impl Tenants {
         }
     }
 
+    /// Lets go of what a tenant that is gone was called.
+    pub(super) fn erase(&mut self, id: TenantId) {
+        let Some(gone) = self.gone.get(&id).cloned() else { return };
+        self.unindex_left(id, &gone);
+        self.gone.insert(id, Arc::new(Gone { details: Sealed::erased(id), ..Gone::clone(&gone) }));
+    }
+
     fn index_left(&mut self, id: TenantId, gone: &Gone) {
         if let Some(details) = gone.details.open().filter(|_| !gone.is_displaced) {
             self.left.insert(details.directory.clone(), id);
