@@ -155,6 +155,20 @@ impl Snapshots {
         Ok(Snapshots { dir, vault, writing: Mutex::new(()) })
     }
 
+    /// Opens the directory to read only, also beside the server that writes there.
+    #[must_use]
+    pub fn open_read_only(dir: impl Into<PathBuf>, vault: Arc<dyn Vault>) -> Snapshots {
+        Snapshots { dir: dir.into(), vault, writing: Mutex::new(()) }
+    }
+
+    /// Removes one.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove(&self, seq: Seq) -> Result<(), SnapshotError> {
+        remove_if_there(&self.path(seq))
+    }
+
     /// Writes a World; returns the size of its file in bytes once that is durable.
     ///
     /// # Errors

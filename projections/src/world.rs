@@ -150,7 +150,10 @@ impl World {
                 }
                 self.configuration_changed(recorded.seq, event.tenant_id);
             }
-            Event::ErasureRequested(event) => self.erasure_requested(recorded.seq, event.tenant_id),
+            Event::ErasureRequested(event) => {
+                self.erasure_requested(recorded.seq, event.tenant_id);
+                event.displaced.iter().for_each(|id| self.tenants.displace(*id));
+            }
             Event::TenantErased(event) => self.tenant_erased(recorded.seq, event.tenant_id),
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),

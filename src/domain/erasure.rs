@@ -24,7 +24,8 @@ pub(super) fn request(world: &World, id: TenantId, remove: Removal) -> Result<Ve
         events = tenant::delete(world, id, remove)?;
     }
     if world.erasures.get(id).is_none() {
-        events.push(ErasureRequested { tenant_id: id }.into());
+        let displaced = world.tenants.displaced_by(id).collect();
+        events.push(ErasureRequested { tenant_id: id, displaced }.into());
     }
     Ok(events)
 }

@@ -124,6 +124,10 @@ pub struct TenantConfigUpdated {
 pub struct ErasureRequested {
     /// The tenant.
     pub tenant_id: TenantId,
+    /// Tenants that were there before it in its directory. What lies there is not theirs, and later
+    /// nobody can tell any more which directory it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<TenantId>,
 }
 
 /// The tenant's key is destroyed: what was sealed under it is unreadable in every copy.

@@ -31,6 +31,12 @@ impl Erasures {
         self.by_tenant.get(&id).copied()
     }
 
+    /// Whether nobody was ever to be forgotten.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_tenant.is_empty()
+    }
+
     /// Those that are not done.
     pub fn wanted(&self) -> impl Iterator<Item = TenantId> {
         self.by_tenant.iter().filter(|(_, erasure)| erasure.done.is_none()).map(|(id, _)| *id)
