@@ -9,6 +9,7 @@ mod listeners;
 mod offline;
 mod program;
 mod serve;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -162,7 +163,14 @@ impl App {
         let keyring = opened.keyring;
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
-        let booted = boot(&*store, &vault, &snapshots)?;
+        let mut booted = boot(&*store, &vault, &snapshots)?;
+        let served_by = booted.world.version.as_str();
+        if !served_by.is_empty() && served_by != env!("CARGO_PKG_VERSION") {
+            let is_accepted = config.accept_differences;
+            if whole::before_upgrade(&*store, &vault, &snapshots, is_accepted)? {
+                booted = boot(&*store, &vault, &snapshots)?;
+            }
+        }
         crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
         let policy = Arc::new(ArcSwap::from_pointee(config.policy()));

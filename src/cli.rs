@@ -42,6 +42,7 @@ mod themes;
 mod tokens;
 mod users;
 mod when;
+pub(crate) mod whole;
 mod why;
 
 use std::io;
@@ -57,6 +58,7 @@ use doctor::Doctor;
 use failure::{FAILED, Failure, NOT_VALID};
 use instances::Named;
 use remote::Remote;
+pub use whole::{Backup, Export, ExportFormat, Import, Rehearse, RestoreJournal, Whole};
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
@@ -96,6 +98,20 @@ enum Command {
         #[command(subcommand)]
         command: Journal,
     },
+    /// Copy a control plane while it runs: journal, wrapped keys and uploaded files.
+    ///
+    /// The second backup into the same directory copies only what is new. To restore one you need the
+    /// control plane's `master.key`, which is not in it.
+    Backup(Backup),
+    /// Make a new data directory that holds a control plane as it was at a moment.
+    ///
+    /// From a data directory, also beside its server, or from a backup. A moment inside a command is
+    /// brought back to the one before it. Exit code 1 when something of the backup is damaged.
+    RestoreJournal(RestoreJournal),
+    /// Fold the whole journal with this program and say what it sees differently. Nothing is written.
+    ///
+    /// Compares with the snapshots and with the effects that were begun. Exit code 3 when something differs.
+    Rehearse(Rehearse),
     #[command(flatten)]
     Remote(Remote),
     /// Work with configuration: of a file, or of a running server.
@@ -151,6 +167,9 @@ struct Serve {
     /// How the log on standard error is written [default: text].
     #[arg(long, value_enum, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// Start another version although it sees the journal differently; `tenantry rehearse` says how.
+    #[arg(long)]
+    accept_differences: bool,
 }
 
 #[derive(Debug, Args)]
@@ -182,7 +201,8 @@ pub enum Dump {
 /// What `replay` is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// The moment: a position (`1042`) or a time (`2026-01-31T12:00:00Z`) [default: the last event].
+    /// The moment: a position (`1042`), a time (`2026-01-31T12:00:00Z`), a distance (`5m ago`) or a time of
+    /// day in UTC (`yesterday 14:00`) [default: the last event]. Times are the journal's own.
     #[arg(long, value_name = "POINT")]
     pub until: Option<String>,
     /// Only this tenant, by id or slug.
@@ -202,6 +222,10 @@ enum Journal {
     Verify(DataDir),
     /// Count events, commits and bytes.
     Stats(DataDir),
+    /// Write the journal as one file, to be imported elsewhere. What is sealed stays sealed.
+    Export(Export),
+    /// Make a new data directory from an export. Exit code 3 when a byte of it is not as it was exported.
+    Import(Import),
 }
 
 #[derive(Debug, Subcommand)]
@@ -256,6 +280,12 @@ pub trait Program {
     /// # Errors
     /// When the journal cannot be opened.
     fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()>;
+
+    /// Does something with a control plane as a whole; says whether what it looked at is well.
+    ///
+    /// # Errors
+    /// When it cannot be done. Nothing is left of it then.
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict>;
 }
 
 /// Whether what was checked is as it should be.
@@ -291,11 +321,17 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             program.replay(&replay).map(done)
         }
         Command::Journal { command: Journal::Verify(dir) } => {
-            program.verify_journal(&absolute(dir.data_dir)).map(|verdict| match verdict {
-                Verdict::Valid => ExitCode::SUCCESS,
-                Verdict::Invalid => ExitCode::from(NOT_VALID),
-            })
+            program.verify_journal(&absolute(dir.data_dir)).map(exit_code)
         }
+        Command::Journal { command: Journal::Export(args) } => {
+            program.whole(&Whole::Export(args)).map(exit_code)
+        }
+        Command::Journal { command: Journal::Import(args) } => {
+            program.whole(&Whole::Import(args)).map(exit_code)
+        }
+        Command::Backup(args) => program.whole(&Whole::Backup(args)).map(exit_code),
+        Command::RestoreJournal(args) => program.whole(&Whole::RestoreJournal(args)).map(exit_code),
+        Command::Rehearse(args) => program.whole(&Whole::Rehearse(args)).map(exit_code),
         Command::Journal { command: Journal::Stats(dir) } => {
             program.journal_stats(&absolute(dir.data_dir)).map(done)
         }
@@ -311,6 +347,13 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
         Command::Man(args) => completions::man(&args, Cli::command()).map(done),
     };
     ended.unwrap_or_else(|error| code_of(&error))
+}
+
+fn exit_code(verdict: Verdict) -> ExitCode {
+    match verdict {
+        Verdict::Valid => ExitCode::SUCCESS,
+        Verdict::Invalid => ExitCode::from(NOT_VALID),
+    }
 }
 
 /// Reports what ended a command, and gives its exit code.
@@ -340,7 +383,7 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
         ..Overrides::from_process()?
     };
     let source = Source::new(flags.config, overrides);
-    let config = source.read()?;
+    let config = Config { accept_differences: flags.accept_differences, ..source.read()? };
     program.serve(config, source)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -400,6 +443,9 @@ mod tests {
         fn journal_stats(&self, dir: &Path) -> anyhow::Result<()> {
             anyhow::ensure!(dir == Path::new("/closed"), "no journal there");
             Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
+        }
+        fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+            self.note(format!("{asked:?}")).map(|()| Verdict::Invalid)
         }
     }
 

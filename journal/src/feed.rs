@@ -143,6 +143,12 @@ impl Feed {
         *self.ring() = Ring::default();
     }
 
+    /// The journal behind it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Journal> {
+        &self.store
+    }
+
     /// The last event that is durable and visible.
     #[must_use]
     pub fn head(&self) -> Seq {

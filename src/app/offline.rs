@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tenantry_journal::id::Seq;
 use tenantry_journal::lock::{DataLock, LockError};
+use tenantry_journal::merkle::hex;
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
 use tenantry_journal::{OpenError, Opened, open_read_only, scan};
@@ -25,12 +26,12 @@ use crate::engine::JournalSource;
 use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
-fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+pub(super) fn open(data_dir: &Path) -> anyhow::Result<Opened> {
     is_there(data_dir)?;
     open_read_only(data_dir).with_context(|| cannot_read(data_dir))
 }
 
-fn is_there(data_dir: &Path) -> anyhow::Result<()> {
+pub(super) fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         data_dir.join("journal").is_dir(),
         "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
@@ -39,11 +40,11 @@ fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cannot_read(data_dir: &Path) -> String {
+pub(super) fn cannot_read(data_dir: &Path) -> String {
     format!("cannot read the journal in {}", data_dir.display())
 }
 
-fn print(value: &serde_json::Value) -> anyhow::Result<()> {
+pub(super) fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
@@ -53,6 +54,7 @@ fn print(value: &serde_json::Value) -> anyhow::Result<()> {
 /// Folds the journal up to a moment and prints the World: a summary, or all of it.
 pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     let opened = open(&replay.data_dir)?;
+    clock::not_before(opened.tail.time);
     let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
     let source = JournalSource::new(opened.store, vault);
     let until = match &replay.until {
@@ -68,7 +70,7 @@ pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     }
 }
 
-fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
+pub(super) fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
     let now = clock::now();
     let head = source.head();
     match Point::parse(text, now)? {
@@ -227,13 +229,4 @@ async fn end_all(data_dir: &Path, keeper: &Keeper) -> anyhow::Result<()> {
 fn ask(server: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(server).ok().and_then(Pid::from_raw).context("the lock names no process")?;
     kill_process(pid, Signal::USR1).context("cannot reach the server")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

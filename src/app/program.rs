@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{offline, serve};
-use crate::cli::{Program, Replay, Verdict};
+use super::{offline, serve, whole};
+use crate::cli::{Program, Replay, Verdict, Whole};
 use crate::config::{Config, Source};
 use crate::telemetry;
 
@@ -57,5 +57,9 @@ impl Program for Tenantry {
 
     fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()> {
         offline::stats(data_dir)
+    }
+
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+        whole::run(asked)
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct KeyFile {
     len: u64,
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyringError {
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyringError {
     let path = path.to_owned();
     move |source| KeyringError::Io { action, path, source }
 }
@@ -168,7 +168,7 @@ fn shred(path: &Path) -> Result<(), KeyringError> {
 }
 
 /// Writes a file whole: aside, synced, renamed, its directory synced.
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
+pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
     let aside = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -206,7 +206,7 @@ fn read_records(
     Ok((keys, HEADER.len() + whole * RECORD_BYTES))
 }
 
-fn is_whole(record: &Record) -> bool {
+pub(super) fn is_whole(record: &Record) -> bool {
     record
         .split_first_chunk::<4>()
         .is_some_and(|(stored, rest)| crc32fast::hash(rest).to_be_bytes() == *stored)
@@ -227,7 +227,7 @@ pub(super) fn wrap(master: &MasterKey, id: KeyId, key: &KeyBytes) -> Record {
     record
 }
 
-fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
+pub(super) fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
     let (_, rest) = record.split_first_chunk::<4>()?;
     let (id, rest) = rest.split_first_chunk::<16>()?;
     let (nonce, rest) = rest.split_first_chunk::<24>()?;
@@ -238,10 +238,31 @@ fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
 }
 
 pub(super) fn load_master(dir: &Path) -> Result<MasterKey, KeyringError> {
-    let path = dir.join("master.key");
-    let bytes = std::fs::read(&path).map(Zeroizing::new).map_err(io("read", &path))?;
-    let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| KeyringError::BadMaster { path })?;
+    read_master(&dir.join("master.key"))
+}
+
+pub(super) fn read_master(path: &Path) -> Result<MasterKey, KeyringError> {
+    let bytes = std::fs::read(path).map(Zeroizing::new).map_err(io("read", path))?;
+    let bytes = <[u8; 32]>::try_from(bytes.as_slice());
+    let bytes = bytes.map_err(|_| KeyringError::BadMaster { path: path.to_owned() })?;
     Ok(MasterKey::new(bytes))
+}
+
+/// The whole records of a keyring, unopened.
+pub(super) fn wrapped_records(path: &Path, bytes: &[u8]) -> Result<Vec<Record>, KeyringError> {
+    let body = bytes.strip_prefix(&HEADER).ok_or_else(|| KeyringError::Format { path: path.to_owned() })?;
+    let (records, _) = body.as_chunks::<RECORD_BYTES>();
+    let whole = records.iter().rposition(is_whole).map_or(0, |last| last + 1);
+    let records: Vec<Record> = records.iter().take(whole).copied().collect();
+    match records.iter().position(|record| !is_whole(record)) {
+        Some(index) => Err(KeyringError::Damaged { path: path.to_owned(), index }),
+        None => Ok(records),
+    }
+}
+
+/// Writes a keyring of these records.
+pub(super) fn write_records(path: &Path, records: &[Record]) -> Result<(), KeyringError> {
+    write_aside(path, &[HEADER.as_slice(), records.as_flattened()].concat())
 }
 
 pub(super) fn load_or_create_master(dir: &Path) -> Result<MasterKey, KeyringError> {

@@ -18,3 +18,5 @@ mod keyring;
 mod store;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod transfer;
