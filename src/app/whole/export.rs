@@ -70,7 +70,7 @@ pub(super) fn import(asked: &Import) -> anyhow::Result<Verdict> {
     let master = asked.master_key.as_deref().map(MasterKey::read).transpose()?;
     let new = NewDirectory::begin(&asked.into)?;
     let mut stream = open(&asked.file)?;
-    let mut builder = Builder::begin(new.path())?;
+    let mut builder = Builder::begin(new.place())?;
     let progress = Progress::new("importing", 0);
     let arrival = transfer::read(&mut *stream, Frontier::default(), |seq, record| {
         progress.at(seq);
@@ -104,13 +104,13 @@ pub(super) fn import(asked: &Import) -> anyhow::Result<Verdict> {
                 arrival.keys.open_with(master),
                 "this master key does not open the export's keys; nothing was imported"
             );
-            arrival.keys.write(&new.path().join("keyring"))?;
-            master.write(new.path())?;
+            arrival.keys.write(&new.place().join("keyring"))?;
+            master.write(new.place())?;
         }
         None => {
             // A master key of its own, and no key under it.
-            drop(MasterKey::load_or_create(new.path())?);
-            Wrapped::default().write(&new.path().join("keyring"))?;
+            drop(MasterKey::load_or_create(new.place())?);
+            Wrapped::default().write(&new.place().join("keyring"))?;
         }
     }
     new.finish()?;

@@ -81,7 +81,7 @@ impl NewDirectory {
     }
 
     /// Where to write meanwhile.
-    pub(super) fn path(&self) -> &Path {
+    pub(super) fn place(&self) -> &Path {
         &self.aside
     }
 

@@ -28,8 +28,8 @@ use crate::clock;
 pub(super) fn restore(asked: &RestoreJournal) -> anyhow::Result<()> {
     let new = NewDirectory::begin(&asked.into)?;
     let (built, moved_back) = match (&asked.backup, &asked.master_key) {
-        (Some(backup), Some(master)) => from_backup(asked, backup, master, new.path())?,
-        _ => from_data(asked, new.path())?,
+        (Some(backup), Some(master)) => from_backup(asked, backup, master, new.place())?,
+        _ => from_data(asked, new.place())?,
     };
     ensure!(built.frontier.size() > 0, "there is nothing before that moment");
     new.finish()?;
