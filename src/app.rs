@@ -10,6 +10,7 @@ mod listeners;
 mod offline;
 mod program;
 mod serve;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tenantry_journal::event::access::{Role, Scope};
+use tenantry_journal::keyring::Keyring;
 use tenantry_journal::lock::DataLock;
 use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
@@ -61,7 +63,7 @@ use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
-use crate::reactor::{Outside, Reactor, Themes};
+use crate::reactor::{Eraser, Outside, Reactor, Themes};
 use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
@@ -168,7 +170,14 @@ impl App {
         let keyring = opened.keyring;
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
-        let booted = boot(&*store, &vault, &snapshots)?;
+        let mut booted = boot(&*store, &vault, &snapshots)?;
+        let served_by = booted.world.version.as_str();
+        if !served_by.is_empty() && served_by != env!("CARGO_PKG_VERSION") {
+            let is_accepted = config.accept_differences;
+            if whole::before_upgrade(&*store, &vault, &snapshots, is_accepted)? {
+                booted = boot(&*store, &vault, &snapshots)?;
+            }
+        }
         crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
         let audit = Audit::open(&config.data_dir, Arc::clone(&store), &frontier)?;
@@ -274,7 +283,7 @@ impl App {
             clock,
             repeats: Repeats::new(*keyring.derive(REQUEST_KEY)),
             shutdown: shutdown.clone(),
-            outputs: output,
+            outputs: Arc::clone(&output) as _,
             unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             measures: Arc::new(doors::Measured {
@@ -308,6 +317,7 @@ impl App {
         let instances = listen("instances", config.instances, Some(Listener::Instances))?;
         let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
         sites.listen_at(proxy.unwrap_or(manager));
+        let outside = outside.erasing(eraser(&keyring, &state, output));
         // Not before: the first thing it does may be a step that a crash cut off, and a site needs
         // to know where the proxy listens.
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -329,6 +339,18 @@ impl App {
             _lock: opened.lock,
         };
         Ok((app, first))
+    }
+}
+
+/// What forgets tenants, caches included.
+fn eraser(keyring: &Arc<Keyring>, state: &AppState, output: Arc<Output>) -> Eraser {
+    let caches = state.clone();
+    Eraser {
+        keyring: Arc::clone(keyring),
+        output,
+        blobs: Arc::clone(&state.blobs),
+        caches: Box::new(move || caches.forget_opened()),
+        erased: state.metrics.tenants_erased.clone(),
     }
 }
 

@@ -38,12 +38,14 @@ mod settings;
 mod sse;
 mod table;
 mod tenant_config;
+mod tenant_delete;
 mod tenant_look;
 mod tenants;
 mod themes;
 mod tokens;
 mod users;
 mod when;
+pub(crate) mod whole;
 mod why;
 
 use std::io;
@@ -59,6 +61,7 @@ use doctor::Doctor;
 use failure::{FAILED, Failure, NOT_VALID};
 use instances::Named;
 use remote::Remote;
+pub use whole::{Backup, Export, ExportFormat, Import, Rehearse, RestoreJournal, Whole};
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
@@ -105,6 +108,20 @@ enum Command {
         #[command(subcommand)]
         command: proof::Proof,
     },
+    /// Copy a control plane while it runs: journal, wrapped keys and uploaded files.
+    ///
+    /// The second backup into the same directory copies only what is new. To restore one you need the
+    /// control plane's `master.key`, which is not in it.
+    Backup(Backup),
+    /// Make a new data directory that holds a control plane as it was at a moment.
+    ///
+    /// From a data directory, also beside its server, or from a backup. A moment inside a command is
+    /// brought back to the one before it. Exit code 1 when something of the backup is damaged.
+    RestoreJournal(RestoreJournal),
+    /// Fold the whole journal with this program and say what it sees differently. Nothing is written.
+    ///
+    /// Compares with the snapshots and with the effects that were begun. Exit code 3 when something differs.
+    Rehearse(Rehearse),
     #[command(flatten)]
     Remote(Remote),
     /// Work with configuration: of a file, or of a running server.
@@ -160,6 +177,9 @@ struct Serve {
     /// How the log on standard error is written [default: text].
     #[arg(long, value_enum, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// Start another version although it sees the journal differently; `tenantry rehearse` says how.
+    #[arg(long)]
+    accept_differences: bool,
 }
 
 #[derive(Debug, Args)]
@@ -191,7 +211,8 @@ pub enum Dump {
 /// What `replay` is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// The moment: a position (`1042`) or a time (`2026-01-31T12:00:00Z`) [default: the last event].
+    /// The moment: a position (`1042`), a time (`2026-01-31T12:00:00Z`), a distance (`5m ago`) or a time of
+    /// day in UTC (`yesterday 14:00`) [default: the last event]. Times are the journal's own.
     #[arg(long, value_name = "POINT")]
     pub until: Option<String>,
     /// Only this tenant, by id or slug.
@@ -219,6 +240,10 @@ enum Journal {
     Receipt(audit::MakeReceipt),
     /// Print a signed checkpoint of the journal. Keep it elsewhere: whoever has it sees later changes.
     Checkpoint(audit::MakeCheckpoint),
+    /// Write the journal as one file, to be imported elsewhere. What is sealed stays sealed.
+    Export(Export),
+    /// Make a new data directory from an export. Exit code 3 when a byte of it is not as it was exported.
+    Import(Import),
 }
 
 #[derive(Debug, Subcommand)]
@@ -279,6 +304,12 @@ pub trait Program {
     /// # Errors
     /// When the journal cannot be read, or has no such thing.
     fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()>;
+
+    /// Does something with a control plane as a whole; says whether what it looked at is well.
+    ///
+    /// # Errors
+    /// When it cannot be done. Nothing is left of it then.
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict>;
 }
 
 /// Whether what was checked is as it should be.
@@ -328,8 +359,13 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             Journal::Proof(asked) => program.prove(&audit::Prove::Proof(asked)).map(done),
             Journal::Receipt(asked) => program.prove(&audit::Prove::Receipt(asked)).map(done),
             Journal::Checkpoint(asked) => program.prove(&audit::Prove::Checkpoint(asked)).map(done),
+            Journal::Export(asked) => program.whole(&Whole::Export(asked)).map(Verdict::exit),
+            Journal::Import(asked) => program.whole(&Whole::Import(asked)).map(Verdict::exit),
         },
         Command::Proof { command } => proof::run(&command).map(Verdict::exit),
+        Command::Backup(asked) => program.whole(&Whole::Backup(asked)).map(Verdict::exit),
+        Command::RestoreJournal(asked) => program.whole(&Whole::RestoreJournal(asked)).map(Verdict::exit),
+        Command::Rehearse(asked) => program.whole(&Whole::Rehearse(asked)).map(Verdict::exit),
         Command::Doctor(asked) => doctor::run(asked),
         Command::Remote(command) => remote::run(&command),
         Command::Config { command } => match command {
@@ -371,7 +407,7 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
         ..Overrides::from_process()?
     };
     let source = Source::new(flags.config, overrides);
-    let config = source.read()?;
+    let config = Config { accept_differences: flags.accept_differences, ..source.read()? };
     program.serve(config, source)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -434,6 +470,10 @@ mod tests {
         }
         fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()> {
             self.note(format!("{asked:?}"))
+        }
+
+        fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+            self.note(format!("{asked:?}")).map(|()| Verdict::Invalid)
         }
     }
 

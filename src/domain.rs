@@ -12,6 +12,7 @@ pub mod decide;
 pub mod denied;
 pub mod deployment;
 pub mod effect;
+mod erasure;
 pub mod instance;
 pub mod policy;
 pub mod ports;

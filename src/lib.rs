@@ -20,6 +20,7 @@ pub mod output;
 pub mod past;
 pub mod proxy;
 pub mod reactor;
+pub mod rehearsal;
 pub mod sites;
 pub mod supervisor;
 pub mod telemetry;

@@ -56,6 +56,10 @@ impl TimeMachine for Past {
         self.travel.tenant_at(tenant, seq, &present).map(Arc::new).map_err(told)
     }
 
+    fn forget(&self) {
+        self.travel.forget();
+    }
+
     fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError> {
         let present = self.present.world();
         history::history(&self.travel, &present, tenant, (after, until), limit).map_err(told)

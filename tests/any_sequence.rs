@@ -29,6 +29,8 @@ use tenantry_projections::world::instances::{Desired, Instance, Rest};
 enum Move {
     Create(u8, Option<u16>),
     Delete(u8),
+    /// Deletes one, and has it forgotten.
+    Erase(u8),
     Deploy(u8),
     RollBack(u8),
     Cancel(u8),
@@ -62,6 +64,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         3 => (any::<u8>(), prop::option::weighted(0.2, 32295..32420_u16)).prop_map(|(n, p)| Move::Create(n, p)),
         1 => any::<u8>().prop_map(Move::Delete),
+        1 => any::<u8>().prop_map(Move::Erase),
         3 => any::<u8>().prop_map(Move::Deploy),
         1 => any::<u8>().prop_map(Move::RollBack),
         1 => any::<u8>().prop_map(Move::Cancel),
@@ -165,6 +168,7 @@ fn perform(s: &mut Scenario, effect: Effect, well: bool) {
             let removed = Removal { files: true, nginx: false, services: true };
             vec![Command::TenantRemoved { tenant_id, removed }]
         }
+        Effect::EraseTenant(tenant_id) => vec![Command::TenantErased { tenant_id }],
         Effect::ApplyTheme(tenant_id) => {
             let theme = s.world.tenants.get(tenant_id).unwrap().theme.changed;
             vec![Command::ThemeApplied { tenant_id, theme }]
@@ -197,6 +201,10 @@ fn make(s: &mut Scenario, step: &Move) {
             Some(Command::CreateTenant(create))
         }
         Move::Delete(n) => tenant(s, n).map(|tenant_id| Command::DeleteTenant {
+            tenant_id,
+            remove: Removal { files: n % 2 == 0, nginx: true, services: true },
+        }),
+        Move::Erase(n) => tenant(s, n).map(|tenant_id| Command::EraseTenant {
             tenant_id,
             remove: Removal { files: n % 2 == 0, nginx: true, services: true },
         }),

@@ -24,7 +24,7 @@
 //! | 60 | 4 | CRC-32 (IEEE) over everything but these four bytes |
 
 pub(crate) mod fields;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod packed;
 pub(crate) mod wire;
 

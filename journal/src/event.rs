@@ -132,6 +132,8 @@ vocabulary! {
     "tenant.deletion_requested" 1 => TenantDeletionRequested(tenant::TenantDeletionRequested);
     "tenant.deleted" 1 => TenantDeleted(tenant::TenantDeleted);
     "tenant.restored" 1 => TenantRestored(tenant::TenantRestored);
+    "tenant.erasure_requested" 1 => ErasureRequested(tenant::ErasureRequested);
+    "tenant.erased" 1 => TenantErased(tenant::TenantErased);
     "tenant.config_updated" 1 => TenantConfigUpdated(tenant::TenantConfigUpdated);
     "tenant.backed_up" 1 => TenantBackedUp(tenant::TenantBackedUp);
     "tenant.env_requested" 1 => EnvRequested(configuration::EnvRequested);

@@ -137,6 +137,18 @@ impl Feed {
         self.head.send_replace(last.last());
     }
 
+    /// Gives back the memory of the latest commits. To be called when a key was erased: they hold
+    /// opened values. Readers go on from the store.
+    pub fn forget(&self) {
+        *self.ring() = Ring::default();
+    }
+
+    /// The journal behind it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Journal> {
+        &self.store
+    }
+
     /// The last event that is durable and visible.
     #[must_use]
     pub fn head(&self) -> Seq {

@@ -24,7 +24,8 @@ pub mod sealed;
 pub mod spool;
 pub mod store;
 pub mod time;
+pub mod transfer;
 pub mod tree;
 pub mod upcast;
 
-pub use open::{OpenError, Opened, open, open_read_only};
+pub use open::{OpenError, Opened, open, open_read_only, open_read_only_from};

@@ -23,12 +23,12 @@ use crate::drivers::systemd::{Counts, Systemd};
 use crate::engine::JournalSource;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
-fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+pub(super) fn open(data_dir: &Path) -> anyhow::Result<Opened> {
     is_there(data_dir)?;
     open_read_only(data_dir).with_context(|| cannot_read(data_dir))
 }
 
-fn is_there(data_dir: &Path) -> anyhow::Result<()> {
+pub(super) fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         data_dir.join("journal").is_dir(),
         "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
@@ -37,11 +37,11 @@ fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cannot_read(data_dir: &Path) -> String {
+pub(super) fn cannot_read(data_dir: &Path) -> String {
     format!("cannot read the journal in {}", data_dir.display())
 }
 
-fn print(value: &serde_json::Value) -> anyhow::Result<()> {
+pub(super) fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
@@ -51,6 +51,7 @@ fn print(value: &serde_json::Value) -> anyhow::Result<()> {
 /// Folds the journal up to a moment and prints the World: a summary, or all of it.
 pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     let opened = open(&replay.data_dir)?;
+    clock::not_before(opened.tail.time);
     let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
     let source = JournalSource::new(opened.store, vault);
     let until = match &replay.until {
@@ -66,7 +67,7 @@ pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     }
 }
 
-fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
+pub(super) fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
     let now = clock::now();
     let head = source.head();
     match Point::parse(text, now)? {

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{offline, serve};
+use super::{offline, serve, whole};
 use crate::cli::audit::{Prove, Stats, Verify};
-use crate::cli::{Program, Replay, Verdict};
+use crate::cli::{Program, Replay, Verdict, Whole};
 use crate::config::{Config, Source};
 use crate::telemetry;
 
@@ -62,5 +62,9 @@ impl Program for Tenantry {
 
     fn prove(&self, asked: &Prove) -> anyhow::Result<()> {
         offline::journal::prove(asked)
+    }
+
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+        whole::run(asked)
     }
 }

@@ -124,6 +124,13 @@ pub enum Command {
         /// What else goes.
         remove: Removal,
     },
+    /// Delete a tenant, if it is there yet, and have what is known of it forgotten for good.
+    EraseTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// What else goes, when it is deleted by this.
+        remove: Removal,
+    },
     /// Bring a new release of a tenant into service.
     DeployTenant {
         /// Which.
@@ -457,6 +464,11 @@ pub enum Command {
         tenant_id: TenantId,
         /// What was really removed.
         removed: Removal,
+    },
+    /// What was known of a tenant is forgotten, and its key destroyed.
+    TenantErased {
+        /// Which.
+        tenant_id: TenantId,
     },
     /// A tenant's own API made a backup.
     BackedUp {

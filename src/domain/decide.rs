@@ -10,8 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, denied, deployment, instance, reconfigure, request, rest, restore, rollout, run,
-    setting, successor, tenant, tenant_config, theme, undo, user,
+    access, certificate, denied, deployment, erasure, instance, reconfigure, request, rest, restore, rollout,
+    run, setting, successor, tenant, tenant_config, theme, undo, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -26,6 +26,8 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::RestoreTenant(wanted) => restore::decide(world, wanted, ctx),
         Command::Undo(wanted) => undo::decide(world, wanted, ctx),
         Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
+        Command::EraseTenant { tenant_id, remove } => erasure::request(world, *tenant_id, *remove),
+        Command::TenantErased { tenant_id } => Ok(erasure::done(world, *tenant_id)),
         Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
         Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
         Command::StopTenant { tenant_id } => tenant::stop(world, *tenant_id),
@@ -176,6 +178,7 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
     let changed = match command {
         Command::UpdateTenant { tenant_id, .. }
         | Command::DeleteTenant { tenant_id, .. }
+        | Command::EraseTenant { tenant_id, .. }
         | Command::DeployTenant { tenant_id, .. }
         | Command::RollBackTenant { tenant_id, .. }
         | Command::StartTenant { tenant_id }
@@ -267,6 +270,8 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::TenantRestored(event) => (Some(event.tenant_id), None),
         Event::TenantDeletionRequested(event) => (Some(event.tenant_id), None),
         Event::TenantDeleted(event) => (Some(event.tenant_id), None),
+        Event::ErasureRequested(event) => (Some(event.tenant_id), None),
+        Event::TenantErased(event) => (Some(event.tenant_id), None),
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
         Event::TenantBackedUp(event) => (Some(event.tenant_id), None),
         Event::EnvRequested(event) => (Some(event.tenant_id), None),

@@ -31,7 +31,7 @@ use super::command::Listening;
 use super::ctx::Ctx;
 use super::rejection::Rejection;
 use super::tenant::{details, existing, instances};
-use super::{ports, request, tenant_config};
+use super::{erasure, ports, request, tenant_config};
 
 pub(super) use theme::change as theme_change;
 
@@ -149,6 +149,7 @@ impl Plan {
 pub fn plan(world: &World, restore: &Restore, ctx: &Ctx) -> Result<Plan, Rejection> {
     let mut plan = Plan::default();
     let id = restore.tenant_id;
+    erasure::check(world, id)?;
     match (world.tenants.get(id), world.tenants.gone(id)) {
         (None, Some(gone)) => revive::plan(world, restore, gone, ctx, &mut plan)?,
         _ => present(world, restore, existing(world, id)?, ctx, &mut plan)?,

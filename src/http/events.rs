@@ -4,6 +4,7 @@
 //! read that does not stop at the head. A slow reader holds its position and one page, and
 //! nobody else notices it.
 
+mod export;
 mod filter;
 mod get;
 mod history;
@@ -38,6 +39,7 @@ pub fn routes() -> Routes {
         .get("/api/events/why", Access::VIEWER, why::why)
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
         .get("/api/events/stream", Access::VIEWER.lines(), sse::stream)
+        .get("/api/journal/export", Access::ADMIN.unlimited().live(), export::export)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
         .get("/api/journal", Access::VIEWER, journal::stats)
         .get("/api/journal/proof", Access::VIEWER, journal::proof)

@@ -79,6 +79,9 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// # Errors
     /// When a position is after the head or the journal cannot be read.
     fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError>;
+
+    /// Drops what is kept of earlier moments: it holds what a key opened that is gone by now.
+    fn forget(&self) {}
 }
 
 /// What the steps of deployments printed.
@@ -219,6 +222,15 @@ impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> AppState {
         AppState(Arc::new(parts))
+    }
+
+    /// Drops everything that is kept in memory and may hold what an erased key once opened.
+    pub fn forget_opened(&self) {
+        self.0.engine.feed().forget();
+        self.0.time.forget();
+        self.0.rendered.forget();
+        self.0.kept.forget();
+        self.0.repeats.forget();
     }
 
     /// The time of day.

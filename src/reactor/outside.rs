@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::analysis::Themes;
+use super::erasure::Eraser;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
@@ -46,6 +47,8 @@ pub struct Outside {
     pub themes: Option<Themes>,
     /// Held while tenants' directories are moved.
     pub(super) moving: Arc<Mutex<()>>,
+    /// What forgets tenants; without it they wait.
+    pub eraser: Option<Eraser>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -83,6 +86,7 @@ impl Outside {
             sites: None,
             themes: None,
             moving: Arc::default(),
+            eraser: None,
             heavy,
             looks,
         }
@@ -104,6 +108,12 @@ impl Outside {
     #[must_use]
     pub fn dressing(self, themes: Themes) -> Outside {
         Outside { themes: Some(themes), ..self }
+    }
+
+    /// Forgets tenants.
+    #[must_use]
+    pub fn erasing(self, eraser: Eraser) -> Outside {
+        Outside { eraser: Some(eraser), ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {

@@ -20,10 +20,13 @@ pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -
         let slug = tenant.details.open().map(|details| details.slug.clone());
         removed.nginx = site::remove(outside, tenant_id, slug.as_ref()).await?;
     }
+    let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();
     if wanted.files {
-        let deployments: Vec<DeploymentId> = world.deployments.of(tenant_id).map(|one| one.id).collect();
-        remove_files(outside, Arc::clone(tenant), deployments).await?;
+        remove_files(outside, Some(Arc::clone(tenant)), deployments).await?;
         removed.files = true;
+    } else if world.erasures.get(tenant_id).is_some() {
+        // Once it is gone nobody knows which were its own.
+        remove_files(outside, None, deployments).await?;
     }
     outside.submit(Command::TenantRemoved { tenant_id, removed }, cause).await?;
     outside.supervisor.forget_tenant(tenant_id);
@@ -32,15 +35,17 @@ pub(super) async fn remove(outside: &Outside, tenant_id: TenantId, cause: Seq) -
 
 async fn remove_files(
     outside: &Outside,
-    tenant: Arc<Tenant>,
+    tenant: Option<Arc<Tenant>>,
     deployments: Vec<DeploymentId>,
 ) -> Result<(), TaskError> {
     let (files, logs) = (outside.files(), outside.logs.clone());
     let (handle, turn) = (outside.handle.clone(), Arc::clone(&outside.moving));
     let done = blocking(move |_| {
-        if let Some(details) = tenant.details.open() {
+        if let Some((tenant, details)) =
+            tenant.as_ref().and_then(|tenant| Some((tenant, tenant.details.open()?)))
+        {
             let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            home::remove(&files, &handle.world(), &tenant, details.directory.as_ref())
+            home::remove(&files, &handle.world(), tenant, details.directory.as_ref())
                 .map_err(|error| chain(&error))?;
         }
         for id in deployments {

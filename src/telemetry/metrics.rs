@@ -141,6 +141,8 @@ pub struct Metrics {
     denied_unrecorded: Counter,
     /// What is counted of the audit.
     pub audit: crate::audit::Counts,
+    /// Tenants whose key was destroyed.
+    pub tenants_erased: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -195,6 +197,7 @@ impl Metrics {
             denied: Family::default(),
             denied_unrecorded: Counter::default(),
             audit: crate::audit::Counts::default(),
+            tenants_erased: Counter::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
@@ -223,6 +226,8 @@ impl Metrics {
         to.register("tenantry_theme_analyses", analyses, self.theme_analyses.clone());
         let hashes = "Hashes of passwords computed, for logins that were looked at";
         to.register("tenantry_password_hashes", hashes, self.password_hashes.clone());
+        let erased = "Tenants that were erased, their key destroyed";
+        to.register("tenantry_tenants_erased", erased, self.tenants_erased.clone());
 
         to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
         to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());

@@ -604,6 +604,7 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect, cause: Seq) {
                 submit(Command::ThemeApplied { tenant_id, theme }).await;
             }
         }
+        Effect::EraseTenant(tenant_id) => submit(Command::TenantErased { tenant_id }).await,
         Effect::Analyze(_) => {}
         Effect::WriteEnv(tenant_id) => {
             let answers = handle.world().configurations.get(tenant_id).and_then(|one| one.env_wanted);

@@ -67,6 +67,7 @@ fn perform(s: &mut Scenario, effect: Effect) {
             let removed = s.world.tenants.get(tenant_id).and_then(|tenant| tenant.deletion).unwrap();
             submit(s, Command::TenantRemoved { tenant_id, removed });
         }
+        Effect::EraseTenant(tenant_id) => submit(s, Command::TenantErased { tenant_id }),
         Effect::ApplyTheme(tenant_id) => {
             let theme = s.world.tenants.get(tenant_id).unwrap().theme.changed;
             submit(s, Command::ThemeApplied { tenant_id, theme });

@@ -21,4 +21,5 @@ mod store;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod transfer;
 mod tree;

@@ -157,6 +157,11 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             }
             .into()
         }
+        "tenant.erasure_requested" => {
+            ErasureRequested { tenant_id, displaced: (c > 2).then(|| tenant(b.into())).into_iter().collect() }
+                .into()
+        }
+        "tenant.erased" => TenantErased { tenant_id }.into(),
         "tenant.config_updated" => {
             let custom_env = BTreeMap::from([("PASSWORD".into(), Secret::new(format!("secret-{c}")))]);
             let config = Sealed::new(

@@ -16,7 +16,7 @@ const EFFECT: Way = Never("it is a part of what another command does; undo that 
 const FACT: Way = Never("it says what the control plane itself went through");
 
 /// Every kind of event. The README shows what of it people meet.
-pub const TABLE: [(&str, Way); 70] = [
+pub const TABLE: [(&str, Way); 72] = [
     ("system.started", FACT),
     ("system.keeper_connected", FACT),
     ("system.keeper_lost", FACT),
@@ -28,6 +28,8 @@ pub const TABLE: [(&str, Way); 70] = [
     ("tenant.deletion_requested", Back("the tenant is restored to the moment before")),
     ("tenant.deleted", Back("the tenant is restored to the moment before")),
     ("tenant.restored", Back("the tenant is restored to the moment before, unless it had been deleted")),
+    ("tenant.erasure_requested", Never("the key is destroyed, and nothing opens what was sealed under it")),
+    ("tenant.erased", OBSERVED),
     ("tenant.config_updated", Back("the changed fields get the values before")),
     ("tenant.backed_up", Never("a backup takes nothing away; delete the file in the tenant's application")),
     (
