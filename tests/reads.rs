@@ -119,7 +119,8 @@ pub(crate) fn with(path: &str, parameter: &str) -> String {
 /// An answer without what is so just now and stands in no event.
 pub(crate) fn lasting(mut answer: Value) -> Value {
     fn strip(value: &mut Value) {
-        const LIVE: [&str; 16] = [
+        const LIVE: [&str; 17] = [
+            "bytes",
             "uptime_ms",
             "uptime_s",
             "uptime_seconds",
