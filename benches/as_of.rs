@@ -223,7 +223,7 @@ impl Made {
                 include: Part::ALL.into(),
                 on_conflict: OnConflict::Fail,
                 listening: Default::default(),
-                on_disk: Default::default(),
+                left: Default::default(),
                 lost_logos: Default::default(),
             };
             // One that is being deployed is refused, after as much work.

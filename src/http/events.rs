@@ -43,7 +43,7 @@ pub fn routes() -> Routes {
         .get("/ws/events", Access::SOCKET, ws::upgrade)
         .get("/api/journal", Access::VIEWER, journal::stats)
         .get("/api/journal/proof", Access::VIEWER, journal::proof)
-        .post("/api/journal/verify", Access::VIEWER.unlimited(), journal::verify)
+        .post("/api/journal/verify", Access::VIEWER.unlimited().checks(), journal::verify)
         .get("/api/tenants/{id}/receipt", Access::VIEWER, journal::receipt)
         .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
         .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)

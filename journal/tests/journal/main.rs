@@ -22,4 +22,5 @@ mod store;
 mod support;
 #[cfg(test)]
 mod transfer;
+#[cfg(test)]
 mod tree;

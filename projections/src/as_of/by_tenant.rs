@@ -294,7 +294,7 @@ mod tests {
     /// Whose event it is, for some event; nobody's now and then.
     fn whose(seq: u64) -> Option<TenantId> {
         let n = seq.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-        (n % 7 != 0).then(|| tenant(n % 50 + seq / 2000))
+        (!n.is_multiple_of(7)).then(|| tenant(n % 50 + seq / 2000))
     }
 
     fn noted(index: &mut ByTenant, until: u64) {

@@ -41,7 +41,7 @@ struct Asked {
 enum Next {
     Part,
     Other,
-    Plain(Asked),
+    Plain(Box<Asked>),
 }
 
 /// Answers requests for the API as long as they are plain.
@@ -56,7 +56,7 @@ pub(in super::super) async fn serve(
         let next = if client.told.is_refused() { Next::Other } else { next(&mut short) };
         match next {
             Next::Plain(asked) => {
-                if !answer(&mut short, api, asked, watch).await {
+                if !answer(&mut short, api, *asked, watch).await {
                     return Left::Closed;
                 }
             }
@@ -87,7 +87,7 @@ fn next(short: &mut Short<'_>) -> Next {
                 Some(mut request) => {
                     request.extensions_mut().insert(ConnectInfo(short.client.address));
                     let (is_head, closes) = (head.is_head(), head.closes);
-                    (Next::Plain(Asked { request, is_head, closes }), head.length)
+                    (Next::Plain(Box::new(Asked { request, is_head, closes })), head.length)
                 }
                 None => (Next::Other, 0),
             }
