@@ -109,7 +109,12 @@ fn a_field_of_another_name_is_not_the_same_event() {
         if golden[4] == 0x80 {
             continue;
         }
-        golden[6] ^= 0x01;
+        // In each example: of one the field may be what a missing one is read as.
+        let mut at = 0;
+        while at < golden.len() {
+            golden[at + 6] ^= 0x01;
+            at += 4 + u32::from_be_bytes(golden[at..at + 4].try_into().unwrap()) as usize;
+        }
         compared += 1;
         let read = decode(kind, *version, &golden);
         assert!(read.is_err() || read.is_ok_and(|events| events != examples(number)), "{kind}");
