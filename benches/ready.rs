@@ -1,8 +1,8 @@
 //! How long a control plane takes from a cold data directory to the World at its head.
 //!
 //! Without snapshots it folds everything: measured with as little beside it as can be, the
-//! plain reading of the same files and the scan that checks and hashes every record but
-//! decodes none. What runs where, with two cores or more: one thread fetches from the store,
+//! plain reading of the same files, the fetching of every commit from the store, and the scan
+//! that checks and hashes every record but decodes none. What runs where, with two cores or more: one thread fetches from the store,
 //! one checks, hashes and decodes, the caller's folds; its own processor time is told beside
 //! that of all together. On one core (`taskset -c 0`) a single thread does everything in
 //! turn. With a snapshot near the head it must be ready in under a second, however
@@ -25,6 +25,7 @@ use tenantry_journal::id::Seq;
 use tenantry_journal::merkle::Frontier;
 use tenantry_journal::scan;
 use tenantry_journal::sealed::Vault;
+use tenantry_journal::store::Journal;
 use tenantry_projections::snapshot::{Snapshots, TreeState};
 use tenantry_projections::world::World;
 
@@ -45,6 +46,8 @@ const TENANTS: u64 = 10_000;
 /// this is a little less than what is left to fold on average.
 const AFTER_SNAPSHOT: u64 = 20_000;
 const ROUNDS: usize = 3;
+/// Fetched at a time, as the journal itself does.
+const PAGE_BYTES: usize = 512 * 1024;
 
 const FOLD_GOAL: f64 = 1_000_000.0;
 const READY_GOAL: Duration = Duration::from_secs(1);
@@ -120,6 +123,7 @@ struct Line {
 fn fold(path: &Path, events: u64, tenants: u64) {
     let mut lines = [
         ("reading the files from first to last", None),
+        ("fetching every commit from the store and unpacking it, nothing checked", None),
         ("scan: every checksum and Merkle root, nothing decoded", None),
         ("`open`", None),
         ("`boot`: the same, decoded, opened, folded into the World", None),
@@ -131,6 +135,10 @@ fn fold(path: &Path, events: u64, tenants: u64) {
     for _ in 0..ROUNDS {
         temperature = go_cold();
         let (_, plain, plain_cpu) = timed_with_cpu(|| read_files(&path.join("journal")));
+        go_cold();
+        let (opened, _) = timed(|| tenantry_journal::open(path).unwrap());
+        let (_, fetched, fetched_cpu) = timed_with_cpu(|| fetch(&*opened.store, Seq(events)));
+        drop(opened);
         go_cold();
         let (opened, _) = timed(|| tenantry_journal::open(path).unwrap());
         let (_, scanned, scanned_cpu) = timed_with_cpu(|| {
@@ -149,6 +157,7 @@ fn fold(path: &Path, events: u64, tenants: u64) {
         assert_eq!(booted.world.tenants.len() as u64, tenants.min(events));
         let times = [
             (plain, plain_cpu),
+            (fetched, fetched_cpu),
             (scanned, scanned_cpu),
             (open, open_cpu),
             (folded, folded_cpu),
@@ -164,7 +173,7 @@ fn fold(path: &Path, events: u64, tenants: u64) {
         "\n| fold of {events} events, {temperature}, cores to use: {cores} | events/s | x scan | took | CPU/event | goal |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | --- |");
-    let base = lines.get(1).map(|line| machine::median(line.rates.clone())).unwrap_or_default();
+    let base = lines.get(2).map(|line| machine::median(line.rates.clone())).unwrap_or_default();
     for line in &lines {
         let rate = machine::median(line.rates.clone());
         let goal = line.goal.map_or(String::new(), |goal| {
@@ -179,6 +188,17 @@ fn fold(path: &Path, events: u64, tenants: u64) {
         );
     }
     println!("The thread that folds takes {:.0} ns of `boot`'s processor time.", machine::median(folding));
+}
+
+/// What no reader of the store can do without, in one thread.
+fn fetch(store: &dyn Journal, until: Seq) {
+    let (mut next, mut room) = (Seq(1), Vec::new());
+    while next <= until {
+        for stored in store.read(next, PAGE_BYTES).unwrap() {
+            next = stored.parse(&mut room).unwrap().last().next();
+        }
+        store.passing(next);
+    }
 }
 
 fn ready(path: &Path, events: u64, tenants: u64) {

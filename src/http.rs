@@ -8,7 +8,8 @@
 mod aftermath;
 pub mod api;
 pub mod auth_layer;
-mod decimal;
+pub(crate) mod decimal;
+mod dispatch;
 pub mod error;
 pub mod etag;
 pub mod events;

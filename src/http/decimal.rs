@@ -16,8 +16,17 @@ pub(super) fn quoted(number: u64) -> HeaderValue {
     written(number, Some(b'"'))
 }
 
-fn written(mut number: u64, around: Option<u8>) -> HeaderValue {
-    let mut text = [0; LONGEST];
+/// Writes a number behind what is there.
+pub(crate) fn push(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(digits(number, None, &mut [0; LONGEST]));
+}
+
+fn written(number: u64, around: Option<u8>) -> HeaderValue {
+    HeaderValue::from_bytes(digits(number, around, &mut [0; LONGEST]))
+        .expect("digits and quotes stand in any header")
+}
+
+fn digits(mut number: u64, around: Option<u8>, text: &mut [u8; LONGEST]) -> &[u8] {
     let mut places = text.iter_mut().rev();
     let mut length = 0;
     let mut put = |byte| {
@@ -35,8 +44,7 @@ fn written(mut number: u64, around: Option<u8>) -> HeaderValue {
         }
     }
     around.into_iter().for_each(&mut put);
-    let text = text.get(LONGEST - length..).unwrap_or_default();
-    HeaderValue::from_bytes(text).expect("digits and quotes stand in any header")
+    text.get(LONGEST - length..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -48,6 +56,9 @@ mod tests {
         for number in [0, 7, 10, 4_294_967_295, 1_795_321_148, u64::MAX] {
             assert_eq!(decimal(number), number.to_string());
             assert_eq!(quoted(number), format!("\"{number}\""));
+            let mut text = b"a ".to_vec();
+            push(number, &mut text);
+            assert_eq!(text, format!("a {number}").into_bytes());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use url::form_urlencoded;
 
+use super::dispatch::params;
 use super::error::ApiError;
 use super::router::{BODY_LIMIT, Listener};
 use super::state::AppState;
@@ -200,11 +201,9 @@ pub struct Id<T>(pub T);
 
 impl<T: Named> FromRequestParts<AppState> for Id<T> {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let params = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::bad_request("The path is not UTF-8."))?;
-        let text = params.iter().next().map(|(_, value)| value).unwrap_or_default();
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        let params = params(parts)?;
+        let text = params.at(0);
         text.parse().map(Id).map_err(|_| missing::<T>(text))
     }
 }

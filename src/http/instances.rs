@@ -24,11 +24,12 @@ mod weight;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_projections::world::instances::Instance;
 
+use super::dispatch::params;
 use super::error::{ApiError, Family};
 use super::extract::Scope;
 use super::router::{Access, Routes};
@@ -69,12 +70,9 @@ struct Key(InstanceKey);
 
 impl FromRequestParts<AppState> for Key {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let params = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::bad_request("The path is not UTF-8."))?;
-        let mut values = params.iter().map(|(_, value)| value);
-        let (service, id) = (values.next().unwrap_or_default(), values.next().unwrap_or_default());
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        let params = params(parts)?;
+        let (service, id) = (params.at(0), params.at(1));
         match (ServiceName::from_str(service), InstanceName::from_str(id)) {
             (Ok(service), Ok(id)) => Ok(Key(InstanceKey { service, id })),
             _ => Err(missing(&format!("{service}:{id}"))),

@@ -13,7 +13,6 @@ mod question;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -22,9 +21,10 @@ use futures_util::Stream;
 use tenantry_journal::id::Seq;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::dispatch::Handlers;
 use super::error::ApiError;
 use super::extract::Scope;
-use super::router::{Route, Shows};
+use super::router::{Route, Shows, Table};
 use super::state::AppState;
 use hub::{Follower, Hub};
 use question::{Question, Shown};
@@ -91,8 +91,8 @@ pub(super) struct Live(Hub);
 
 impl Live {
     /// Asks these handlers.
-    pub(super) fn new(app: AppState, handlers: Router) -> Live {
-        Live(Hub::new(app, handlers))
+    pub(super) fn new(app: AppState, table: Table, handlers: Handlers) -> Live {
+        Live(Hub::new(app, table, handlers))
     }
 
     /// Answers a live query; the gate has let it in.

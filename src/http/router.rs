@@ -1,18 +1,17 @@
 //! The one router. Each route is declared with who may call it, what it reads, and its document.
 //!
-//! [`Routes`] collects both: the handlers, which [`super::api`] serves, and the table that
+//! [`Routes`] collects both: the handlers, which [`super::dispatch`] calls, and the table that
 //! [`super::auth_layer`] enforces.
 //! A route that is not in the table cannot exist, so none can forget its check.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode};
-use axum::routing::{MethodFilter, on};
 use tenantry_journal::event::access::Role;
 
+use super::dispatch::{Erased, Params};
 use super::error::{ApiError, Family};
 use super::state::AppState;
 use super::{events, instances, manager, system};
@@ -150,15 +149,16 @@ pub struct Declared {
 /// Handlers with their declarations.
 pub struct Routes {
     family: Family,
-    router: Router<AppState>,
     table: Vec<Declared>,
+    /// Each at its declaration's place.
+    handlers: Vec<Erased>,
 }
 
 impl Routes {
     /// No routes yet, of this document.
     #[must_use]
     pub fn new(family: Family) -> Routes {
-        Routes { family, router: Router::new(), table: Vec::new() }
+        Routes { family, table: Vec::new(), handlers: Vec::new() }
     }
 
     /// Adds a GET (and HEAD).
@@ -168,7 +168,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(Method::GET, MethodFilter::GET, path, access, handler)
+        self.add(Method::GET, path, access, handler)
     }
 
     /// Adds a POST.
@@ -178,7 +178,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(Method::POST, MethodFilter::POST, path, access, handler)
+        self.add(Method::POST, path, access, handler)
     }
 
     /// Adds a PUT.
@@ -188,7 +188,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(Method::PUT, MethodFilter::PUT, path, access, handler)
+        self.add(Method::PUT, path, access, handler)
     }
 
     /// Adds a DELETE.
@@ -198,7 +198,7 @@ impl Routes {
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.add(Method::DELETE, MethodFilter::DELETE, path, access, handler)
+        self.add(Method::DELETE, path, access, handler)
     }
 
     /// Every declaration, in the order in which they came.
@@ -207,34 +207,37 @@ impl Routes {
         &self.table
     }
 
-    fn add<H, T>(
-        mut self,
-        method: Method,
-        filter: MethodFilter,
-        path: &'static str,
-        access: Access,
-        handler: H,
-    ) -> Routes
+    fn add<H, T>(mut self, method: Method, path: &'static str, access: Access, handler: H) -> Routes
     where
         H: Handler<T, AppState>,
         T: 'static,
     {
-        self.router = self.router.route(path, on(filter, handler));
         self.table.push(Declared { method, path, access, family: self.family });
+        self.handlers.push(Erased::new(handler));
         self
     }
 
     /// Adds all of another document's routes.
     #[must_use]
     pub fn merge(mut self, other: Routes) -> Routes {
-        self.router = self.router.merge(other.router);
         self.table.extend(other.table);
+        self.handlers.extend(other.handlers);
         self
     }
 
-    /// The handlers, and what is declared of them.
-    pub(super) fn into_parts(self) -> (Router<AppState>, Vec<Declared>) {
-        (self.router, self.table)
+    /// What is declared, and the handlers by the places of their routes.
+    pub(super) fn into_parts(self) -> (Table, Vec<Vec<(Method, Erased)>>) {
+        let methods: Vec<(&str, Method)> =
+            self.table.iter().map(|declared| (declared.path, declared.method.clone())).collect();
+        let table = Table::new(self.table);
+        let mut by_place: Vec<Vec<(Method, Erased)>> = table.routes.iter().map(|_| Vec::new()).collect();
+        for ((path, method), handler) in methods.into_iter().zip(self.handlers) {
+            let place = table.routes.iter().position(|route| route.path == path);
+            if let Some(handlers) = place.and_then(|place| by_place.get_mut(place)) {
+                handlers.push((method, handler));
+            }
+        }
+        (table, by_place)
     }
 }
 
@@ -267,7 +270,7 @@ impl Route {
 #[derive(Clone)]
 pub struct Table {
     routes: Arc<Vec<Route>>,
-    /// The same kind of tree as axum's own, so that both find the same route.
+    /// The kind of tree that axum has, too.
     places: Arc<matchit::Router<usize>>,
 }
 
@@ -285,7 +288,7 @@ impl Table {
         }
         let mut places = matchit::Router::new();
         for route in &routes {
-            places.insert(route.path, route.place).expect("axum has taken the same paths");
+            places.insert(route.path, route.place).expect("no two paths of the table exclude each other");
         }
         Table { routes: Arc::new(routes), places: Arc::new(places) }
     }
@@ -294,6 +297,13 @@ impl Table {
     #[must_use]
     pub fn route(&self, path: &str) -> Option<&Route> {
         self.routes.get(*self.places.at(path).ok()?.value)
+    }
+
+    /// The same with the values of the path's parameters.
+    pub(super) fn find(&self, path: &str) -> Option<(&Route, Params)> {
+        let found = self.places.at(path).ok()?;
+        let params = Params::of(found.params.iter().map(|(_, value)| value));
+        Some((self.routes.get(*found.value)?, params))
     }
 
     /// The paths, as axum writes them, each at its route's place.
@@ -317,11 +327,11 @@ pub fn routes() -> Routes {
         .merge(system::routes())
 }
 
-pub(super) async fn no_route() -> ApiError {
+pub(super) fn no_route() -> ApiError {
     ApiError::not_found("not_found", "There is no such route.")
 }
 
-pub(super) async fn no_method(method: Method) -> ApiError {
+pub(super) fn no_method(method: &Method) -> ApiError {
     ApiError::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

@@ -52,14 +52,20 @@ pub type Answer = Result<Response, Instead>;
 /// A JSON answer.
 #[must_use]
 pub fn answer(status: StatusCode, body: &impl Serialize) -> Response {
+    encode(body).map_or_else(ApiError::into_response, |json| written(status, json))
+}
+
+/// The JSON of an answer.
+///
+/// # Errors
+/// 500 when it does not encode, which is told in the log.
+pub fn encode(body: &impl Serialize) -> Result<Bytes, ApiError> {
     let mut bytes = Vec::with_capacity(USUAL_ANSWER);
-    match serde_json::to_writer(&mut bytes, body) {
-        Ok(()) => written(status, bytes.into()),
-        Err(error) => {
-            tracing::error!(error = %error, "an answer does not encode");
-            ApiError::internal().into_response()
-        }
-    }
+    serde_json::to_writer(&mut bytes, body).map_err(|error| {
+        tracing::error!(error = %error, "an answer does not encode");
+        ApiError::internal()
+    })?;
+    Ok(bytes.into())
 }
 
 /// An answer whose JSON is written already.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use tenantry_projections::world::World;
 use super::list::unreadable;
 use super::may_see;
 use crate::engine;
+use crate::http::dispatch::Params;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Query, Scope};
@@ -54,16 +55,17 @@ struct Found {
 pub(super) async fn get(
     State(app): State<AppState>,
     scope: Scope,
-    Path(seq): Path<String>,
+    params: Params,
     Query(query): Query<GetQuery>,
 ) -> Result<Response, ApiError> {
     let head = scope.as_of.unwrap_or(scope.world.seq);
-    let missing = || event_missing(&seq);
+    let seq = params.at(0);
+    let missing = || event_missing(seq);
     let wanted = seq.parse().ok().map(Seq).filter(|seq| (Seq(1)..=head).contains(seq)).ok_or_else(missing)?;
     let names = app.engine.world();
     let (engine, world) = (app.engine.clone(), Arc::clone(&names));
     if query.raw.unwrap_or_default() {
-        return raw(app, scope, wanted, &seq).await;
+        return raw(app, scope, wanted, seq).await;
     }
     let found = tokio::task::spawn_blocking(move || {
         explain(&engine, wanted, head, |recorded| may_see(&scope.principal, recorded, &world))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 use tenantry_journal::event::Event;
@@ -19,6 +19,7 @@ use crate::domain::restore::Then;
 use crate::domain::undo::{self, Before, Undo};
 use crate::drivers::listening;
 use crate::engine;
+use crate::http::dispatch::Params;
 use crate::http::error::ApiError;
 use crate::http::extract::{NoQuery, Scope};
 use crate::http::state::{AppState, AsOfError};
@@ -41,17 +42,18 @@ pub(super) async fn undo(
     State(app): State<AppState>,
     scope: Scope,
     write: Write,
-    Path(seq): Path<String>,
+    params: Params,
     _: NoQuery,
 ) -> Answer {
+    let seq = params.at(0);
     let wanted = seq.parse().ok().map(Seq).filter(|seq| (Seq(1)..=scope.world.seq).contains(seq));
-    let wanted = wanted.ok_or_else(|| event_missing(&seq))?;
+    let wanted = wanted.ok_or_else(|| event_missing(seq))?;
     let engine = app.engine.clone();
     let read = tokio::task::spawn_blocking(move || command_of(&engine, wanted));
     let events = read.await.map_err(|_| ApiError::internal())?.map_err(|error| unreadable(&error))?;
     let named = events.iter().find(|event| event.seq == wanted);
     let named = named.filter(|event| may_see(&scope.principal, event, &scope.world));
-    let command = named.ok_or_else(|| event_missing(&seq))?.command_id;
+    let command = named.ok_or_else(|| event_missing(seq))?.command_id;
     let lead = undo::lead(&events, wanted)?.clone();
     let needs = undo::needs(lead.event.kind());
     if scope.principal.role < needs.role || (needs.unlimited && !scope.principal.is_unlimited()) {

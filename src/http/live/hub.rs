@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -20,12 +19,13 @@ use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Actor;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tower::Service as _;
 
 use super::question::{Concern, Question, Shown, concerns};
+use crate::http::dispatch::Handlers;
 use crate::http::error::ApiError;
 use crate::http::extract::Scope;
 use crate::http::frame;
+use crate::http::router::{Table, no_route};
 use crate::http::state::AppState;
 
 /// Between two states of one query: the contract's ten a second.
@@ -50,7 +50,8 @@ pub(super) struct Hub(Arc<Shared>);
 
 struct Shared {
     app: AppState,
-    handlers: Router,
+    table: Table,
+    handlers: Handlers,
     turns: Semaphore,
     registry: Mutex<Registry>,
 }
@@ -123,9 +124,9 @@ impl Drop for Follower {
 }
 
 impl Hub {
-    pub(super) fn new(app: AppState, handlers: Router) -> Hub {
+    pub(super) fn new(app: AppState, table: Table, handlers: Handlers) -> Hub {
         let registry = Mutex::default();
-        Hub(Arc::new(Shared { app, handlers, turns: Semaphore::new(AT_ONCE), registry }))
+        Hub(Arc::new(Shared { app, table, handlers, turns: Semaphore::new(AT_ONCE), registry }))
     }
 
     pub(super) fn app(&self) -> &AppState {
@@ -284,14 +285,15 @@ impl Hub {
 
     /// Has the handler answer.
     pub(super) async fn ask(&self, question: &Question, scope: &Scope) -> Response {
+        let Some((route, params)) = self.0.table.find(question.uri.path()) else {
+            return no_route().into_response();
+        };
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = question.uri.clone();
         request.extensions_mut().insert(scope.listener);
         request.extensions_mut().insert(scope.clone());
-        match self.0.handlers.clone().call(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        request.extensions_mut().insert(params);
+        self.0.handlers.answer(route, request).await
     }
 
     /// Forgets a question that nobody follows; whether nobody does.

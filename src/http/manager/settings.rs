@@ -1,6 +1,6 @@
 //! Settings of the control plane: what holds, and changing it while it runs.
 
-use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -14,6 +14,7 @@ use tenantry_projections::world::World;
 use crate::config::Config;
 use crate::domain::command::Command;
 use crate::domain::setting::{self, KNOWN, Known};
+use crate::http::dispatch::params;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Json, NoQuery, Scope};
@@ -96,12 +97,9 @@ pub(super) struct Named(&'static Known);
 
 impl FromRequestParts<AppState> for Named {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let params = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::bad_request("The path is not UTF-8."))?;
-        let key = params.iter().next().map(|(_, value)| value).unwrap_or_default();
-        Ok(Named(setting::find(key)?))
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        let params = params(parts)?;
+        Ok(Named(setting::find(params.at(0))?))
     }
 }
 

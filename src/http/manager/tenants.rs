@@ -5,7 +5,6 @@ mod erase;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -25,9 +24,10 @@ use crate::http::aftermath;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, Json, NoQuery, Query, Scope, cleared_or_set, missing};
+use crate::http::kept::Question;
 use crate::http::listing::Page;
 use crate::http::state::AppState;
-use crate::http::write::{Answer, Write, answer, located, written};
+use crate::http::write::{Answer, Write, answer, encode, located, written};
 
 /// Tenants in one answer when the query does not say; document 1's.
 const DEFAULT_LIMIT: u64 = 50;
@@ -93,8 +93,9 @@ pub(super) async fn list(
     let is_kept = scope.principal.is_unlimited() && !scope.is_past();
     let question = is_kept.then(|| {
         let status = query.status.map(|status| format!("{status:?}")).unwrap_or_default();
+        let text = search.as_deref().unwrap_or_default();
         // The text comes last, so that whatever it holds it is no other question.
-        format!("tenants {} {} {status} {}", page.limit, page.offset, search.as_deref().unwrap_or_default())
+        Question::Tenants(format!("{} {} {status} {text}", page.limit, page.offset))
     });
     if let Some(json) = question.as_ref().and_then(|question| app.kept.get(world.seq, question)) {
         return Ok(written(StatusCode::OK, json));
@@ -107,10 +108,7 @@ pub(super) async fn list(
     let tenants = tenants.into_iter().map(|tenant| TenantLine::new(world, tenant)).collect();
     let list = TenantList { tenants, total, limit: page.limit, offset: page.offset };
     let Some(question) = question else { return Ok(answer(StatusCode::OK, &list)) };
-    let json = Bytes::from(serde_json::to_vec(&list).map_err(|error| {
-        tracing::error!(error = %error, "a list does not encode");
-        ApiError::internal()
-    })?);
+    let json = encode(&list)?;
     app.kept.keep(world.seq, question, &json);
     Ok(written(StatusCode::OK, json))
 }
@@ -142,7 +140,23 @@ pub(super) async fn get(
     _: NoQuery,
 ) -> Result<Response, ApiError> {
     let tenant = scope.tenant(id)?;
-    Ok(page(&app, &scope.world, tenant, scope.is_past(), StatusCode::OK))
+    if scope.is_past() {
+        return Ok(page(&app, &scope.world, tenant, true, StatusCode::OK));
+    }
+    let last_check = app.live.last_health(tenant.id).map(|report| report.checked_at);
+    let question = Question::Tenant(tenant.id, last_check);
+    let seq = scope.world.seq;
+    let json = match app.kept.get(seq, &question) {
+        Some(json) => json,
+        None => {
+            let json = encode(&TenantPage::new(&scope.world, tenant, last_check))?;
+            app.kept.keep(seq, question, &json);
+            json
+        }
+    };
+    let mut response = written(StatusCode::OK, json);
+    response.headers_mut().insert(header::ETAG, etag(tenant.changed));
+    Ok(response)
 }
 
 #[derive(Deserialize)]

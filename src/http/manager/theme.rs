@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{
-    DefaultBodyLimit, FromRequest as _, FromRequestParts, Multipart, RawPathParams, Request, State,
-};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, FromRequestParts, Multipart, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -30,6 +28,7 @@ use crate::drivers::blob::BlobError;
 use crate::drivers::logo::{self, LOGO_BYTES, Picture};
 use crate::engine::Outcome;
 use crate::error::chain;
+use crate::http::dispatch::params;
 use crate::http::error::ApiError;
 use crate::http::etag::etag;
 use crate::http::extract::{Id, NoQuery, Scope, missing, read};
@@ -279,11 +278,9 @@ pub(super) struct Second(pub(super) String);
 
 impl FromRequestParts<AppState> for Second {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let params = RawPathParams::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::bad_request("The path is not UTF-8."))?;
-        Ok(Second(params.iter().nth(1).map(|(_, value)| value.to_owned()).unwrap_or_default()))
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        let params = params(parts)?;
+        Ok(Second(params.at(1).to_owned()))
     }
 }
 

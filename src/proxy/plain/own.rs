@@ -1,13 +1,15 @@
 //! Heads of answers that are made here: the API's, and the proxy's own pages.
 
-use std::io::Write as _;
-
 use hyper::body::Body;
 use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::super::page::Refusal;
 use super::answer::end_head;
+use crate::http::decimal;
+
+/// Room for a head and a short body: most answers grow no further.
+const USUAL_HEAD: usize = 2 * 1024;
 
 /// Writes the head of an answer of our own. Gives whether its body is sent in chunks; `None` without a body.
 pub(super) fn write_head<B: Body>(
@@ -18,8 +20,10 @@ pub(super) fn write_head<B: Body>(
 ) -> Option<bool> {
     let status = response.status();
     let headers: &HeaderMap = response.headers();
-    // Writing to memory does not fail.
-    let _ = write!(out, "HTTP/1.1 {status}\r\n");
+    out.reserve(USUAL_HEAD);
+    for part in ["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or_default(), "\r\n"] {
+        out.extend_from_slice(part.as_bytes());
+    }
     for (name, value) in headers {
         if *name != CONNECTION && *name != TRANSFER_ENCODING {
             let parts: [&[u8]; 4] = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
@@ -32,7 +36,9 @@ pub(super) fn write_head<B: Body>(
     let is_chunked = !has_none && !known && length.is_none();
     match length {
         Some(length) if !known && !has_none => {
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            decimal::push(length, out);
+            out.extend_from_slice(b"\r\n");
         }
         _ if is_chunked && !is_head => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         _ => {}
