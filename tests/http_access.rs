@@ -368,7 +368,7 @@ async fn passwords_are_hashed_for_logins_alone_and_not_for_those_that_are_refuse
 }
 
 #[tokio::test]
-async fn a_list_that_was_asked_for_before_is_new_after_a_change_and_is_never_somebody_elses() {
+async fn what_was_asked_for_before_is_new_after_a_change_and_is_never_somebody_elses() {
     let api = Api::start().await;
     let own = api.tenant("own").await;
     let limited = api.token(Role::Viewer, Scope::Tenant(own.parse().unwrap())).await;
@@ -387,10 +387,19 @@ async fn a_list_that_was_asked_for_before_is_new_after_a_change_and_is_never_som
         assert_eq!(slugs("/api/tenants?status=running", &api.admin).await, [""; 0]);
         assert_eq!(slugs("/api/tenants", &limited).await, ["own"]);
     }
-    let renamed = api.put(&format!("/api/tenants/{other}"), json!({"name": "Renamed"})).await;
+    let path = format!("/api/tenants/{other}");
+    for _ in 0..2 {
+        assert_eq!(api.get(&path).await.expect(200)["slug"], "other");
+        api.send(request("GET", &path).bearer(&limited)).await.expect(404);
+    }
+    let renamed = api.put(&path, json!({"name": "Renamed"})).await;
+    let page = api.get(&path).await;
+    assert_eq!(page.expect(200)["name"], "Renamed");
+    assert_eq!(page.header("etag"), renamed.header("etag"));
     let before = renamed.header("x-event-seq").unwrap().parse::<u64>().unwrap() - 1;
     let list = api.get("/api/tenants").await.expect(200);
     assert_eq!(list["tenants"][1]["name"], "Renamed");
     let past = api.get(&format!("/api/tenants?as_of={before}")).await.expect(200);
     assert_ne!(past["tenants"][1]["name"], "Renamed", "the past is not the present");
+    assert_ne!(api.get(&format!("{path}?as_of={before}")).await.expect(200)["name"], "Renamed");
 }
