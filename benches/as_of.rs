@@ -3,9 +3,12 @@
 //!
 //! The journal is written by its own pipeline, with the snapshots that a control plane writes
 //! and keeps. Measured in the same run: reading as many events in a row as one tenant's past
-//! is folded from, and one tenant's past taken out of everything's, as it is without the index.
+//! is folded from, one tenant's past taken out of everything's, as it is without the index,
+//! and the parts that a look at everything is made of.
 //!
-//! `cargo bench --bench as_of [-- EVENTS TENANTS [DIR]]`
+//! `cargo bench --bench as_of [-- EVENTS TENANTS [DIR [write|tenant|whole [MIB]]]]`. With `write`
+//! the journal is left in DIR; `tenant` and `whole` ask one that was, each for its part. Worlds of
+//! the past take up to MIB.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark that fails may stop")]
 
@@ -26,7 +29,8 @@ use tenantry_journal::event::tenant::Part;
 use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Vault;
-use tenantry_projections::as_of::{Source as _, TimeTravel};
+use tenantry_projections::as_of::waypoints::MOST_BYTES;
+use tenantry_projections::as_of::{self, Source as _, TimeTravel};
 use tenantry_projections::history;
 use tenantry_projections::snapshot::{Snapshots, TreeState};
 use tenantry_projections::world::World;
@@ -48,8 +52,11 @@ const BETWEEN_SNAPSHOTS: u64 = 50_000;
 /// Of one tenant, besides what it has like the others.
 const OF_THE_BUSY: u64 = 10_000;
 const QUESTIONS: u64 = 1_000;
-/// A look at everything takes long.
-const WHOLE_QUESTIONS: u64 = 60;
+/// A look at everything without a World nearby takes long.
+const EARLY_QUESTIONS: u64 = 15;
+
+/// No kind of question is asked for longer: where answers take long, fewer tell as much.
+const LONGEST: Duration = Duration::from_secs(10);
 
 const WHOLE_GOAL: Duration = Duration::from_millis(50);
 const TENANT_GOAL: Duration = Duration::from_millis(10);
@@ -59,9 +66,17 @@ fn main() {
     let (events, tenants) = (machine::number(0, EVENTS), machine::number(1, TENANTS));
     let place = machine::argument(2).unwrap_or(env!("CARGO_TARGET_TMPDIR").to_owned());
     println!("{}", machine::about());
-    let dir = tempfile::tempdir_in(place).unwrap();
-    let made = Made::new(dir.path(), events, tenants);
-    made.measure(dir.path());
+    match machine::argument(3).as_deref() {
+        Some("write") => drop(Made::new(Path::new(&place), events, tenants)),
+        Some("tenant") => Made::open(Path::new(&place)).of_one_tenant(Path::new(&place)),
+        Some("whole") => Made::open(Path::new(&place)).of_everything(Path::new(&place)),
+        _ => {
+            let dir = tempfile::tempdir_in(place).unwrap();
+            let made = Made::new(dir.path(), events, tenants);
+            made.of_one_tenant(dir.path());
+            made.of_everything(dir.path());
+        }
+    }
 }
 
 /// A journal, with what is known of it.
@@ -106,9 +121,10 @@ impl Made {
         let snapshots = Snapshots::open(path.join("snapshots"), vault(&opened)).unwrap();
         let mut world = World::default();
         let mut bytes = 0;
+        let last = count - count % BETWEEN_SNAPSHOTS;
         for recorded in events(count, tenants) {
             world.evolve(&recorded);
-            if recorded.seq.0.is_multiple_of(BETWEEN_SNAPSHOTS) {
+            if recorded.seq.0.is_multiple_of(BETWEEN_SNAPSHOTS) && is_kept(recorded.seq.0, last) {
                 bytes = snapshots.write(&world, &TreeState::default()).unwrap();
                 snapshots.prune().unwrap();
             }
@@ -118,16 +134,54 @@ impl Made {
             snapshots.list().len(),
             bytes as f64 / 1e6
         );
-        let tenants: Vec<TenantId> = world.tenants.iter().map(|tenant| tenant.id).collect();
+        Made::at(opened, world)
+    }
+
+    /// One that was left.
+    fn open(path: &Path) -> Made {
+        let opened = tenantry_journal::open(path).unwrap();
+        let snapshots = Snapshots::open(path.join("snapshots"), vault(&opened)).unwrap();
+        let head = opened.tail.head;
+        let began = Instant::now();
+        let mut world = snapshots.latest_at_or_before(head).unwrap().world;
+        println!("the newest snapshot is loaded in {:.0} ms", ms(began));
+        let source = JournalSource::new(Arc::clone(&opened.store) as _, vault(&opened));
+        as_of::fold(&source, &mut world, head).unwrap();
+        Made::at(opened, world)
+    }
+
+    fn at(opened: Opened, head: World) -> Made {
+        let tenants: Vec<TenantId> = head.tenants.iter().map(|tenant| tenant.id).collect();
         let busy = *tenants.first().unwrap();
-        Made { opened, head: world, tenants, busy }
+        Made { opened, head, tenants, busy }
     }
 
     fn travel(&self, path: &Path) -> TimeTravel {
         let source = JournalSource::new(Arc::clone(&self.opened.store) as _, vault(&self.opened));
         let snapshots = Snapshots::open(path.join("snapshots"), vault(&self.opened)).unwrap();
-        TimeTravel::new(Arc::new(source), Arc::new(snapshots)).indexed_in(path.join("tenants.seqs"))
+        let travel = TimeTravel::new(Arc::new(source), Arc::new(snapshots));
+        let mib = machine::number(4, MOST_BYTES as u64 >> 20);
+        travel.let_take(usize::try_from(mib << 20).unwrap());
+        travel.indexed_in(path.join("tenants.seqs"))
     }
+}
+
+/// Whether a snapshot would be one of those that are kept when the last one is written, more or
+/// less: most of a long journal's were removed again, and need not be written here.
+fn is_kept(seq: u64, last: u64) -> bool {
+    let back = (last - seq) / BETWEEN_SNAPSHOTS;
+    back < 16 || back.is_power_of_two()
+}
+
+fn line(name: &str, (p50, p99): (f64, f64), goal: Option<Duration>) {
+    let goal = goal.map_or(String::new(), |goal| {
+        format!("p99 {goal:?} {}", machine::verdict(p99 <= goal.as_secs_f64() * 1e3))
+    });
+    println!("| {name} | {p50:.2} | {p99:.2} | {goal} |");
+}
+
+fn ms(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
 }
 
 fn vault(opened: &Opened) -> Arc<dyn Vault> {
@@ -148,7 +202,9 @@ impl Draw {
 
 /// Asks so many times; gives the middle and the 99th of a hundred, in milliseconds.
 fn asked(count: u64, mut ask: impl FnMut(u64)) -> (f64, f64) {
+    let began = Instant::now();
     let mut times: Vec<f64> = (0..count)
+        .take_while(|_| began.elapsed() < LONGEST)
         .map(|n| {
             let began = Instant::now();
             ask(n);
@@ -160,7 +216,7 @@ fn asked(count: u64, mut ask: impl FnMut(u64)) -> (f64, f64) {
 }
 
 impl Made {
-    fn measure(&self, path: &Path) {
+    fn of_one_tenant(&self, path: &Path) {
         let (head, count) = (&self.head, self.head.seq.0);
         let travel = self.travel(path);
         let began = Instant::now();
@@ -176,14 +232,7 @@ impl Made {
             began.elapsed().as_secs_f64() * 1e3,
             again.index_memory() as f64 / 1e6,
         );
-        println!("\n| {count} events, {} tenants | p50 ms | p99 ms | goal |", self.tenants.len());
-        println!("| --- | ---: | ---: | --- |");
-        let line = |name: &str, (p50, p99): (f64, f64), goal: Option<Duration>| {
-            let goal = goal.map_or(String::new(), |goal| {
-                format!("p99 {goal:?} {}", machine::verdict(p99 <= goal.as_secs_f64() * 1e3))
-            });
-            println!("| {name} | {p50:.2} | {p99:.2} | {goal} |");
-        };
+        self.head_of_table();
         let mut draw = Draw(42);
         let mut moment = || Seq(1 + draw.below(count));
         // The files are in the page cache for all of them alike.
@@ -246,11 +295,111 @@ impl Made {
             assert_eq!(page.entries.len(), 100);
         });
         line("the first page of over 10,000 events of one tenant", first, Some(TENANT_GOAL));
-        let whole = asked(WHOLE_QUESTIONS, |_| {
+        let page = asked(QUESTIONS, |_| {
+            travel.forget();
+            let tenant = self.tenants[moment().0 as usize % self.tenants.len()];
+            history::history(&travel, head, tenant, (Seq::ZERO, moment()), 100).unwrap();
+        });
+        line("the first page of a random tenant up to a random moment", page, None);
+    }
+
+    fn head_of_table(&self) {
+        println!("\n| {} events, {} tenants | p50 ms | p99 ms | goal |", self.head.seq, self.tenants.len());
+        println!("| --- | ---: | ---: | --- |");
+    }
+
+    fn of_everything(&self, path: &Path) {
+        let head = &self.head;
+        let travel = self.travel(path);
+        let mut draw = Draw(42);
+        let mut moment = || Seq(1 + draw.below(head.seq.0));
+        self.head_of_table();
+        let early = asked(EARLY_QUESTIONS, |_| {
             travel.forget();
             travel.world_at(moment(), head).unwrap();
         });
-        line("everything, from the nearest snapshot, nothing kept", whole, Some(WHOLE_GOAL));
-        println!("One tenant's past is {:.0} times as fast as everything's.", whole.0 / tenants.0);
+        line("everything, right after a start: from the nearest snapshot", early, None);
+        let whole = self.waypoints(&travel, || {
+            asked(QUESTIONS / 2, |_| {
+                travel.world_at(moment(), head).unwrap();
+            })
+        });
+        line("everything, one random moment after the other", whole, Some(WHOLE_GOAL));
+        self.parts();
+    }
+
+    /// Has the past prepared as the control plane does it; tells what that costs, and asks.
+    fn waypoints<R>(&self, travel: &TimeTravel, ask: impl FnOnce() -> R) -> R {
+        travel.forget();
+        let before = machine::memory(std::process::id()).rss;
+        let (began, cpu) = (Instant::now(), machine::own_cpu_time());
+        let mut longest = 0.0_f64;
+        loop {
+            let step = Instant::now();
+            let more = travel.prepare(self.head.seq).unwrap();
+            longest = longest.max(ms(step));
+            if !more {
+                break;
+            }
+        }
+        let (took, cpu) = (ms(began), machine::own_cpu_time() - cpu);
+        let taken = machine::memory(std::process::id()).rss.saturating_sub(before);
+        let at_hand = travel.at_hand();
+        println!(
+            "| prepared in {took:.0} ms ({} of processor time), the longest step {longest:.1} ms: {} Worlds, {} events \
+             apart, {:.0} MB by estimate, {:.0} MB more in memory | | | |",
+            machine::ms(cpu),
+            at_hand.worlds,
+            at_hand.spacing,
+            at_hand.bytes as f64 / 1e6,
+            taken as f64 * 1024.0 / 1e6,
+        );
+        ask()
+    }
+
+    /// What a look at everything is made of, each alone.
+    fn parts(&self) {
+        const EVENTS: u64 = 8192;
+        let mut draw = Draw(11);
+        let last = self.head.seq.0 - EVENTS;
+        let source = JournalSource::new(Arc::clone(&self.opened.store) as _, vault(&self.opened));
+        let mut times = [const { Vec::new() }; 4];
+        for _ in 0..40 {
+            let after = Seq(draw.below(last));
+            let until = Seq(after.0 + EVENTS);
+            let (mut events, mut own) = (Vec::new(), 0);
+            let began = Instant::now();
+            source.tenants(after, after.next(), &mut |_, _| own += 1).unwrap();
+            let reached = ms(began);
+            let began = Instant::now();
+            source.tenants(after, until, &mut |_, _| own += 1).unwrap();
+            let read = ms(began);
+            let began = Instant::now();
+            source.read(after, until, &mut |_| ControlFlow::Continue(())).unwrap();
+            let decoded = ms(began);
+            source
+                .read(after, until, &mut |recorded| {
+                    events.push(recorded.clone());
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            let mut world = self.head.clone();
+            let began = Instant::now();
+            events.iter().for_each(|recorded| world.evolve(recorded));
+            let folded = ms(began);
+            std::hint::black_box((&world, own));
+            for (times, time) in times.iter_mut().zip([reached, read, decoded, folded]) {
+                times.push(time);
+            }
+        }
+        let [reached, read, decoded, folded] = times.map(|mut times| {
+            times.sort_by(f64::total_cmp);
+            format!("p50 {:.2} ms, p90 {:.2} ms", machine::at(&times, 0.5), machine::at(&times, 0.9))
+        });
+        println!("\nThe parts, for {EVENTS} events in a row at a random place:");
+        println!("- the first of them is reached: {reached}");
+        println!("- read and checked: {read}");
+        println!("- read, checked and decoded: {decoded}");
+        println!("- folded into a World that is shared: {folded}");
     }
 }

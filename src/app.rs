@@ -57,7 +57,7 @@ use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
 use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
-use crate::past::Past;
+use crate::past::{Past, Preparing};
 use crate::proxy::Proxy;
 use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
@@ -105,7 +105,8 @@ pub struct App {
     configured: Arc<Configured>,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
-    snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
+    /// What is written and kept beside the present.
+    beside: (crossbeam_channel::Sender<()>, [JoinHandle<()>; 2]),
     index: JoinHandle<()>,
     engine: Engine,
     _api: ApiRuntime,
@@ -134,12 +135,12 @@ impl App {
         if tokio::time::timeout(DRAIN, drained).await.is_err() {
             tracing::warn!("requests or streams were cut off, they did not end in time");
         }
-        let (stop_snapshots, snapshots) = self.snapshots;
+        let (stop_beside, beside) = self.beside;
         let (engine, index) = (self.engine, self.index);
         let ended = tokio::task::spawn_blocking(move || {
             engine.stop();
-            drop(stop_snapshots);
-            snapshots.join()
+            drop(stop_beside);
+            beside.map(JoinHandle::join).into_iter().collect::<std::thread::Result<()>>()
         });
         if !matches!(ended.await, Ok(Ok(()))) {
             tracing::error!("a thread panicked at the end");
@@ -193,13 +194,14 @@ impl App {
             metrics: Arc::clone(&metrics),
         })?;
         let handle = engine.handle();
-        let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
+        let (stop_beside, stopped) = crossbeam_channel::bounded(0);
         let events = JournalSource::new(Arc::clone(&store), vault);
         let travel = TimeTravel::new(Arc::new(events), Arc::clone(&snapshots));
         let travel = Arc::new(travel.indexed_in(snapshots.dir().join("tenants.seqs")));
+        travel.let_take(config.past_memory());
         let snapshotter = Snapshotter::new(Arc::clone(&store), snapshots, handle.clone(), frontier)
             .indexing(Arc::clone(&travel));
-        let snapshotter = snapshotter.start(stopped)?;
+        let snapshotter = snapshotter.start(stopped.clone())?;
 
         note_started(&handle).await?;
         let first = first_admin(&handle, config.admin_password.as_ref()).await?;
@@ -246,7 +248,14 @@ impl App {
         let output = Arc::new(output);
         tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
 
-        let past = Past::new(travel, handle.clone());
+        let preparing = Preparing {
+            travel: Arc::clone(&travel),
+            handle: handle.clone(),
+            metrics: Arc::clone(&metrics),
+            shutdown: shutdown.clone(),
+        };
+        let preparing = preparing.start(stopped)?;
+        let past = Past::new(Arc::clone(&travel), handle.clone());
         let audit = Arc::new(audit.counted(metrics.audit.clone()));
         tasks.spawn(Arc::clone(&audit).keep(handle.clone(), shutdown.clone()));
         let denials = Arc::new(Denials::counted(metrics.denials()));
@@ -265,6 +274,7 @@ impl App {
                 settings.store(Arc::new(http_settings(config)));
                 analyze.store(Arc::new(config.analyze.clone()));
                 traffic.set_domain(config.domain.clone());
+                travel.let_take(config.past_memory());
             };
             Arc::new(Configured::new(config.clone(), source, *keyring.derive(CONFIG_KEY), follow))
         };
@@ -323,7 +333,7 @@ impl App {
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
         tasks.spawn(sites.run(shutdown.clone()));
         tasks.spawn(listeners.keep(supervisor, shutdown.clone()));
-        let snapshots = (stop_snapshots, snapshotter);
+        let beside = (stop_beside, [snapshotter, preparing]);
         let app = App {
             manager,
             instances,
@@ -332,7 +342,7 @@ impl App {
             configured,
             shutdown,
             tasks,
-            snapshots,
+            beside,
             index,
             engine,
             _api: api_runtime,

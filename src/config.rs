@@ -167,6 +167,8 @@ pub struct Config {
     pub backoff: Backoff,
     /// Output of processes.
     pub retention: Retention,
+    /// What the past may take in memory, in MiB.
+    pub past_memory_mb: u64,
     /// The services.
     pub services: BTreeMap<ServiceName, Service>,
     /// How tenants are deployed.
@@ -262,6 +264,12 @@ impl fmt::Display for ConfigErrors {
 impl std::error::Error for ConfigErrors {}
 
 impl Config {
+    /// What the past may take in memory, in bytes.
+    #[must_use]
+    pub fn past_memory(&self) -> usize {
+        usize::try_from(self.past_memory_mb << 20).unwrap_or(usize::MAX)
+    }
+
     /// Reads the file (none: defaults) and puts the overrides on top.
     ///
     /// # Errors

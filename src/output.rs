@@ -18,6 +18,7 @@ use tenantry_journal::time::Timestamp;
 use tenantry_projections::search::{Found, Request, Search};
 use tokio_util::sync::CancellationToken;
 
+use crate::background::give_way;
 use crate::domain::policy::Policy;
 use crate::engine::Handle;
 use crate::error::chain;
@@ -57,7 +58,8 @@ impl Output {
     ) -> std::io::Result<(Output, JoinHandle<()>)> {
         let spools = Spools { handle, supervisor, dir: data_dir.join("spool"), places: Arc::default() };
         let source = source::Indexed::new(spools.clone(), metrics);
-        let (search, thread) = Search::start(data_dir.join("search"), Arc::new(source), source::give_way)?;
+        let (search, thread) =
+            Search::start(data_dir.join("search"), Arc::new(source), || give_way("the index"))?;
         let told = search.clone();
         spools.supervisor.on_growth(Box::new(move |grown| match grown {
             Some(grown) => told.grown(grown),

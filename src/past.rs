@@ -1,5 +1,7 @@
 //! The past, as the API asks for it: time travel over the journal and its snapshots.
 
+mod prepare;
+
 use std::sync::Arc;
 
 use tenantry_journal::id::{Seq, TenantId};
@@ -11,6 +13,8 @@ use tenantry_projections::world::World;
 use crate::engine::Handle;
 use crate::error::chain;
 use crate::http::state::{AsOfError, TimeMachine};
+
+pub use prepare::Preparing;
 
 /// Answers for any moment up to the engine's present.
 pub struct Past {

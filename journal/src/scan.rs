@@ -25,6 +25,10 @@ use crate::time::Timestamp;
 /// store's own cost vanishes, small enough to stay in the processor's cache.
 const PAGE_BYTES: usize = 512 * 1024;
 
+/// What an event takes in the store, packed, more or less: what is fetched for a few of them
+/// is not much more than they are.
+const PACKED_EVENT_BYTES: usize = 128;
+
 /// The journal cannot be read on.
 #[derive(Debug, thiserror::Error)]
 pub enum ScanError {
@@ -100,7 +104,13 @@ fn commits(
     to: Seq,
     each: impl FnMut(&Commit<'_>) -> Result<ControlFlow<()>, ScanError>,
 ) -> Result<(), ScanError> {
-    commits_of(|next| Ok(store.read(next, PAGE_BYTES)?), from, to, each)
+    commits_of(|next| Ok(store.read(next, page_bytes(next, to))?), from, to, each)
+}
+
+/// Bytes to fetch for the events `from..=to`: a page, or less for a few.
+fn page_bytes(from: Seq, to: Seq) -> usize {
+    let events = usize::try_from(to.0.saturating_sub(from.0)).unwrap_or(usize::MAX).saturating_add(1);
+    events.saturating_mul(PACKED_EVENT_BYTES).min(PAGE_BYTES)
 }
 
 /// As [`commits`], with pages of commits from `page_at`: the first commit of a page holds the
@@ -396,6 +406,34 @@ pub fn at(
             }
         }
         Ok(())
+    })
+}
+
+/// Hands over the events `from..=to`, in order, until `each` breaks off.
+///
+/// # Errors
+/// As [`fold`], and what `each` says.
+pub fn visit(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    from: Seq,
+    to: Seq,
+    mut each: impl FnMut(&Recorded) -> Result<ControlFlow<()>, ScanError>,
+) -> Result<(), ScanError> {
+    let from = from.max(Seq(1));
+    with_vault(vault, || {
+        commits(store, from, to, |commit| {
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if seq > to {
+                    break;
+                }
+                if seq >= from && each(&codec::decode_record(seq, bytes)?)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })
     })
 }
 

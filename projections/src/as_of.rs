@@ -1,15 +1,18 @@
 //! The World of any moment: the nearest one that is at hand, and a fold from there.
 //!
-//! At hand are the live World, the few that were asked for last, and the snapshots. A fold
-//! is work of up to seconds: call it on a thread that may block. Only one runs at a time,
-//! so that curiosity about the past never takes more than one core from the present.
+//! At hand are the live World, the few that were asked for last, those kept at even distances
+//! (`waypoints`), and the snapshots. A fold is work of up to seconds: call it on a thread that
+//! may block. Only one runs at a time, so that curiosity about the past never takes more than
+//! one core from the present.
 
 pub mod by_tenant;
 pub mod point;
 mod tenant;
+pub mod waypoints;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tenantry_journal::id::{Seq, TenantId};
@@ -17,8 +20,10 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
 
 pub use point::{BadPoint, Point};
+pub use waypoints::AtHand;
 
 use tenant::Indexed;
+use waypoints::{Pathfinder, Waypoints};
 
 use crate::snapshot::Snapshots;
 use crate::world::World;
@@ -26,6 +31,9 @@ use crate::world::World;
 /// How many Worlds of the past are kept in memory: enough for a page that shows a few
 /// moments side by side, and each may hold megabytes that no other World shares.
 const KEPT_WORLDS: usize = 8;
+/// Reading so much of a snapshot costs as much as folding one event. Both were measured with
+/// 10,000 tenants.
+const SNAPSHOT_BYTES_PER_EVENT: u64 = 300;
 
 /// The journal could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -173,6 +181,10 @@ pub struct TimeTravel {
     by_tenant: Mutex<Indexed>,
     /// One tenant each, as of the World's position; least recently asked for first.
     kept_tenants: Mutex<VecDeque<(TenantId, World)>>,
+    waypoints: Mutex<Waypoints>,
+    pathfinder: Mutex<Pathfinder>,
+    /// How often everything was forgotten.
+    forgotten: AtomicU64,
 }
 
 impl TimeTravel {
@@ -186,6 +198,9 @@ impl TimeTravel {
             folding: Mutex::default(),
             by_tenant: Mutex::default(),
             kept_tenants: Mutex::default(),
+            waypoints: Mutex::default(),
+            pathfinder: Mutex::default(),
+            forgotten: AtomicU64::new(0),
         }
     }
 
@@ -235,17 +250,22 @@ impl TimeTravel {
         if let Some(world) = self.recall(seq) {
             return Ok(world);
         }
+        let began = self.times_forgotten();
         let mut world = self.nearest(seq);
         fold(self.source.as_ref(), &mut world, seq)?;
-        self.keep(world.clone());
+        self.keep(world.clone(), began);
         Ok(world)
     }
 
-    /// Forgets the Worlds kept in memory. To be called when a key was erased: they hold
-    /// opened values.
-    pub fn forget(&self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.kept_tenants.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    /// Whether somebody waits for a World of the past.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.folding.try_lock().is_err()
+    }
+
+    /// How often everything was forgotten: what a fold that began before comes to is not kept.
+    pub(crate) fn times_forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::SeqCst)
     }
 
     fn recall(&self, seq: Seq) -> Option<World> {
@@ -261,12 +281,29 @@ impl TimeTravel {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.iter().filter(|world| world.seq <= seq).max_by_key(|world| world.seq).cloned()
         };
-        let kept = kept.unwrap_or_default();
+        let waypoint = self.waypoints().before(seq).cloned();
+        let kept = kept.into_iter().chain(waypoint).max_by_key(|world| world.seq).unwrap_or_default();
+        if !self.is_worth_a_snapshot(kept.seq, seq) {
+            return kept;
+        }
         self.snapshots.latest_between(kept.seq, seq).map_or(kept, |snapshot| snapshot.world)
     }
 
-    fn keep(&self, world: World) {
+    /// Whether a snapshot between two positions is read faster than folded up to.
+    fn is_worth_a_snapshot(&self, kept: Seq, seq: Seq) -> bool {
+        let snapshots = self.snapshots.list();
+        let between = snapshots.into_iter().rfind(|found| *found > kept && *found <= seq);
+        between.is_some_and(|found| {
+            kept == Seq::ZERO || self.snapshots.bytes(found) / SNAPSHOT_BYTES_PER_EVENT < found.0 - kept.0
+        })
+    }
+
+    /// Keeps a World, unless everything was forgotten since its fold began.
+    fn keep(&self, world: World, began: u64) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.times_forgotten() != began {
+            return;
+        }
         kept.push_back(world);
         if kept.len() > KEPT_WORLDS {
             kept.pop_front();

@@ -16,6 +16,7 @@ use tenantry_journal::time::Timestamp;
 use crate::as_of::{AsOfError, TimeTravel, fold_and_watch};
 use crate::event_view::ActorView;
 use crate::world::World;
+use fields::Fields;
 
 /// The largest page: a few hundred kilobytes of changes.
 pub const MAX_ENTRIES: usize = 1000;
@@ -80,13 +81,16 @@ pub struct History {
 /// How a tenant differs between two Worlds, in the order of the fields' names.
 #[must_use]
 pub fn diff(from: &World, to: &World, tenant: TenantId) -> Vec<Change> {
-    let mut before = fields::of(from, tenant);
+    changes(fields::of(from, tenant), &fields::of(to, tenant))
+}
+
+fn changes(mut before: Fields, after: &Fields) -> Vec<Change> {
     let mut changes: Vec<Change> = Vec::new();
-    for (field, to) in fields::of(to, tenant) {
-        let from = before.remove(&field);
-        if from.as_ref() != Some(&to) {
+    for (field, to) in after {
+        let from = before.remove(field);
+        if from.as_ref() != Some(to) {
             let from = from.map_or(Value::Null, fields::Field::shown);
-            changes.push(Change { field, from, to: to.shown() });
+            changes.push(Change { field: field.clone(), from, to: to.clone().shown() });
         }
     }
     let gone = before.into_iter();
@@ -145,19 +149,21 @@ fn of_its_own(
     limit: usize,
 ) -> Result<History, AsOfError> {
     let (page, more) = seqs.split_at(limit.min(seqs.len()));
+    let began = time.times_forgotten();
     let mut world = time.tenant_at(tenant, after, head)?;
-    let mut before = world.clone();
+    let mut before = fields::of(&world, tenant);
     let mut entries: Vec<Entry> = Vec::with_capacity(page.len());
     time.fold_these(&mut world, page, |world, recorded| {
-        let changes = diff(&before, world, tenant);
+        let after = fields::of(world, tenant);
+        let changes = changes(std::mem::take(&mut before), &after);
         entries.push(Entry { recorded: recorded.clone(), changes });
-        before = world.clone();
+        before = after;
         ControlFlow::Continue(())
     })?;
     let last = more.first().and(page.last()).copied();
     if last.is_some() {
         // The next page begins there.
-        time.keep_tenant(tenant, &world);
+        time.keep_tenant(tenant, &world, began);
     }
     Ok(History { entries, next_after: last })
 }

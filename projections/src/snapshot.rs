@@ -167,6 +167,12 @@ impl Snapshots {
         Snapshots { dir: dir.into(), vault, writing: Mutex::new(()) }
     }
 
+    /// How long a file is; 0 when it is gone.
+    #[must_use]
+    pub fn bytes(&self, seq: Seq) -> u64 {
+        fs::metadata(self.path(seq)).map_or(0, |metadata| metadata.len())
+    }
+
     /// Removes one.
     ///
     /// # Errors

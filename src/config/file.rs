@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tenantry_journal::event::instance::{RestartMode, RestartPolicy};
 use tenantry_journal::name::ServiceName;
 use tenantry_journal::sealed::Secret;
+use tenantry_projections::as_of::waypoints::MOST_BYTES;
 use toml::de::DeTable;
 
 use super::deploying::deploying;
@@ -35,6 +36,10 @@ const MANAGER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 const INSTANCES: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8_000);
 /// As printed in document 2.
 const RATE_LIMIT: RateLimit = RateLimit { per_minute: 1_000, per_hour: 10_000 };
+/// What the past may take in memory.
+const PAST_MEMORY_MB: u64 = MOST_BYTES as u64 >> 20;
+/// A TiB, in MiB.
+const MOST_MEMORY_MB: u64 = 1 << 20;
 /// A day, in seconds: a longer interval is a mistake.
 const DAY: u64 = 86_400;
 
@@ -57,6 +62,7 @@ struct Settings {
     stop_timeout_ms: u64,
     backoff: Backoff,
     retention: Retention,
+    past_memory_mb: u64,
 }
 
 pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigErrors> {
@@ -112,6 +118,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
         instance_ports,
         backoff: settings.backoff,
         retention,
+        past_memory_mb: settings.past_memory_mb,
         services,
         deploy,
         nginx,
@@ -205,6 +212,9 @@ fn settings(section: Section<'_>, overrides: &Overrides) -> Settings {
         backoff,
         retention: output::retain(&section, Retention::default().usual)
             .map_or_else(Retention::default, |usual| Retention { usual, ..Retention::default() }),
+        past_memory_mb: section
+            .whole("past_memory_mb", 0..=MOST_MEMORY_MB)
+            .map_or(PAST_MEMORY_MB, |found| found.value),
     };
     section.finish();
     settings

@@ -135,6 +135,7 @@ impl Config {
             "backoff_base_ms": self.backoff.initial_ms,
             "backoff_max_ms": self.backoff.cap_ms,
             "backoff_stable": seconds(self.backoff.stable_ms),
+            "past_memory_mb": self.past_memory_mb,
         })
     }
 }

@@ -76,9 +76,6 @@ impl JournalSource {
     }
 }
 
-/// Events decoded at once while folding for time travel.
-const PAGE_EVENTS: usize = 4096;
-
 impl Source for JournalSource {
     fn head(&self) -> Seq {
         self.store.head()
@@ -91,21 +88,12 @@ impl Source for JournalSource {
         visit: &mut dyn FnMut(&Recorded) -> ControlFlow<()>,
     ) -> Result<(), SourceError> {
         let _of_others = take_damage();
-        let mut next = after.next();
-        while next <= until {
-            let page = scan::page(&*self.store, &self.vault, next, until, PAGE_EVENTS)
-                .map_err(|error| SourceError(Box::new(error)))?;
-            let Some(last) = page.last().map(|event| event.seq) else { return Ok(()) };
-            for recorded in &page {
-                let flow = visit(recorded);
-                scan::undamaged(recorded.seq).map_err(|error| SourceError(Box::new(error)))?;
-                if flow.is_break() {
-                    return Ok(());
-                }
-            }
-            next = last.next();
-        }
-        Ok(())
+        scan::visit(&*self.store, &self.vault, after.next(), until, |recorded| {
+            let flow = visit(recorded);
+            scan::undamaged(recorded.seq)?;
+            Ok(flow)
+        })
+        .map_err(|error| SourceError(Box::new(error)))
     }
 
     fn read_at(

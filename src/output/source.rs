@@ -9,9 +9,6 @@ use tenantry_projections::search::Source;
 use super::Spools;
 use crate::telemetry::Metrics;
 
-/// How far the index stands back: requests and traffic go first on a busy machine.
-const NICE: i32 = 10;
-
 /// The spools, and what is counted of them while they are indexed.
 pub(super) struct Indexed {
     spools: Spools,
@@ -38,12 +35,5 @@ impl Source for Indexed {
     fn read(&self, lines: u64, lost_bytes: u64) {
         self.metrics.output_lines.inc_by(lines);
         self.metrics.output_lost_bytes.inc_by(lost_bytes);
-    }
-}
-
-/// Lowers the priority of the calling thread and of those that it will start.
-pub(super) fn give_way() {
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::warn!(%error, "the index runs at the usual priority");
     }
 }

@@ -98,6 +98,10 @@ pub struct Metrics {
     pub journal_sync_seconds: Histogram,
     /// 1 when the journal takes no writes any more.
     pub journal_poisoned: Gauge,
+    /// What the Worlds of the past take that are kept in memory, by estimate.
+    pub past_bytes: Gauge,
+    /// Events between two of them.
+    pub past_spacing: Gauge,
     /// Who follows the feed now.
     pub feed_subscribers: Gauge,
     /// Events sent to those who follow.
@@ -168,6 +172,8 @@ impl Metrics {
             journal_bytes: Counter::default(),
             journal_sync_seconds: Histogram::new(sync_buckets()),
             journal_poisoned: Gauge::default(),
+            past_bytes: Gauge::default(),
+            past_spacing: Gauge::default(),
             feed_subscribers: Gauge::default(),
             feed_sent: Counter::default(),
             feed_rendered: Counter::default(),
@@ -260,6 +266,10 @@ impl Metrics {
             self.journal_poisoned.clone(),
         );
 
+        let past = "What the past that is kept in memory takes, by estimate";
+        to.register("tenantry_past_bytes", past, self.past_bytes.clone());
+        let spacing = "Events between two moments of the past that are kept in memory";
+        to.register("tenantry_past_spacing_events", spacing, self.past_spacing.clone());
         to.register("tenantry_feed_subscribers", "Who follows the feed", self.feed_subscribers.clone());
         to.register("tenantry_feed_sent_events", "Events sent to who follows", self.feed_sent.clone());
         to.register(

@@ -19,6 +19,9 @@ use crate::world::World;
 
 /// Tenants of the past that are kept in memory; each takes some KiB.
 const KEPT_TENANTS: usize = 256;
+/// Events of one tenant after which it is kept on the way, so that whoever asks for another
+/// moment of a busy one folds no more than these.
+const BETWEEN_KEPT: usize = 512;
 /// Events that are indexed at a time: a few milliseconds, in which nobody else finds anything.
 const STEP: u64 = 20_000;
 /// Events that a question waits for to be indexed; with more to come it is answered by a fold
@@ -132,6 +135,7 @@ impl TimeTravel {
         if seq == head.seq {
             return Ok(head.clone());
         }
+        let began = self.times_forgotten();
         let mut world = self.recall_tenant(tenant, seq);
         if world.seq == seq {
             return Ok(world);
@@ -139,9 +143,16 @@ impl TimeTravel {
         let Some(seqs) = self.positions(tenant, world.seq, seq, usize::MAX)? else {
             return self.world_at(seq, head);
         };
-        self.fold_these(&mut world, &seqs, |_, _| ControlFlow::Continue(()))?;
+        // Of a very busy one those near the end: they are not to drive out the other tenants.
+        let from = seqs.len().saturating_sub(BETWEEN_KEPT * KEPT_TENANTS / 4);
+        for (index, chunk) in seqs.chunks(BETWEEN_KEPT).enumerate() {
+            if index > 0 && index * BETWEEN_KEPT >= from {
+                self.keep_tenant(tenant, &world, began);
+            }
+            self.fold_these(&mut world, chunk, |_, _| ControlFlow::Continue(()))?;
+        }
         world.seq = seq;
-        self.keep_tenant(tenant, &world);
+        self.keep_tenant(tenant, &world, began);
         Ok(world)
     }
 
@@ -191,8 +202,13 @@ impl TimeTravel {
         world
     }
 
-    pub(crate) fn keep_tenant(&self, tenant: TenantId, world: &World) {
+    /// Keeps a tenant as of the World's position, unless everything was forgotten since its fold
+    /// began.
+    pub(crate) fn keep_tenant(&self, tenant: TenantId, world: &World, began: u64) {
         let mut kept = self.kept_tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.times_forgotten() != began {
+            return;
+        }
         kept.retain(|(id, other)| *id != tenant || other.seq != world.seq);
         kept.push_back((tenant, world.clone()));
         if kept.len() > KEPT_TENANTS {

@@ -13,7 +13,7 @@ use crate::world::instances::Instance;
 use crate::world::tenants::Tenant;
 
 /// The value of a field.
-#[derive(PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Field {
     /// As it is shown.
     Shown(Value),
@@ -30,10 +30,13 @@ impl Field {
     }
 }
 
-#[derive(Default)]
-struct Fields(BTreeMap<String, Field>);
+/// By name.
+pub(super) type Fields = BTreeMap<String, Field>;
 
-impl Fields {
+#[derive(Default)]
+struct Collected(Fields);
+
+impl Collected {
     /// Adds a field; one without a value is none.
     fn add(&mut self, name: impl Into<String>, value: impl Serialize) {
         // A value that JSON cannot express does not occur in a World.
@@ -49,8 +52,8 @@ impl Fields {
 }
 
 /// The fields of a tenant; none when the World does not hold it.
-pub(super) fn of(world: &World, id: TenantId) -> BTreeMap<String, Field> {
-    let mut fields = Fields::default();
+pub(super) fn of(world: &World, id: TenantId) -> Fields {
+    let mut fields = Collected::default();
     if let Some(tenant) = world.tenants.get(id) {
         details(&mut fields, tenant);
         config(&mut fields, tenant);
@@ -65,7 +68,7 @@ pub(super) fn of(world: &World, id: TenantId) -> BTreeMap<String, Field> {
     fields.0
 }
 
-fn details(fields: &mut Fields, tenant: &Tenant) {
+fn details(fields: &mut Collected, tenant: &Tenant) {
     let Some(details) = tenant.details.open() else {
         return fields.add("details", tenant.details.stand_in());
     };
@@ -78,7 +81,7 @@ fn details(fields: &mut Fields, tenant: &Tenant) {
     fields.add("directory", &details.directory);
 }
 
-fn config(fields: &mut Fields, tenant: &Tenant) {
+fn config(fields: &mut Collected, tenant: &Tenant) {
     let Some(config) = &tenant.config else { return };
     let Some(config) = config.open() else {
         return fields.add("config", config.stand_in());
@@ -91,7 +94,7 @@ fn config(fields: &mut Fields, tenant: &Tenant) {
     }
 }
 
-fn theme(fields: &mut Fields, tenant: &Tenant) {
+fn theme(fields: &mut Collected, tenant: &Tenant) {
     for (name, value) in &tenant.theme.colors {
         fields.add(format!("theme.{name}"), value);
     }
@@ -100,7 +103,7 @@ fn theme(fields: &mut Fields, tenant: &Tenant) {
     }
 }
 
-fn state(fields: &mut Fields, world: &World, tenant: &Tenant) {
+fn state(fields: &mut Collected, world: &World, tenant: &Tenant) {
     fields.add("status", world.tenant_status(tenant));
     fields.add("frontend_port", tenant.ports.map(|ports| ports.frontend));
     fields.add("backend_port", tenant.ports.map(|ports| ports.backend));
@@ -120,7 +123,7 @@ fn state(fields: &mut Fields, world: &World, tenant: &Tenant) {
     }
 }
 
-fn instance(fields: &mut Fields, role: &str, instance: &Instance) {
+fn instance(fields: &mut Collected, role: &str, instance: &Instance) {
     fields.add(format!("{role}.instance_id"), instance.id);
     fields.add(format!("{role}.desired"), instance.desired);
     fields.add(format!("{role}.phase"), instance.phase);

@@ -18,3 +18,4 @@ mod properties;
 mod snapshots;
 mod support;
 mod vocabulary;
+mod waypoints;

@@ -1,0 +1,317 @@
+//! Worlds that are kept in memory at even distances over the whole journal, so that any moment
+//! is a short fold from one of them.
+//!
+//! They are clones of one World that is folded from the first event on, so each costs what
+//! changed since the one before, and no more. What all of them may take is bounded: when they
+//! take more, every other one is let go, and the distance doubles. They hold opened values, and
+//! nothing of them is ever written: a start folds them again, beside the present.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+
+use tenantry_journal::id::Seq;
+use tenantry_journal::recorded::Recorded;
+
+use super::{AsOfError, TimeTravel, fold_and_watch};
+use crate::world::World;
+use crate::world::deployments::{Deployment, Step};
+use crate::world::instances::Instance;
+use crate::world::tenants::Tenant;
+
+/// The distance to begin with: some ten milliseconds of folding.
+const FIRST_SPACING: u64 = 8192;
+/// What all of them may take together, by estimate, where nobody says something else.
+pub const MOST_BYTES: usize = 384 * 1024 * 1024;
+/// Events that are folded at a time: a few milliseconds, after which whoever does it looks
+/// whether it is still wanted.
+const STEP: u64 = 2048;
+
+/// What a change of an entry costs besides the entry: its count, and what it holds that is new.
+const ENTRY_BYTES: usize = 96;
+/// Of a tenant that did more than run: sealed details, and the steps of a deployment.
+const STEPS: usize = 12;
+/// A node of a map, and how many entries it holds where they came in order and some in between.
+const NODE_BYTES: usize = 64 * 24;
+const IN_A_NODE: usize = 40;
+
+/// What changed between two Worlds, by who it is about.
+#[derive(Clone, Debug, Default)]
+struct Touched {
+    instances: HashSet<u64>,
+    tenants: HashSet<u64>,
+}
+
+impl Touched {
+    fn note(&mut self, recorded: &Recorded) {
+        // The half of an id that is random.
+        let half = |id: uuid::Uuid| id.as_u64_pair().1;
+        match (recorded.instance_id, recorded.tenant_id) {
+            (Some(instance), _) => drop(self.instances.insert(half(instance.0))),
+            (None, Some(tenant)) => drop(self.tenants.insert(half(tenant.0))),
+            (None, None) => {}
+        }
+    }
+
+    fn add(&mut self, other: Touched) {
+        self.instances.extend(other.instances);
+        self.tenants.extend(other.tenants);
+    }
+
+    /// What a World takes that shares the rest with one in which this was otherwise.
+    fn bytes(&self, world: &World) -> usize {
+        let instance = size_of::<Instance>() + ENTRY_BYTES;
+        let deployment = size_of::<Deployment>() + STEPS * size_of::<Step>();
+        let tenant = size_of::<Tenant>() + deployment + 2 * ENTRY_BYTES;
+        let (instances, tenants) = (self.instances.len(), self.tenants.len());
+        // A tenant's change is one of its deployments as well.
+        let nodes = nodes(instances, world.instances.len()) + 2 * nodes(tenants, world.tenants.len());
+        let noted = size_of::<u64>() * 2 * (instances + tenants);
+        size_of::<World>() + instances * instance + tenants * tenant + nodes * NODE_BYTES + noted
+    }
+}
+
+/// How many nodes of a map of so many entries are others, when so many entries, anywhere in it,
+/// are.
+fn nodes(changed: usize, entries: usize) -> usize {
+    let all = (entries / IN_A_NODE).max(1) as f64;
+    (all * (1.0 - (-(changed as f64) / all).exp())).ceil() as usize
+}
+
+struct Waypoint {
+    world: World,
+    touched: Touched,
+    bytes: usize,
+}
+
+/// The Worlds, by their positions, which are multiples of the spacing.
+pub(super) struct Waypoints {
+    kept: BTreeMap<Seq, Waypoint>,
+    spacing: u64,
+    bytes: usize,
+    most: usize,
+}
+
+impl Default for Waypoints {
+    fn default() -> Waypoints {
+        Waypoints::new(FIRST_SPACING, MOST_BYTES)
+    }
+}
+
+impl Waypoints {
+    pub(super) fn new(spacing: u64, most: usize) -> Waypoints {
+        Waypoints { kept: BTreeMap::new(), spacing: spacing.max(1), bytes: 0, most }
+    }
+
+    /// The last one at or before a position.
+    pub(super) fn before(&self, seq: Seq) -> Option<&World> {
+        self.kept.range(..=seq).next_back().map(|(_, waypoint)| &waypoint.world)
+    }
+
+    /// Keeps one more. What is let go for it is given back: dropping it takes a while, in which
+    /// nobody should have to wait.
+    #[must_use]
+    fn keep(&mut self, world: &World, touched: Touched) -> Vec<World> {
+        let bytes = touched.bytes(world);
+        self.bytes += bytes;
+        self.kept.insert(world.seq, Waypoint { world: world.clone(), touched, bytes });
+        let mut gone = Vec::new();
+        while self.bytes > self.most && self.kept.len() > 1 {
+            self.thin_out(&mut gone);
+        }
+        gone
+    }
+
+    /// Lets go of every other one. What changed on the way to one that is gone is the next
+    /// one's.
+    fn thin_out(&mut self, gone: &mut Vec<World>) {
+        self.spacing = self.spacing.saturating_mul(2);
+        let mut on_the_way = Touched::default();
+        let mut kept = BTreeMap::new();
+        for (seq, Waypoint { world, touched, .. }) in std::mem::take(&mut self.kept) {
+            on_the_way.add(touched);
+            if seq.0.is_multiple_of(self.spacing) {
+                let touched = std::mem::take(&mut on_the_way);
+                let bytes = touched.bytes(&world);
+                kept.insert(seq, Waypoint { world, touched, bytes });
+            } else {
+                gone.push(world);
+            }
+        }
+        self.bytes = kept.values().map(|waypoint| waypoint.bytes).sum();
+        self.kept = kept;
+    }
+
+    /// The next position after one where there is to be one.
+    fn next(&self, seq: Seq) -> Seq {
+        Seq((seq.0 / self.spacing).saturating_add(1).saturating_mul(self.spacing))
+    }
+
+    /// Lets go of all.
+    #[must_use]
+    fn clear(&mut self) -> BTreeMap<Seq, Waypoint> {
+        self.bytes = 0;
+        std::mem::take(&mut self.kept)
+    }
+}
+
+/// The World that goes along the journal, and what changed in it since the last waypoint.
+#[derive(Default)]
+pub(super) struct Pathfinder {
+    world: World,
+    touched: Touched,
+}
+
+/// What is at hand of the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtHand {
+    /// How many Worlds.
+    pub worlds: usize,
+    /// Events between two of them.
+    pub spacing: u64,
+    /// What they take, by estimate, in bytes.
+    pub bytes: usize,
+    /// The last event up to which they are kept.
+    pub upto: Seq,
+}
+
+impl TimeTravel {
+    /// Keeps Worlds at this distance, and lets them take so many bytes.
+    #[must_use]
+    pub fn with_waypoints(self, spacing: u64, most_bytes: usize) -> TimeTravel {
+        *self.waypoints() = Waypoints::new(spacing, most_bytes);
+        self
+    }
+
+    /// Lets the Worlds take so many bytes together; none are kept when it is 0. Where that is
+    /// something else than before, they are folded again.
+    pub fn let_take(&self, most_bytes: usize) {
+        let mut pathfinder = self.pathfinder();
+        let mut waypoints = self.waypoints();
+        if waypoints.most == most_bytes {
+            return;
+        }
+        let fresh = Waypoints::new(FIRST_SPACING, most_bytes);
+        let gone = (std::mem::take(&mut *pathfinder), std::mem::replace(&mut *waypoints, fresh));
+        drop((waypoints, pathfinder));
+        drop(gone);
+    }
+
+    pub(super) fn waypoints(&self) -> MutexGuard<'_, Waypoints> {
+        self.waypoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pathfinder(&self) -> MutexGuard<'_, Pathfinder> {
+        self.pathfinder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes a few milliseconds further in keeping Worlds at even distances up to `head`; says
+    /// whether there is more to do. For a thread that has time, and only one: it comes to what
+    /// was asked of the past meanwhile first.
+    ///
+    /// # Errors
+    /// When the journal cannot be read. What was folded until then stays.
+    pub fn prepare(&self, head: Seq) -> Result<bool, AsOfError> {
+        let mut pathfinder = self.pathfinder();
+        let Pathfinder { world, touched } = &mut *pathfinder;
+        let (next, is_off) = {
+            let waypoints = self.waypoints();
+            (waypoints.next(world.seq), waypoints.most == 0)
+        };
+        if next > head || is_off {
+            return Ok(false);
+        }
+        let until = Seq(world.seq.0.saturating_add(STEP)).min(next);
+        fold_and_watch(self.source.as_ref(), world, until, |_, recorded| {
+            touched.note(recorded);
+            ControlFlow::Continue(())
+        })?;
+        if world.seq == next {
+            let gone = self.waypoints().keep(world, std::mem::take(touched));
+            drop(pathfinder);
+            drop(gone);
+        }
+        Ok(true)
+    }
+
+    /// What is at hand.
+    #[must_use]
+    pub fn at_hand(&self) -> AtHand {
+        let waypoints = self.waypoints();
+        AtHand {
+            worlds: waypoints.kept.len(),
+            spacing: waypoints.spacing,
+            bytes: waypoints.bytes,
+            upto: waypoints.kept.keys().next_back().copied().unwrap_or_default(),
+        }
+    }
+
+    /// Forgets the Worlds kept in memory. To be called when a key was erased: they hold
+    /// opened values. Whoever folds meanwhile does not keep what comes of it.
+    pub fn forget(&self) {
+        // Who is on the way holds opened values, too.
+        let mut pathfinder = self.pathfinder();
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        let on_the_way = std::mem::take(&mut *pathfinder);
+        let gone = self.waypoints().clear();
+        drop(pathfinder);
+        drop((on_the_way, gone));
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kept_tenants.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn world(seq: u64) -> World {
+        World { seq: Seq(seq), ..World::default() }
+    }
+
+    fn touched(ids: impl IntoIterator<Item = u64>) -> Touched {
+        Touched { instances: ids.into_iter().collect(), tenants: HashSet::new() }
+    }
+
+    #[test]
+    fn they_stay_evenly_spread_and_within_their_bytes() {
+        let most = 40 * touched(0..10).bytes(&world(0));
+        let mut waypoints = Waypoints::new(8, most);
+        let mut at = Seq::ZERO;
+        while at.0 < 100_000 {
+            at = waypoints.next(at);
+            let gone = waypoints.keep(&world(at.0), touched((at.0..at.0 + 10).map(|n| n % 50)));
+            assert!(gone.iter().all(|gone| !waypoints.kept.contains_key(&gone.seq)));
+            assert!(waypoints.bytes <= most, "{} bytes at {at}", waypoints.bytes);
+        }
+        assert!(waypoints.spacing > 8);
+        let (seqs, spacing): (Vec<u64>, u64) =
+            (waypoints.kept.keys().map(|seq| seq.0).collect(), waypoints.spacing);
+        let expected: Vec<u64> = (1..=at.0 / spacing).map(|n| n * spacing).collect();
+        assert_eq!(seqs, expected);
+        assert!(seqs.len() >= 8, "as many as the bytes allow, and not {}", seqs.len());
+        for seq in 0..at.0 {
+            let before = waypoints.before(Seq(seq)).map_or(0, |world| world.seq.0);
+            assert_eq!(before, seq / spacing * spacing);
+        }
+    }
+
+    #[test]
+    fn what_changed_twice_on_the_way_counts_once_when_the_way_is_one() {
+        let mut waypoints = Waypoints::new(10, usize::MAX);
+        for seq in [10, 20, 30, 40] {
+            assert!(waypoints.keep(&world(seq), touched(0..100)).is_empty());
+        }
+        let four = waypoints.bytes;
+        waypoints.thin_out(&mut Vec::new());
+        assert_eq!((waypoints.kept.len(), waypoints.bytes * 2), (2, four));
+    }
+
+    #[test]
+    fn a_single_one_that_is_too_large_is_kept() {
+        let mut waypoints = Waypoints::new(10, 1);
+        assert!(waypoints.keep(&world(10), touched(0..100)).is_empty());
+        assert_eq!(waypoints.kept.len(), 1);
+    }
+}
