@@ -8,6 +8,7 @@
 mod aftermath;
 pub mod api;
 pub mod auth_layer;
+pub mod dashboard;
 mod decimal;
 pub mod error;
 pub mod etag;

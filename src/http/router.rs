@@ -15,7 +15,7 @@ use tenantry_journal::event::access::Role;
 
 use super::error::{ApiError, Family};
 use super::state::AppState;
-use super::{events, instances, manager, system};
+use super::{dashboard, events, instances, manager, system};
 
 /// The longest body of a route that does not say otherwise, in bytes: the largest command of
 /// the three documents has a few KiB, an environment up to some hundred.
@@ -315,6 +315,7 @@ pub fn routes() -> Routes {
         .merge(instances::shared_routes())
         .merge(events::routes())
         .merge(system::routes())
+        .merge(dashboard::routes())
 }
 
 pub(super) async fn no_route() -> ApiError {
