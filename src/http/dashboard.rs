@@ -78,7 +78,7 @@ fn serve(asset: &Asset, asked: &HeaderMap) -> Response {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::Request;
+    use axum::http::{Method, Request};
 
     use super::assets;
     use crate::http::testing::{Answer, TestApi};
@@ -87,7 +87,11 @@ mod tests {
     const FIRST_LOAD: usize = 200 * 1000;
 
     async fn get(api: &TestApi, path: &str, more: &[(&str, &str)]) -> Answer {
-        let mut request = Request::builder().uri(path).header("host", "localhost");
+        ask(api, Method::GET, path, more).await
+    }
+
+    async fn ask(api: &TestApi, method: Method, path: &str, more: &[(&str, &str)]) -> Answer {
+        let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in more {
             request = request.header(*name, *value);
         }
@@ -179,7 +183,7 @@ mod tests {
         for (accepted, encoding) in [("gzip, deflate, br", "br"), ("gzip", "gzip")] {
             let mut total = 0;
             for path in &paths {
-                let file = get(&api, path, &[("accept-encoding", accepted)]).await;
+                let file = ask(&api, Method::HEAD, path, &[("accept-encoding", accepted)]).await;
                 let length = file.headers["content-length"].to_str().unwrap().parse::<usize>().unwrap();
                 total += length;
                 if *path != "/" {

@@ -129,3 +129,21 @@ test('every page fits a screen of 400 pixels', async ({ page, server }) => {
     expect(width, name).toBeLessThanOrEqual(400)
   }
 })
+
+test('the policy lets no text become markup and no style be inline, and these tests hear of it', async ({ page, complaints }) => {
+  await page.goto('/')
+  const isRefused = await page.evaluate(() => {
+    document.body.setAttribute('style', 'color: red')
+    try {
+      document.body.innerHTML = '<b>markup</b>'
+      return false
+    } catch {
+      return true
+    }
+  })
+  expect(isRefused).toBe(true)
+  for (const directive of ['require-trusted-types-for', 'style-src']) {
+    await expect.poll(() => complaints.some((text) => text.startsWith(`policy: ${directive}`)), { message: directive }).toBe(true)
+  }
+  complaints.length = 0
+})
