@@ -8,6 +8,7 @@
 mod aftermath;
 pub mod api;
 pub mod auth_layer;
+pub mod dashboard;
 pub(crate) mod decimal;
 mod dispatch;
 pub mod error;

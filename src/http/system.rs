@@ -1,8 +1,7 @@
-//! Routes that stand outside of the documents' resources: health, readiness, metrics, and the
-//! page that says what is here.
+//! Routes that stand outside of the documents' resources: health, readiness and metrics.
 
 use axum::extract::State;
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -15,7 +14,6 @@ use super::write::answer;
 #[must_use]
 pub fn routes() -> Routes {
     Routes::new(Family::Listener)
-        .get("/", Access::ANYONE, page)
         .get("/health", Access::ANYONE, health)
         .get("/ready", Access::ANYONE, ready)
         .get("/metrics", Access::ANYONE, metrics)
@@ -51,38 +49,6 @@ async fn metrics(State(app): State<AppState>) -> Response {
     ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
 
-/// Without scripts, and with this one style sheet.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-
-const PAGE: &str = r#"<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tenantry</title>
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; color: #1b1f24; background: #fff }
-code { font: 14px ui-monospace, monospace; background: #f2f4f7; padding: .1em .3em; border-radius: 4px }
-td { padding: .2rem 1.5rem .2rem 0; vertical-align: top }
-@media (prefers-color-scheme: dark) { body { color: #e6e9ee; background: #14171b } code { background: #22272e } a { color: #7db4ff } }
-</style>
-<h1>Tenantry</h1>
-<p>The control plane for one application run for many customers. It is serving.</p>
-<table>
-<tr><td><a href="/health">/health</a><td>whether it runs
-<tr><td><a href="/ready">/ready</a><td>whether it takes requests, and why not
-<tr><td><a href="/metrics">/metrics</a><td>numbers for Prometheus
-<tr><td><code>POST /api/auth/login</code><td>a login for everything below
-<tr><td><code>GET /api/tenants</code><td>the customers
-<tr><td><code>GET /api/instances</code><td>the processes
-<tr><td><code>GET /api/events</code><td>what happened; <code>/api/events/stream</code> goes on
-</table>
-"#;
-
-async fn page() -> Response {
-    let policy: (HeaderName, &str) = (header::CONTENT_SECURITY_POLICY, POLICY);
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), policy], PAGE).into_response()
-}
-
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
@@ -101,9 +67,6 @@ mod tests {
         let api = TestApi::start().await;
         let health = anonymous(&api, "/health").await.expect(200);
         assert_eq!(health, serde_json::json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}));
-        let page = anonymous(&api, "/").await;
-        assert_eq!((page.status, page.text.contains("Tenantry")), (200, true));
-        assert!(page.headers["content-security-policy"].to_str().unwrap().contains("default-src 'none'"));
     }
 
     #[tokio::test]

@@ -65,7 +65,8 @@ impl Preparing {
         (world.seq, world.at)
     }
 
-    /// Does a few steps; says whether there is more to do, and nothing at the end.
+    /// Does a few steps; says whether there is more to do, and nothing at the end or when the
+    /// journal cannot be read.
     fn go_on(&self, head: Seq, stopped: &Receiver<()>) -> Option<bool> {
         let before = self.travel.at_hand();
         let mut is_more = true;
@@ -74,11 +75,14 @@ impl Preparing {
             if self.shutdown.is_cancelled() || has_ended(stopped, wait) {
                 return None;
             }
-            is_more = self.travel.prepare(head).unwrap_or_else(|error| {
-                // What is asked for is folded from a snapshot, and told of this by itself.
-                tracing::error!(error = chain(&error), "the past cannot be kept at hand");
-                false
-            });
+            is_more = match self.travel.prepare(head) {
+                Ok(is_more) => is_more,
+                Err(error) => {
+                    // What is asked for is folded from a snapshot, and told of this by itself.
+                    tracing::error!(error = chain(&error), "the past is no longer kept at hand");
+                    return None;
+                }
+            };
             if !is_more {
                 break;
             }
@@ -159,7 +163,9 @@ mod tests {
         let head = handle.world();
         assert!(head.seq >= Seq(22));
         let last = Seq(head.seq.0 / 4 * 4);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         while travel.at_hand().upto < last || metrics.past_spacing.get() == 0 {
+            assert!(std::time::Instant::now() < deadline, "{:?}", travel.at_hand());
             std::thread::park_timeout(Duration::from_millis(5));
         }
         assert_eq!((travel.at_hand().spacing, metrics.past_spacing.get()), (4, 4));

@@ -1,0 +1,10 @@
+// The beginning of the page.
+import { render } from 'preact'
+import { App } from './shell/app'
+import './style/base.css'
+import './style/shell.css'
+import './style/kit.css'
+import './style/pages.css'
+
+const root = document.getElementById('app')
+if (root) render(<App />, root)

@@ -1,0 +1,162 @@
+// A control plane for one test: the program itself, on free ports, in a directory of its own. Everything that it started
+// ends with it. The program is TENANTRY, else the debug build.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import fs from 'node:fs'
+import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
+
+const ROOT = path.resolve(import.meta.dirname, '../../../../..')
+const TARGET = process.env['CARGO_TARGET_DIR'] ?? path.join(ROOT, 'target')
+const PROGRAM = process.env['TENANTRY'] ?? path.join(TARGET, 'debug/tenantry')
+export const PASSWORD = 'correct horse battery'
+const PATIENCE_MS = 60_000
+
+/** Two hundred ports in a row of which the first is free; as the tests in Rust choose them. */
+async function freeRange(): Promise<number> {
+  const free = (port: number): Promise<boolean> =>
+    new Promise((resolve) => {
+      const server = net.createServer()
+      server.once('error', () => resolve(false))
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+    })
+  for (;;) {
+    const first = 10_000 + Math.floor(Math.random() * 90) * 200
+    if ((await free(first)) && (await free(first + 1)) && (await free(first + 100))) return first
+  }
+}
+
+function configuration(ports: number): string {
+  const app = path.join(ROOT, 'tests/fixtures/api.py')
+  return `
+[settings]
+health_check_interval = 1
+rate_limit_per_minute = 1000000
+rate_limit_per_hour = 1000000
+[ports]
+first = ${ports}
+last = ${ports + 99}
+step = 10
+instances_first = ${ports + 100}
+instances_last = ${ports + 199}
+[deploy]
+root = "{data_dir}/tenants"
+nginx = "off"
+ssl = "off"
+[deploy.template]
+init = "python3 {release}/init.py"
+database = "data/app.db"
+[deploy.template.frontend]
+command = "python3 {release}/frontend.py"
+health = "/health"
+startup_timeout = 30
+[deploy.template.backend]
+command = "python3 {release}/backend.py"
+health = "/health"
+startup_timeout = 30
+[service.api]
+command = "python3"
+args = [${JSON.stringify(app)}]
+health = "/health"
+stop_timeout = 2
+`
+}
+
+export class Server {
+  /** Where the manager's address is. */
+  url = ''
+  readonly #dir: string
+  readonly #config: string
+  #child: ChildProcess | undefined
+  #log = ''
+  #token = ''
+
+  private constructor(dir: string, config: string) {
+    this.#dir = dir
+    this.#config = config
+  }
+
+  static async start(): Promise<Server> {
+    // Below the temporary directory, so that socket paths stay short.
+    const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tnd'))
+    const config = path.join(dir, 'tenantry.toml')
+    fs.writeFileSync(config, configuration(await freeRange()))
+    const server = new Server(dir, config)
+    await server.serve()
+    return server
+  }
+
+  /** Starts the program, or starts it again on the address that it had. */
+  async serve(): Promise<void> {
+    const manager = this.url === '' ? '127.0.0.1:0' : new URL(this.url).host
+    const args = ['serve', '--config', this.#config, '--data-dir', this.data, '--manager', manager, '--instances', '127.0.0.1:0']
+    const env = { PATH: process.env['PATH'] ?? '', TENANTRY_ADMIN_PASSWORD: PASSWORD }
+    const child = spawn(PROGRAM, args, { cwd: this.#dir, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    this.#child = child
+    this.url = await new Promise<string>((resolve, reject) => {
+      let out = ''
+      const fail = (why: string): void => reject(new Error(`${PROGRAM}: ${why}\n${this.#log}`))
+      const timer = setTimeout(() => fail('not ready in time'), PATIENCE_MS)
+      child.on('error', (error) => fail(String(error)))
+      child.on('exit', (code) => fail(`ended with ${code}`))
+      child.stderr?.on('data', (data: Buffer) => (this.#log += data.toString()))
+      child.stdout?.on('data', (data: Buffer) => {
+        out += data.toString()
+        if (!/^ready$/m.test(out)) return
+        clearTimeout(timer)
+        resolve(/^manager: (\S+)$/m.exec(out)?.[1] ?? '')
+      })
+    })
+  }
+
+  get data(): string {
+    return path.join(this.#dir, 'data')
+  }
+
+  /** Ends the program as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.#child
+    if (!child || child.exitCode !== null) return
+    const ended = new Promise((resolve) => child.once('exit', resolve))
+    child.kill('SIGKILL')
+    await ended
+  }
+
+  async stop(): Promise<void> {
+    await this.kill()
+    execFileSync(PROGRAM, ['stop', '--all', '--data-dir', this.data], { cwd: this.#dir, env: { PATH: process.env['PATH'] ?? '' } })
+    fs.rmSync(this.#dir, { recursive: true, force: true })
+  }
+
+  /** A git repository of the sample application. */
+  campaign(): string {
+    const repository = path.join(this.#dir, 'campaign')
+    if (!fs.existsSync(repository)) {
+      fs.cpSync(path.join(ROOT, 'examples/campaign'), repository, { recursive: true })
+      const git = (...args: string[]): Buffer => execFileSync('git', ['-C', repository, '-c', 'user.name=t', '-c', 'user.email=t@example.com', ...args])
+      git('init', '-q', '-b', 'main')
+      git('add', '-A')
+      git('commit', '-q', '-m', 'first')
+    }
+    return `file://${repository}`
+  }
+
+  /** A request of the API, past the browser. */
+  async ask<T>(method: string, where: string, body?: unknown): Promise<T> {
+    if (this.#token === '' && where !== '/api/auth/login') {
+      const login = { username: 'admin', password: PASSWORD }
+      this.#token = (await this.ask<{ access_token: string }>('POST', '/api/auth/login', login)).access_token
+    }
+    const headers: Record<string, string> = { 'Content-Type': 'application/json' }
+    if (this.#token !== '') headers['Authorization'] = `Bearer ${this.#token}`
+    const answer = await fetch(this.url + where, { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) })
+    const text = await answer.text()
+    if (!answer.ok) throw new Error(`${method} ${where}: ${answer.status} ${text}`)
+    return JSON.parse(text) as T
+  }
+
+  tenant(slug: string, name: string): Promise<{ id: string }> {
+    const domains = { domain: `${slug}.localhost`, api_domain: `${slug}-api.localhost` }
+    return this.ask('POST', '/api/tenants', { name, slug, ...domains, github_repo: this.campaign() })
+  }
+}

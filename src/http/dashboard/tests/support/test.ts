@@ -1,0 +1,64 @@
+// `test` with a server of its own, and a page that fails the test for anything the browser complains about.
+import { test as base, expect, type Page } from '@playwright/test'
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import { PASSWORD, Server } from './server'
+
+export { expect } from '@playwright/test'
+
+type Fixtures = {
+  server: Server
+  /** What the browser complained about. A test that provokes something takes it out again. */
+  complaints: string[]
+}
+
+export const test = base.extend<Fixtures>({
+  server: async ({}, use) => {
+    const server = await Server.start()
+    await use(server)
+    await server.stop()
+  },
+  complaints: async ({}, use) => {
+    const complaints: string[] = []
+    await use(complaints)
+    expect(complaints, 'the browser complained').toEqual([])
+  },
+  baseURL: async ({ server }, use) => use(server.url),
+  page: async ({ page, complaints }, use) => {
+    page.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${message.type()}: ${message.text()}`)
+    })
+    page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`))
+    await page.exposeFunction('complain', (text: string) => complaints.push(text))
+    await page.addInitScript(() => {
+      addEventListener('securitypolicyviolation', (event) => {
+        const { complain } = globalThis as unknown as { complain: (text: string) => void }
+        complain(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`)
+      })
+    })
+    await use(page)
+  },
+})
+
+export async function login(page: Page): Promise<void> {
+  await page.goto('/')
+  await page.getByLabel('User name').fill('admin')
+  await page.getByLabel('Password').fill(PASSWORD)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await expect(page.getByRole('button', { name: 'Log out' })).toBeVisible()
+}
+
+const AXE = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+type Finding = { id: string; impact: string | null; nodes: { html: string; failureSummary?: string }[] }
+
+/** Fails for what axe calls serious or critical. It is put in by the debugger, which no policy binds. */
+export async function expectAccessible(page: Page): Promise<void> {
+  await page.evaluate(AXE)
+  const findings = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as { axe: { run: () => Promise<{ violations: Finding[] }> } }
+    return (await axe.run()).violations
+  })
+  const serious = findings.filter(({ impact }) => impact === 'serious' || impact === 'critical')
+  const told = serious.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.html} ${node.failureSummary ?? ''}`).join('\n')}`)
+  expect(told, 'axe').toEqual([])
+}
