@@ -19,6 +19,7 @@ pub mod kept;
 pub mod listing;
 pub mod manager;
 pub mod observed;
+pub mod openapi;
 pub mod origin;
 pub mod rate;
 pub mod router;

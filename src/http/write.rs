@@ -250,8 +250,8 @@ async fn first_answer(app: &AppState, answered: Answered) -> Result<(Arc<World>,
 }
 
 /// The answer of a dry run.
-#[derive(Serialize)]
-struct DryRun<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct DryRun<'a> {
     events: Vec<EventView<'a>>,
 }
 

@@ -28,8 +28,9 @@ const LOOK_AHEAD: u64 = 50_000;
 /// Events that are read at a time.
 const STEP: usize = 512;
 
-#[derive(Serialize)]
-struct Explained<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ExplainedEvent")]
+pub(super) struct Explained<'a> {
     #[serde(flatten)]
     event: EventView<'a>,
     causes: Vec<EventView<'a>>,

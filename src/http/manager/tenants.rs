@@ -35,9 +35,10 @@ const LONGEST_SEARCH: usize = 256;
 /// timeouts and a large directory.
 const DELETE_WAIT: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantQuery {
+    #[schemars(with = "Option<TenantStatus>")]
     status: Option<StatusName>,
     search: Option<String>,
     limit: Option<i64>,
@@ -68,8 +69,8 @@ impl StatusName {
     }
 }
 
-#[derive(Serialize)]
-struct TenantList<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct TenantList<'a> {
     tenants: Vec<TenantLine<'a>>,
     total: usize,
     limit: usize,
@@ -143,7 +144,7 @@ pub(super) async fn get(
     Ok(page(&app, &scope.world, tenant, scope.is_past(), StatusCode::OK))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
     name: String,
@@ -186,12 +187,15 @@ pub(super) async fn create(
     ))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantChanges")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "set")]
+    #[schemars(with = "String")]
     name: Option<String>,
     #[serde(default, deserialize_with = "set")]
+    #[schemars(with = "Domain")]
     domain: Option<Domain>,
     #[serde(default, deserialize_with = "cleared_or_set")]
     api_domain: Option<Option<Domain>>,
@@ -228,7 +232,7 @@ pub(super) async fn update(
     Ok(page(&app, &outcome.world, tenant, false, StatusCode::OK))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
     #[serde(default)]
@@ -243,13 +247,15 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Serialize)]
-struct Deleted {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeletedTenant")]
+pub(super) struct Deleted {
     message: &'static str,
     removed: Removed,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RemovedOfTenant")]
 struct Removed {
     files: bool,
     nginx: bool,
