@@ -154,7 +154,8 @@ fn what_is_written_is_required_and_what_may_be_left_out_is_never_null() {
     assert!(!tenant.contains("certificate"));
     assert_eq!(schema("Tenant")["properties"]["certificate"]["$ref"], "#/components/schemas/Certificate");
     assert_eq!(schema("Tenant")["properties"]["notes"]["type"], json!(["string", "null"]));
-    assert_eq!(schema("Tenant")["properties"]["id"]["format"], "uuid");
+    assert_eq!(schema("Tenant")["properties"]["id"]["$ref"], "#/components/schemas/TenantId");
+    assert_eq!(schema("TenantId")["format"], "uuid");
     assert_eq!(schema("Tenant")["properties"]["created_at"]["format"], "date-time");
     assert_eq!(required("NewTenant"), set(["domain", "name", "slug"]));
     assert_eq!(schema("NewTenant")["additionalProperties"], false);

@@ -188,6 +188,7 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("id", "Its id.", ""),
     ("in_use_count", "How many pairs tenants hold.", ""),
     ("include", "Which parts; all without it.", ""),
+    ("incomplete", "Only there, and true, when older lines were not looked at.", ""),
     ("instance", "The instance, `service:id`.", "api:user123"),
     ("instances", "The instances.", ""),
     ("interval_seconds", "Time between samples.", "10"),
