@@ -94,6 +94,10 @@ fn tidy(schema: &mut Value, direction: Direction) {
         Value::Array(all) => all.iter_mut().for_each(|one| tidy(one, direction)),
         Value::Object(members) => {
             members.values_mut().for_each(|one| tidy(one, direction));
+            // It says no more than that the field may be left out.
+            if members.get("default").is_some_and(Value::is_null) {
+                members.remove("default");
+            }
             if direction == Direction::Written {
                 without_null(members);
             }
