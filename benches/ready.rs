@@ -12,7 +12,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails may stop")]
 
-use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,21 +19,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use support::history::History;
-use support::machine;
+use support::{journal, machine};
 use tenantry::engine::boot;
-use tenantry_journal::group::{Author, Committed, GroupCommit, Poisoned, Publisher, Refused, Stage, Start};
 use tenantry_journal::id::Seq;
 use tenantry_journal::merkle::Frontier;
-use tenantry_journal::recorded::Draft;
 use tenantry_journal::scan;
 use tenantry_journal::sealed::Vault;
-use tenantry_journal::store::Journal;
 use tenantry_projections::snapshot::{Snapshots, TreeState};
 use tenantry_projections::world::World;
-use tokio::sync::oneshot;
 
 mod support {
     pub(crate) mod history;
+    pub(crate) mod journal;
     pub(crate) mod machine;
 }
 
@@ -48,10 +44,6 @@ const TENANTS: u64 = 10_000;
 /// Events after the newest snapshot: the control plane writes one at least every 50,000, so
 /// this is a little less than what is left to fold on average.
 const AFTER_SNAPSHOT: u64 = 20_000;
-/// Events that are recorded as one command's.
-const COMMAND: usize = 64;
-/// Commands that wait to become durable at once.
-const AHEAD: usize = 64;
 const ROUNDS: usize = 3;
 
 const FOLD_GOAL: f64 = 1_000_000.0;
@@ -76,80 +68,23 @@ fn main() {
     }
 }
 
-/// Records what it is handed.
-struct Scribe;
-
-impl Author for Scribe {
-    type Request = (Vec<Draft>, oneshot::Sender<()>);
-    type Reply = oneshot::Sender<()>;
-    type State = ();
-
-    fn decide(&mut self, (drafts, caller): Self::Request, stage: &mut Stage) -> Self::Reply {
-        stage.record(drafts).expect("the events are recordable");
-        caller
-    }
-
-    fn state(&mut self) {}
-}
-
-struct Teller;
-
-impl Publisher<Scribe> for Teller {
-    fn publish(&mut self, (): (), _: &[Committed]) {}
-
-    fn answer(&mut self, caller: oneshot::Sender<()>, outcome: Result<(), Poisoned>) {
-        outcome.expect("durable");
-        let _ = caller.send(());
-    }
-}
-
 /// Writes a journal, and beside it a snapshot of the World at `snapshot_at`.
 fn write(path: &Path, events: u64, tenants: u64, snapshot_at: Option<u64>) {
-    let began = Instant::now();
-    let opened = tenantry_journal::open(path).unwrap();
-    let store = Arc::clone(&opened.store);
-    let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
-    let group = GroupCommit::start(Arc::clone(&store) as _, opened.keyring, Start::default(), Scribe, Teller)
-        .unwrap();
-    let mut history = History::of(tenants).take(usize::try_from(events).unwrap());
-    let mut waiting = VecDeque::new();
     let mut world = World::default();
     let mut kept = None;
-    loop {
-        let command: Vec<_> = history.by_ref().take(COMMAND).collect();
-        if command.is_empty() {
-            break;
-        }
-        for recorded in command.iter().filter(|_| snapshot_at.is_some()) {
+    let history = History::of(tenants).take(usize::try_from(events).unwrap());
+    let opened = journal::write(path, history, |recorded| {
+        if snapshot_at.is_some() {
             world.evolve(recorded);
-            if snapshot_at == Some(recorded.seq.0) {
-                kept = Some(world.clone());
-            }
         }
-        let (caller, answer) = oneshot::channel();
-        let drafts = command.into_iter().map(|recorded| recorded.draft).collect();
-        match group.submit((drafts, caller)) {
-            Ok(()) => {}
-            Err(Refused::Busy(_) | Refused::Stopped(_)) => panic!("the queue is longer than we are ahead"),
+        if snapshot_at == Some(recorded.seq.0) {
+            kept = Some(world.clone());
         }
-        waiting.push_back(answer);
-        if waiting.len() >= AHEAD {
-            waiting.pop_front().unwrap().blocking_recv().unwrap();
-        }
-    }
-    for answer in waiting {
-        answer.blocking_recv().unwrap();
-    }
-    drop(group);
-    println!(
-        "\nwrote {events} events about {tenants} tenants in {:.1?}, {:.0} MB on disk",
-        began.elapsed(),
-        store.size_on_disk().unwrap() as f64 / 1e6
-    );
+    });
     if let Some(world) = kept {
         let mut frontier = Frontier::default();
-        scan::hash(&*store, &mut frontier, world.seq).unwrap();
-        let snapshots = Snapshots::open(path.join("snapshots"), vault).unwrap();
+        scan::hash(&*opened.store, &mut frontier, world.seq).unwrap();
+        let snapshots = Snapshots::open(path.join("snapshots"), opened.keyring as Arc<dyn Vault>).unwrap();
         let tree = TreeState { size: frontier.size(), peaks: frontier.peaks().to_vec() };
         let bytes = snapshots.write(&world, &tree).unwrap();
         println!("snapshot at {}: {:.1} MB", world.seq.0, bytes as f64 / 1e6);

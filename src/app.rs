@@ -4,11 +4,13 @@
 //! reactor, listeners. Order of ending: listeners, reactor, supervisor, writer, snapshot.
 //! Instances are never touched by either.
 
+mod api_runtime;
 mod doors;
 mod listeners;
 mod offline;
 mod program;
 mod serve;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tenantry_journal::event::access::{Role, Scope};
+use tenantry_journal::keyring::Keyring;
 use tenantry_journal::lock::DataLock;
 use tenantry_journal::sealed::{Secret, Vault};
 use tenantry_journal::store::Journal;
@@ -29,6 +32,8 @@ use tenantry_projections::snapshot::Snapshots;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::auth::denied::Denials;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -47,9 +52,9 @@ use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::RequestCounts;
+use crate::http::repeat::Repeats;
 use crate::http::router::Listener;
 use crate::http::state::{AppState, HttpSettings, Parts};
-use crate::http::write::KeysInFlight;
 use crate::keeper::cgroup::Cgroups;
 use crate::output::Output;
 use crate::past::Past;
@@ -58,11 +63,12 @@ use crate::proxy::headers::EdgeKey;
 use crate::proxy::runs::Runs;
 use crate::proxy::serve::{Front, serve};
 use crate::proxy::traffic::Traffic;
-use crate::reactor::{Outside, Reactor, Themes};
+use crate::reactor::{Eraser, Outside, Reactor, Themes};
 use crate::sites::Sites;
 use crate::supervisor::{self, SpoolKeys, Supervisor};
 use crate::telemetry::metrics::Metrics;
 
+use api_runtime::ApiRuntime;
 use listeners::Listeners;
 pub use program::Tenantry;
 
@@ -75,6 +81,8 @@ const INDEX_END: Duration = Duration::from_secs(2);
 
 /// What the key of an instance's or deployment's spool is derived for.
 const SPOOL_KEY: &str = "tenantry 2026-11 spool of a tenant";
+/// What the secret of the digests of requests is derived for.
+const REQUEST_KEY: &str = "tenantry 2026-11 digests of requests";
 /// What the key of repeatable API tokens is derived for.
 const TOKEN_KEY: &str = "tenantry 2026-11 tokens of repeated requests";
 /// What the key of the configuration's hash is derived for.
@@ -100,6 +108,7 @@ pub struct App {
     snapshots: (crossbeam_channel::Sender<()>, JoinHandle<()>),
     index: JoinHandle<()>,
     engine: Engine,
+    _api: ApiRuntime,
     _lock: Option<DataLock>,
 }
 
@@ -161,9 +170,17 @@ impl App {
         let keyring = opened.keyring;
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
         let snapshots = Arc::new(Snapshots::open(config.data_dir.join("snapshots"), Arc::clone(&vault))?);
-        let booted = boot(&*store, &vault, &snapshots)?;
+        let mut booted = boot(&*store, &vault, &snapshots)?;
+        let served_by = booted.world.version.as_str();
+        if !served_by.is_empty() && served_by != env!("CARGO_PKG_VERSION") {
+            let is_accepted = config.accept_differences;
+            if whole::before_upgrade(&*store, &vault, &snapshots, is_accepted)? {
+                booted = boot(&*store, &vault, &snapshots)?;
+            }
+        }
         crate::clock::not_before(booted.world.at);
         let frontier = booted.frontier.clone();
+        let audit = Audit::open(&config.data_dir, Arc::clone(&store), &frontier)?;
         let policy = Arc::new(ArcSwap::from_pointee(config.policy()));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), clock.now()));
@@ -177,8 +194,11 @@ impl App {
         })?;
         let handle = engine.handle();
         let (stop_snapshots, stopped) = crossbeam_channel::bounded(0);
-        let snapshotter =
-            Snapshotter::new(Arc::clone(&store), Arc::clone(&snapshots), handle.clone(), frontier);
+        let events = JournalSource::new(Arc::clone(&store), vault);
+        let travel = TimeTravel::new(Arc::new(events), Arc::clone(&snapshots));
+        let travel = Arc::new(travel.indexed_in(snapshots.dir().join("tenants.seqs")));
+        let snapshotter = Snapshotter::new(Arc::clone(&store), snapshots, handle.clone(), frontier)
+            .indexing(Arc::clone(&travel));
         let snapshotter = snapshotter.start(stopped)?;
 
         note_started(&handle).await?;
@@ -209,7 +229,8 @@ impl App {
         let edge = Secret::new(URL_SAFE_NO_PAD.encode(*keyring.derive(EDGE_KEY)));
         let edge_key = EdgeKey::new(edge.reveal());
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
-        let blobs = Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&vault)));
+        let blobs =
+            Arc::new(Blobs::new(config.data_dir.join("blobs"), Arc::clone(&keyring) as Arc<dyn Vault>));
         let analyze = Arc::new(ArcSwap::from_pointee(config.analyze.clone()));
         let outside =
             Outside::new(handle.clone(), Arc::clone(&policy), Arc::clone(&supervisor), spools.clone())
@@ -225,8 +246,11 @@ impl App {
         let output = Arc::new(output);
         tasks.spawn(Arc::clone(&output).keep_in_bounds(Arc::clone(&policy), shutdown.clone()));
 
-        let events = JournalSource::new(Arc::clone(&store), vault);
-        let past = Past::new(TimeTravel::new(Arc::new(events), snapshots), handle.clone());
+        let past = Past::new(travel, handle.clone());
+        let audit = Arc::new(audit.counted(metrics.audit.clone()));
+        tasks.spawn(Arc::clone(&audit).keep(handle.clone(), shutdown.clone()));
+        let denials = Arc::new(Denials::counted(metrics.denials()));
+        tasks.spawn(Arc::clone(&denials).record(handle.clone(), shutdown.clone()));
         let last_used = Arc::new(LastUsed::open(&config.data_dir));
         let keep = Arc::clone(&last_used).keep(config.data_dir.clone(), handle.clone(), shutdown.clone());
         tasks.spawn(keep);
@@ -253,11 +277,13 @@ impl App {
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&keyring.derive(JWT_KEY)),
             passwords: Passwords::counted(metrics.password_hashes.clone()),
+            denials: Arc::clone(&denials),
+            audit,
             login_limit: LoginLimit::default(),
             clock,
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new(*keyring.derive(REQUEST_KEY)),
             shutdown: shutdown.clone(),
-            outputs: output,
+            outputs: Arc::clone(&output) as _,
             unit_logs: Arc::new(doors::Journald(Arc::clone(&supervisor))),
             checks: Arc::new(doors::Seen(Arc::clone(&supervisor))),
             measures: Arc::new(doors::Measured {
@@ -275,13 +301,15 @@ impl App {
             sites: Arc::clone(&sites),
             metrics,
         });
+        let api_runtime = ApiRuntime::start()?;
         let mut listeners = Listeners::open(&config.data_dir).await;
         let mut listen = |name: &str, address, api: Option<Listener>| -> anyhow::Result<SocketAddr> {
             let socket = listeners.bind(name, address)?;
             let bound = socket.local_addr()?;
             let api = api.map(|listener| Api::new(state.clone(), listener));
             let (proxy, settings) = (Arc::clone(&traffic), Arc::clone(&settings));
-            let front = Front { api, proxy, settings, edge: edge_key };
+            let api_runtime = api.as_ref().and_then(|_| api_runtime.handle());
+            let front = Front { api, api_runtime, proxy, settings, edge: edge_key };
             tasks.spawn(serve(socket, front, shutdown.clone()));
             Ok(bound)
         };
@@ -289,6 +317,7 @@ impl App {
         let instances = listen("instances", config.instances, Some(Listener::Instances))?;
         let proxy = config.proxy.map(|address| listen("proxy", address, None)).transpose()?;
         sites.listen_at(proxy.unwrap_or(manager));
+        let outside = outside.erasing(eraser(&keyring, &state, output));
         // Not before: the first thing it does may be a step that a crash cut off, and a site needs
         // to know where the proxy listens.
         tasks.spawn(Reactor::run(outside, shutdown.clone()));
@@ -306,9 +335,22 @@ impl App {
             snapshots,
             index,
             engine,
+            _api: api_runtime,
             _lock: opened.lock,
         };
         Ok((app, first))
+    }
+}
+
+/// What forgets tenants, caches included.
+fn eraser(keyring: &Arc<Keyring>, state: &AppState, output: Arc<Output>) -> Eraser {
+    let caches = state.clone();
+    Eraser {
+        keyring: Arc::clone(keyring),
+        output,
+        blobs: Arc::clone(&state.blobs),
+        caches: Box::new(move || caches.forget_opened()),
+        erased: state.metrics.tenants_erased.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Nothing here records anything; users and tokens are events like everything else.
 
+pub mod denied;
 pub mod jwt;
 pub mod last_used;
 pub mod login_limit;

@@ -4,6 +4,7 @@
 //! server ([`remote`]). The exit codes stand in [`failure`].
 
 mod apply;
+pub mod audit;
 mod bisect;
 mod client;
 mod completions;
@@ -25,6 +26,8 @@ mod nginx;
 mod openapi;
 mod outline;
 mod ports;
+pub mod progress;
+mod proof;
 mod reload;
 mod remote;
 mod remote_config;
@@ -36,12 +39,14 @@ mod settings;
 mod sse;
 mod table;
 mod tenant_config;
+mod tenant_delete;
 mod tenant_look;
 mod tenants;
 mod themes;
 mod tokens;
 mod users;
 mod when;
+pub(crate) mod whole;
 mod why;
 
 use std::io;
@@ -57,11 +62,14 @@ use doctor::Doctor;
 use failure::{FAILED, Failure, NOT_VALID};
 use instances::Named;
 use remote::Remote;
+pub use whole::{Backup, Export, ExportFormat, Import, Rehearse, RestoreJournal, Whole};
 
 use crate::config::{Config, ConfigErrors, LogFormat, Overrides, Source};
 
+pub use proof::key as public_key;
+
 const AFTER_HELP: &str = "Exit codes: 0 done, 1 failed or refused by the server, 2 wrong command line, \
-    3 not valid (a configuration,\na journal), 4 no server answers, 5 not allowed (no valid credential, or \
+    3 not valid (a configuration,\na journal, a proof), 4 no server answers, 5 not allowed (no valid credential, or \
     one that does not go so far),\n6 the server has no such thing.\n\n\
     Commands that ask a running server find it by --server, TENANTRY_SERVER or the last `tenantry login`, and\n\
     authenticate with TENANTRY_TOKEN or the stored login.\n\n\
@@ -96,6 +104,25 @@ enum Command {
         #[command(subcommand)]
         command: Journal,
     },
+    /// Check what a journal proves. Needs the public key and nothing else.
+    Proof {
+        #[command(subcommand)]
+        command: proof::Proof,
+    },
+    /// Copy a control plane while it runs: journal, wrapped keys and uploaded files.
+    ///
+    /// The second backup into the same directory copies only what is new. To restore one you need the
+    /// control plane's `master.key`, which is not in it.
+    Backup(Backup),
+    /// Make a new data directory that holds a control plane as it was at a moment.
+    ///
+    /// From a data directory, also beside its server, or from a backup. A moment inside a command is
+    /// brought back to the one before it. Exit code 1 when something of the backup is damaged.
+    RestoreJournal(RestoreJournal),
+    /// Fold the whole journal with this program and say what it sees differently. Nothing is written.
+    ///
+    /// Compares with the snapshots and with the effects that were begun. Exit code 3 when something differs.
+    Rehearse(Rehearse),
     #[command(flatten)]
     Remote(Remote),
     /// Work with configuration: of a file, or of a running server.
@@ -153,6 +180,9 @@ struct Serve {
     /// How the log on standard error is written [default: text].
     #[arg(long, value_enum, value_name = "FORMAT", env = "TENANTRY_LOG_FORMAT")]
     log_format: Option<LogFormat>,
+    /// Start another version although it sees the journal differently; `tenantry rehearse` says how.
+    #[arg(long)]
+    accept_differences: bool,
 }
 
 #[derive(Debug, Args)]
@@ -184,7 +214,8 @@ pub enum Dump {
 /// What `replay` is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Replay {
-    /// The moment: a position (`1042`) or a time (`2026-01-31T12:00:00Z`) [default: the last event].
+    /// The moment: a position (`1042`), a time (`2026-01-31T12:00:00Z`), a distance (`5m ago`) or a time of
+    /// day in UTC (`yesterday 14:00`) [default: the last event]. Times are the journal's own.
     #[arg(long, value_name = "POINT")]
     pub until: Option<String>,
     /// Only this tenant, by id or slug.
@@ -201,9 +232,21 @@ pub struct Replay {
 #[derive(Debug, Subcommand)]
 enum Journal {
     /// Read everything again and check every byte against the hashes. Exit code 3 when something is wrong.
-    Verify(DataDir),
+    ///
+    /// Also against the last checkpoint in the data directory, and against one that you kept elsewhere.
+    Verify(audit::Verify),
     /// Count events, commits and bytes.
-    Stats(DataDir),
+    Stats(audit::Stats),
+    /// Prove that an event is in the journal, or that a later journal goes on from an earlier one.
+    Proof(audit::MakeProof),
+    /// Print every event of one tenant, with what proves that they are in the journal; of others only hashes.
+    Receipt(audit::MakeReceipt),
+    /// Print a signed checkpoint of the journal. Keep it elsewhere: whoever has it sees later changes.
+    Checkpoint(audit::MakeCheckpoint),
+    /// Write the journal as one file, to be imported elsewhere. What is sealed stays sealed.
+    Export(Export),
+    /// Make a new data directory from an export. Exit code 3 when a byte of it is not as it was exported.
+    Import(Import),
 }
 
 #[derive(Debug, Subcommand)]
@@ -251,13 +294,25 @@ pub trait Program {
     ///
     /// # Errors
     /// When the journal cannot be opened.
-    fn verify_journal(&self, data_dir: &Path) -> anyhow::Result<Verdict>;
+    fn verify_journal(&self, asked: &audit::Verify) -> anyhow::Result<Verdict>;
 
     /// Prints the journal's numbers.
     ///
     /// # Errors
     /// When the journal cannot be opened.
-    fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()>;
+    fn journal_stats(&self, asked: &audit::Stats) -> anyhow::Result<()>;
+
+    /// Prints something that the journal proves.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or has no such thing.
+    fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()>;
+
+    /// Does something with a control plane as a whole; says whether what it looked at is well.
+    ///
+    /// # Errors
+    /// When it cannot be done. Nothing is left of it then.
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict>;
 }
 
 /// Whether what was checked is as it should be.
@@ -267,6 +322,15 @@ pub enum Verdict {
     Valid,
     /// It is not.
     Invalid,
+}
+
+impl Verdict {
+    fn exit(self) -> ExitCode {
+        match self {
+            Verdict::Valid => ExitCode::SUCCESS,
+            Verdict::Invalid => ExitCode::from(NOT_VALID),
+        }
+    }
 }
 
 /// Does what the process's arguments say.
@@ -292,15 +356,19 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             replay.data_dir = absolute(replay.data_dir);
             program.replay(&replay).map(done)
         }
-        Command::Journal { command: Journal::Verify(dir) } => {
-            program.verify_journal(&absolute(dir.data_dir)).map(|verdict| match verdict {
-                Verdict::Valid => ExitCode::SUCCESS,
-                Verdict::Invalid => ExitCode::from(NOT_VALID),
-            })
-        }
-        Command::Journal { command: Journal::Stats(dir) } => {
-            program.journal_stats(&absolute(dir.data_dir)).map(done)
-        }
+        Command::Journal { command } => match command {
+            Journal::Verify(asked) => program.verify_journal(&asked).map(Verdict::exit),
+            Journal::Stats(asked) => program.journal_stats(&asked).map(done),
+            Journal::Proof(asked) => program.prove(&audit::Prove::Proof(asked)).map(done),
+            Journal::Receipt(asked) => program.prove(&audit::Prove::Receipt(asked)).map(done),
+            Journal::Checkpoint(asked) => program.prove(&audit::Prove::Checkpoint(asked)).map(done),
+            Journal::Export(asked) => program.whole(&Whole::Export(asked)).map(Verdict::exit),
+            Journal::Import(asked) => program.whole(&Whole::Import(asked)).map(Verdict::exit),
+        },
+        Command::Proof { command } => proof::run(&command).map(Verdict::exit),
+        Command::Backup(asked) => program.whole(&Whole::Backup(asked)).map(Verdict::exit),
+        Command::RestoreJournal(asked) => program.whole(&Whole::RestoreJournal(asked)).map(Verdict::exit),
+        Command::Rehearse(asked) => program.whole(&Whole::Rehearse(asked)).map(Verdict::exit),
         Command::Doctor(asked) => doctor::run(asked),
         Command::Remote(command) => remote::run(&command),
         Command::Config { command } => match command {
@@ -343,7 +411,7 @@ fn serve(flags: Serve, program: &dyn Program) -> anyhow::Result<ExitCode> {
         ..Overrides::from_process()?
     };
     let source = Source::new(flags.config, overrides);
-    let config = source.read()?;
+    let config = Config { accept_differences: flags.accept_differences, ..source.read()? };
     program.serve(config, source)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -397,12 +465,19 @@ mod tests {
         fn replay(&self, replay: &Replay) -> anyhow::Result<()> {
             self.note(format!("replay {:?} {:?} {:?}", replay.until, replay.tenant, replay.dump))
         }
-        fn verify_journal(&self, _: &Path) -> anyhow::Result<Verdict> {
+        fn verify_journal(&self, _: &audit::Verify) -> anyhow::Result<Verdict> {
             Ok(Verdict::Invalid)
         }
-        fn journal_stats(&self, dir: &Path) -> anyhow::Result<()> {
-            anyhow::ensure!(dir == Path::new("/closed"), "no journal there");
+        fn journal_stats(&self, asked: &audit::Stats) -> anyhow::Result<()> {
+            anyhow::ensure!(asked.data_dir == Path::new("/closed"), "no journal there");
             Err(std::io::Error::from(std::io::ErrorKind::BrokenPipe).into())
+        }
+        fn prove(&self, asked: &audit::Prove) -> anyhow::Result<()> {
+            self.note(format!("{asked:?}"))
+        }
+
+        fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+            self.note(format!("{asked:?}")).map(|()| Verdict::Invalid)
         }
     }
 
@@ -444,6 +519,22 @@ mod tests {
     #[test]
     fn a_reader_who_has_had_enough_is_no_failure() {
         assert_eq!(told(&["journal", "stats", "--data-dir", "/closed"]).0, code(0));
+    }
+
+    #[test]
+    fn a_proof_is_of_one_thing_and_is_checked_with_a_key() {
+        assert!(told(&["journal", "proof", "--seq", "3"]).1[0].contains("seq: Some(3)"));
+        assert!(told(&["journal", "proof", "--from", "3", "--to", "9"]).1[0].contains("to: Some(9)"));
+        for wrong in [
+            &["journal", "proof"][..],
+            &["journal", "proof", "--seq", "1", "--from", "2"],
+            &["journal", "proof", "--from", "2", "--tree-size", "3"],
+            &["journal", "receipt"],
+            &["proof", "check", "file"],
+        ] {
+            let words = ["tenantry"].iter().chain(wrong);
+            assert!(Cli::try_parse_from(words).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -179,6 +179,8 @@ pub struct Config {
     pub acme: Acme,
     /// Password of the first administrator, from `TENANTRY_ADMIN_PASSWORD` alone.
     pub admin_password: Option<Secret>,
+    /// Start although this version sees the journal in another way than the one before: a flag alone.
+    pub accept_differences: bool,
     /// What is accepted and doubtful, as sentences.
     pub warnings: Vec<String>,
     /// The file as it was written, as far as it was parsed.

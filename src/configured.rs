@@ -162,7 +162,13 @@ impl Configured {
 
 /// A keyed hash of everything that a configuration says.
 fn hash(key: &[u8; 32], config: &Config) -> String {
-    let said = Config { warnings: Vec::new(), file: None, admin_password: None, ..config.clone() };
+    let said = Config {
+        warnings: Vec::new(),
+        file: None,
+        admin_password: None,
+        accept_differences: false,
+        ..config.clone()
+    };
     let hash = blake3::keyed_hash(key, format!("{said:?}").as_bytes());
     hash.to_hex().chars().take(32).collect()
 }

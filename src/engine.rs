@@ -17,6 +17,7 @@ use tenantry_journal::keyring::Keyring;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
+use tenantry_journal::tree::TileRoots;
 use tenantry_projections::world::World;
 use tokio::sync::{oneshot, watch};
 
@@ -88,10 +89,16 @@ impl Engine {
         let feed = Arc::new(Feed::new(Arc::clone(&store), vault, world.seq));
         let visible = Arc::new(ArcSwap::from_pointee(world.clone()));
         let (tell, access) = watch::channel(());
-        let publisher =
-            Visible { world: Arc::clone(&visible), feed: Arc::clone(&feed), access: tell, metrics };
+        let tiles = Arc::new(TileRoots::default());
+        let publisher = Visible {
+            world: Arc::clone(&visible),
+            feed: Arc::clone(&feed),
+            access: tell,
+            metrics,
+            tiles: Arc::clone(&tiles),
+        };
         let group = GroupCommit::start(store, keyring, start, Writer { world, policy, clock }, publisher)?;
-        let handle = Handle { world: visible, feed, access, submitter: group.submitter() };
+        let handle = Handle { world: visible, feed, access, tiles, submitter: group.submitter() };
         Ok(Engine { group, handle })
     }
 
@@ -113,6 +120,7 @@ pub struct Handle {
     world: Arc<ArcSwap<World>>,
     feed: Arc<Feed>,
     access: watch::Receiver<()>,
+    tiles: Arc<TileRoots>,
     submitter: Submitter<Writer>,
 }
 
@@ -146,6 +154,12 @@ impl Handle {
     #[must_use]
     pub fn feed(&self) -> &Arc<Feed> {
         &self.feed
+    }
+
+    /// What was completed of the Merkle tree and is not taken yet.
+    #[must_use]
+    pub fn tiles(&self) -> &Arc<TileRoots> {
+        &self.tiles
     }
 
     /// Follows the position of [`Handle::world`].

@@ -3,6 +3,7 @@
 //! See the README for the map of the code.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod output;
 pub mod past;
 pub mod proxy;
 pub mod reactor;
+pub mod rehearsal;
 pub mod sites;
 pub mod supervisor;
 pub mod telemetry;

@@ -14,15 +14,15 @@ use crate::http::state::{AsOfError, TimeMachine};
 
 /// Answers for any moment up to the engine's present.
 pub struct Past {
-    travel: TimeTravel,
+    travel: Arc<TimeTravel>,
     present: Handle,
 }
 
 impl Past {
     /// Travels through the journal behind `travel`; the present is the engine's.
     #[must_use]
-    pub fn new(travel: TimeTravel, present: Handle) -> Past {
-        Past { travel, present }
+    pub fn new(travel: impl Into<Arc<TimeTravel>>, present: Handle) -> Past {
+        Past { travel: travel.into(), present }
     }
 }
 
@@ -46,6 +46,18 @@ impl TimeMachine for Past {
             return Ok(present);
         }
         self.travel.world_at(seq, &present).map(Arc::new).map_err(told)
+    }
+
+    fn tenant_at(&self, tenant: TenantId, seq: Seq) -> Result<Arc<World>, AsOfError> {
+        let present = self.present.world();
+        if seq == present.seq {
+            return Ok(present);
+        }
+        self.travel.tenant_at(tenant, seq, &present).map(Arc::new).map_err(told)
+    }
+
+    fn forget(&self) {
+        self.travel.forget();
     }
 
     fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError> {

@@ -9,7 +9,9 @@
 mod analysis;
 mod deployment;
 mod env_file;
+mod erasure;
 mod gate;
+mod home;
 mod instance;
 mod outside;
 mod pace;
@@ -32,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::effect::{Due, Effect};
 use crate::domain::react::react;
 pub use analysis::Themes;
+pub use erasure::Eraser;
 pub use outside::{Outside, TaskError};
 use pace::Pace;
 
@@ -61,7 +64,7 @@ impl Subject {
             | Effect::EndRun(id, _)
             | Effect::ForgetInstance(id) => Subject::Instance(id),
             Effect::RunStep(id, _) | Effect::RollBack(id) => Subject::Deployment(id),
-            Effect::RemoveTenant(id) => Subject::Tenant(id),
+            Effect::RemoveTenant(id) | Effect::EraseTenant(id) => Subject::Tenant(id),
             Effect::ApplyTheme(id) => Subject::Theme(id),
             Effect::Analyze(id) => Subject::Analysis(id),
             Effect::WriteEnv(id) => Subject::EnvFile(id),
@@ -174,6 +177,7 @@ async fn perform(outside: &Outside, due: Due) -> Result<(), TaskError> {
         Effect::RunStep(id, step) => deployment::run_step(outside, id, step, cause).await,
         Effect::RollBack(id) => deployment::roll_back(outside, id, cause).await,
         Effect::RemoveTenant(id) => tenant::remove(outside, id, cause).await,
+        Effect::EraseTenant(id) => erasure::erase(outside, id, cause).await,
         Effect::ApplyTheme(id) => theme::apply(outside, id, cause).await,
         Effect::Analyze(id) => analysis::analyze(outside, id, cause).await,
         Effect::WriteEnv(id) => env_file::write(outside, id, cause).await,

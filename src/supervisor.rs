@@ -6,6 +6,7 @@
 //! in [`Live`]. Everything runs in tasks of its own, so nothing here holds up the start.
 
 mod adopt;
+pub(crate) mod drift;
 mod forwards;
 mod health;
 mod history;
@@ -150,6 +151,7 @@ impl Supervisor {
                 tenants::monitor(&self),
                 usage::sample(&self),
                 storage::watch(&self),
+                drift::watch(&self),
                 forwards::keep(&self),
                 units::watch(&self),
             );

@@ -5,6 +5,7 @@
 
 pub mod http;
 pub mod labels;
+pub mod live;
 pub mod metrics;
 mod process;
 mod text;

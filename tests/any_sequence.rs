@@ -19,6 +19,7 @@ use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::event::tenant::Removal;
 use tenantry_journal::event::theme::SuggestionSource;
 use tenantry_journal::id::{DeploymentId, RunId, TenantId};
+use tenantry_projections::history::diff;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::DeploymentStatus;
 use tenantry_projections::world::instances::{Desired, Instance, Rest};
@@ -28,6 +29,8 @@ use tenantry_projections::world::instances::{Desired, Instance, Rest};
 enum Move {
     Create(u8, Option<u16>),
     Delete(u8),
+    /// Deletes one, and has it forgotten.
+    Erase(u8),
     Deploy(u8),
     RollBack(u8),
     Cancel(u8),
@@ -61,6 +64,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     let one = prop_oneof![
         3 => (any::<u8>(), prop::option::weighted(0.2, 32295..32420_u16)).prop_map(|(n, p)| Move::Create(n, p)),
         1 => any::<u8>().prop_map(Move::Delete),
+        1 => any::<u8>().prop_map(Move::Erase),
         3 => any::<u8>().prop_map(Move::Deploy),
         1 => any::<u8>().prop_map(Move::RollBack),
         1 => any::<u8>().prop_map(Move::Cancel),
@@ -164,6 +168,7 @@ fn perform(s: &mut Scenario, effect: Effect, well: bool) {
             let removed = Removal { files: true, nginx: false, services: true };
             vec![Command::TenantRemoved { tenant_id, removed }]
         }
+        Effect::EraseTenant(tenant_id) => vec![Command::TenantErased { tenant_id }],
         Effect::ApplyTheme(tenant_id) => {
             let theme = s.world.tenants.get(tenant_id).unwrap().theme.changed;
             vec![Command::ThemeApplied { tenant_id, theme }]
@@ -196,6 +201,10 @@ fn make(s: &mut Scenario, step: &Move) {
             Some(Command::CreateTenant(create))
         }
         Move::Delete(n) => tenant(s, n).map(|tenant_id| Command::DeleteTenant {
+            tenant_id,
+            remove: Removal { files: n % 2 == 0, nginx: true, services: true },
+        }),
+        Move::Erase(n) => tenant(s, n).map(|tenant_id| Command::EraseTenant {
             tenant_id,
             remove: Removal { files: n % 2 == 0, nginx: true, services: true },
         }),
@@ -365,6 +374,33 @@ proptest! {
             folded.evolve(recorded);
         }
         prop_assert_eq!(&folded, &s.world);
+    }
+
+    #[test]
+    fn what_becomes_of_a_tenant_follows_from_its_own_events_alone(moves in moves()) {
+        let mut s = Scenario::rolling();
+        for step in &moves {
+            make(&mut s, step);
+        }
+        let ids: BTreeSet<TenantId> = s.recorded.iter().filter_map(|recorded| recorded.tenant_id).collect();
+        for id in ids {
+            let mut own = World::default();
+            for recorded in s.recorded.iter().filter(|recorded| recorded.tenant_id == Some(id)) {
+                own.evolve(recorded);
+            }
+            let whole = &s.world;
+            prop_assert_eq!(own.tenants.get(id), whole.tenants.get(id));
+            // Whether somebody took its directory since is asked of the live World alone.
+            let gone = |world: &World| world.tenants.gone(id).map(|gone| (gone.deleted, gone.kept.clone()));
+            prop_assert_eq!(gone(&own), gone(whole));
+            prop_assert!(own.tenants.is_known(id));
+            prop_assert_eq!(own.configurations.get(id), whole.configurations.get(id));
+            prop_assert!(own.deployments.of(id).eq(whole.deployments.of(id)));
+            prop_assert!(own.analyses.of(id).eq(whole.analyses.of(id)));
+            let instances = whole.instances.iter().filter(|one| one.tenant.is_some_and(|(of, _)| of == id));
+            prop_assert!(own.instances.iter().eq(instances));
+            prop_assert_eq!(diff(&own, whole, id), vec![]);
+        }
     }
 
     #[test]

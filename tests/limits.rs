@@ -236,6 +236,37 @@ async fn a_process_runs_as_its_user_with_that_users_groups_and_owns_what_is_made
     assert_eq!(std::fs::metadata(bench.dir.path().join("run")).unwrap().uid(), 0);
 }
 
+/// A user of this machine who is in a group that is not their own, and that group's number.
+fn member() -> Option<(String, String)> {
+    let groups = std::fs::read_to_string("/etc/group").unwrap();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let is_user = |name: &str| users.lines().any(|line| line.split(':').next() == Some(name));
+    groups.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let member = fields.get(3)?.split(',').find(|name| *name != "root" && is_user(name))?;
+        Some((member.to_owned(), fields[2].to_owned()))
+    })
+}
+
+#[tokio::test]
+async fn a_process_is_in_every_group_of_its_user() {
+    if !is_root() {
+        return;
+    }
+    let Some((user, group)) = member() else {
+        eprintln!("!!! SKIPPED: nobody on this machine is in a second group");
+        return;
+    };
+    let bench = Bench::new();
+    let mut connected = bench.connect().await;
+    let limits = Limits { user: Some(user.clone()), ..Limits::default() };
+    let request = sh(&bench, "echo $(id -G)", limits);
+    connected.keeper.spawn(request.clone()).await.unwrap();
+    assert_eq!(exit_of(&mut connected, request.run_id).await, ExitStatus::Code(0));
+    let lines = bench.lines(&request);
+    assert!(lines[0].split(' ').any(|own| own == group), "{user} is not in {group}: {lines:?}");
+}
+
 #[tokio::test]
 async fn a_user_that_cannot_be_is_refused_and_nothing_runs_as_root() {
     if !is_root() {

@@ -10,6 +10,8 @@ mod client;
 mod life;
 #[path = "proxy/passing.rs"]
 mod passing;
+#[path = "proxy/plain.rs"]
+mod plain;
 #[path = "proxy/refused.rs"]
 mod refused;
 #[path = "proxy/sockets.rs"]
@@ -50,6 +52,13 @@ socket = "{{data_dir}}/run/{{name}}-{{id}}.sock"
 health = "/health"
 idle_timeout = 1
 stop_timeout = 2
+
+[service.mortal]
+command = "python3"
+args = ["{backend}"]
+socket = "{{data_dir}}/run/{{name}}-{{id}}.sock"
+health = "/health"
+restart = "never"
 
 [service.roll]
 command = "python3"

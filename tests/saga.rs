@@ -14,4 +14,8 @@ mod front;
 mod lives;
 #[path = "saga/operations.rs"]
 mod operations;
+#[path = "saga/points.rs"]
+mod points;
+#[path = "saga/steps.rs"]
+mod steps;
 mod support;

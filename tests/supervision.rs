@@ -9,7 +9,7 @@ use std::time::Duration;
 use bench::{Bench, Life, gone, is_alive, patience};
 use tenantry::domain::command::{Command, DeploySwitches};
 use tenantry_journal::event::Event;
-use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
+use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartPolicy};
 use tenantry_journal::sealed::Sealed;
 use tenantry_projections::world::deployments::{DeploymentStatus, StepStatus};
 use tenantry_projections::world::instances::Phase;
@@ -229,6 +229,25 @@ async fn failing_checks_replace_the_process() {
     assert_ne!(first, second);
     let id = life.instance("api:a").id;
     assert!(life.supervisor.live().get(id).unwrap().checks.failed >= 3);
+    life.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_never_restarted_is_called_ill_and_well_again() {
+    let bench = Bench::new();
+    bench.service("api", "python3", &["-c", SERVER], |service| {
+        service.health = Some("/".into());
+        service.health_interval_ms = 100;
+        service.restart = RestartPolicy::Never;
+    });
+    let life = bench.start().await;
+    life.spawn("api:a").await;
+    let pid = life.pid("api:a").await;
+    std::fs::write(bench.workdir("api").join("ill"), "").unwrap();
+    life.wait("api:a", |instance| instance.health == InstanceHealth::Unhealthy).await;
+    std::fs::remove_file(bench.workdir("api").join("ill")).unwrap();
+    life.wait("api:a", |instance| instance.health == InstanceHealth::Healthy).await;
+    assert_eq!(life.pid("api:a").await, pid);
     life.end().await;
 }
 

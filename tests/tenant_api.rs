@@ -207,9 +207,23 @@ async fn a_stranger_on_a_tenants_port_is_shown_wherever_ports_are() {
     let detail = check["detail"].as_str().unwrap();
     assert!(detail.contains(&format!("{port} by ")), "{detail}");
     assert!(!detail.contains(&format!("{} by ", port + 1)), "the keeper is no stranger: {detail}");
+    let drifted = |count: usize| {
+        let line = format!("\ntenantry_ports_drifted {count}\n");
+        let app = &app;
+        async move {
+            let end = std::time::Instant::now() + PATIENCE;
+            while !app.get("/metrics").await.text.contains(&line) {
+                assert!(std::time::Instant::now() < end, "never {line:?}");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    };
+    drifted(1).await;
+    app.log_says("another process listens on a tenant's port").await;
     // The past knows nothing of it, and it is over when it is over.
     let then = of(&app.get(&format!("/api/ports?as_of={}", app.events(1).await.len())).await.expect(200));
     assert!(then.get("drift").is_none(), "{then}");
     drop(stranger);
     app.eventually("/api/ports", |ports| of(ports).get("drift").is_none()).await;
+    drifted(0).await;
 }

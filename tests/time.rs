@@ -9,6 +9,8 @@ mod support;
 mod cli;
 #[path = "time/history.rs"]
 mod history;
+#[path = "time/left.rs"]
+mod left;
 #[path = "time/play.rs"]
 mod play;
 #[path = "time/property.rs"]
@@ -17,6 +19,8 @@ mod property;
 mod restore;
 #[path = "time/rules.rs"]
 mod rules;
+#[path = "time/taken_back.rs"]
+mod taken_back;
 #[path = "time/undo.rs"]
 mod undo;
 #[path = "time/why.rs"]

@@ -24,7 +24,7 @@
 //! | 60 | 4 | CRC-32 (IEEE) over everything but these four bytes |
 
 pub(crate) mod fields;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod packed;
 pub(crate) mod wire;
 
@@ -192,6 +192,35 @@ pub fn decode_record(seq: Seq, bytes: &[u8]) -> Result<Recorded, CodecError> {
         event,
     };
     Ok(Recorded { seq, draft })
+}
+
+/// What a record says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its position.
+    pub seq: Seq,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The tenant that it is about, if any.
+    pub tenant: Option<TenantId>,
+}
+
+/// What a record says of itself; its event is not looked into.
+///
+/// # Errors
+/// When the bytes are not a record.
+pub fn about(bytes: &[u8]) -> Result<About, BadWire> {
+    let frame = Frame::read(bytes)?;
+    Ok(About { seq: Seq(frame.seq), at: Timestamp(frame.at), tenant: frame.tenant_id.map(TenantId) })
+}
+
+/// Whose event a record is, without decoding what happened.
+///
+/// # Errors
+/// When the record is damaged.
+pub fn tenant_of(seq: Seq, bytes: &[u8]) -> Result<Option<TenantId>, CodecError> {
+    let frame = Frame::read(bytes).map_err(|source| CodecError::Record { seq, source })?;
+    Ok(frame.tenant_id.map(TenantId))
 }
 
 /// A commit as it is stored.

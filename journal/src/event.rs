@@ -132,6 +132,8 @@ vocabulary! {
     "tenant.deletion_requested" 1 => TenantDeletionRequested(tenant::TenantDeletionRequested);
     "tenant.deleted" 1 => TenantDeleted(tenant::TenantDeleted);
     "tenant.restored" 1 => TenantRestored(tenant::TenantRestored);
+    "tenant.erasure_requested" 1 => ErasureRequested(tenant::ErasureRequested);
+    "tenant.erased" 1 => TenantErased(tenant::TenantErased);
     "tenant.config_updated" 1 => TenantConfigUpdated(tenant::TenantConfigUpdated);
     "tenant.backed_up" 1 => TenantBackedUp(tenant::TenantBackedUp);
     "tenant.env_requested" 1 => EnvRequested(configuration::EnvRequested);
@@ -191,6 +193,10 @@ vocabulary! {
     "user.deleted" 1 => UserDeleted(access::UserDeleted);
     "token.created" 1 => TokenCreated(access::TokenCreated);
     "token.revoked" 1 => TokenRevoked(access::TokenRevoked);
+
+    "access.denied" 1 => AccessDenied(access::AccessDenied);
+    "access.login_failed" 1 => LoginFailed(access::LoginFailed);
+    "access.unrecorded" 1 => DenialsUnrecorded(access::DenialsUnrecorded);
 
     "config.changed" 1 => ConfigChanged(system::ConfigChanged);
 

@@ -137,6 +137,18 @@ impl Feed {
         self.head.send_replace(last.last());
     }
 
+    /// Gives back the memory of the latest commits. To be called when a key was erased: they hold
+    /// opened values. Readers go on from the store.
+    pub fn forget(&self) {
+        *self.ring() = Ring::default();
+    }
+
+    /// The journal behind it.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Journal> {
+        &self.store
+    }
+
     /// The last event that is durable and visible.
     #[must_use]
     pub fn head(&self) -> Seq {
@@ -247,7 +259,7 @@ mod tests {
             let draft = Draft::of_system(EventId(Uuid::nil()), Timestamp(0), changed);
             Recorded { seq: Seq(seq), draft }
         };
-        Committed { events: (first..first + events).map(event).collect(), bytes }
+        Committed { events: (first..first + events).map(event).collect(), bytes, tiles: Vec::new() }
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::merkle::Frontier;
 use crate::recorded::Batch;
 use crate::store::Journal;
 use crate::time::Timestamp;
+use crate::tree::TileRoot;
 use stage::Staged;
 
 pub use stage::{Stage, StageError};
@@ -85,6 +86,8 @@ pub struct Committed {
     pub events: Batch,
     /// What it takes in the store.
     pub bytes: usize,
+    /// The roots of the tiles of the Merkle tree that it completes; mostly none.
+    pub tiles: Vec<TileRoot>,
 }
 
 impl Committed {
@@ -450,7 +453,11 @@ fn commit<A: Author, P: Publisher<A>>(committer: &Mutex<Committer<P>>, group: Gr
     {
         let commits: Vec<Committed> = staged
             .into_iter()
-            .map(|Staged { encoded, events }| Committed { events, bytes: encoded.bytes().len() })
+            .map(|Staged { encoded, events, tiles }| Committed {
+                events,
+                bytes: encoded.bytes().len(),
+                tiles,
+            })
             .collect();
         committer.publisher.publish(state, &commits);
     }

@@ -11,6 +11,7 @@
 //! the 32-byte key with the id as associated data, 48.
 
 mod file;
+mod wrapped;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ use crate::cipher::{self, NONCE_BYTES, TAG_BYTES};
 use crate::id::KeyId;
 use crate::sealed::Vault;
 use file::KeyFile;
+
+pub use wrapped::Wrapped;
 
 /// First byte of every sealed value.
 const SEALED_VERSION: u8 = 1;
@@ -101,6 +104,29 @@ impl MasterKey {
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
         MasterKey(Zeroizing::new(bytes))
+    }
+
+    /// Reads a master key from a file of any name.
+    ///
+    /// # Errors
+    /// When it is not 32 bytes, or cannot be read.
+    pub fn read(path: &Path) -> Result<Self, KeyringError> {
+        file::read_master(path)
+    }
+
+    /// Writes it as the `master.key` of a data directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<(), KeyringError> {
+        file::write_aside(&dir.join("master.key"), self.0.as_ref())
+    }
+
+    /// Tells which master key this is, and nothing about it: 16 bytes as hex.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let derived = blake3::derive_key("tenantry 2026-11 fingerprint of the master key", self.0.as_ref());
+        crate::merkle::hex(&derived).chars().take(32).collect()
     }
 
     /// Reads `master.key` of a data directory.
@@ -213,16 +239,20 @@ impl Keyring {
     }
 
     /// Removes a key for good: the keyring is written anew without it, and what was sealed
-    /// under it opens as erased from here on.
+    /// under it opens as erased from here on. The old file's bytes are written over. One that is
+    /// not there is erased already.
     ///
     /// # Errors
     /// When the new file cannot be written; the key is then still there.
     pub fn erase(&self, id: KeyId) -> Result<(), KeyringError> {
+        if !self.contains(id) {
+            return Ok(());
+        }
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let kept = keys.iter().filter(|(key, _)| **key != id);
         let records: Vec<_> = kept.map(|(id, key)| file::wrap(&self.master, *id, key)).collect();
         let mut file = self.file();
-        file.rewrite(&records)?;
+        file.rewrite(&records, id)?;
         // The new file holds the pending ones too.
         self.pending().clear();
         self.any_pending.store(false, Ordering::Release);

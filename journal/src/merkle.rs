@@ -6,27 +6,36 @@
 //! each bit that is set in the size. From it any later root follows, so a snapshot that
 //! carries it needs only the events after it hashed again.
 
+pub mod proof;
+mod sha;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
+/// Bytes as lower-case hex, as people compare them.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 /// The hash of one record as a leaf.
 #[must_use]
 pub fn leaf(record: &[u8]) -> Hash {
-    Sha256::new().chain_update([0]).chain_update(record).finalize().into()
+    sha::prefixed(0, record)
 }
 
 /// The hash of two subtrees as one.
 #[must_use]
 pub fn node(left: &Hash, right: &Hash) -> Hash {
-    let mut bytes = [1; 65];
-    let (_, pair) = bytes.split_at_mut(1);
-    let (first, second) = pair.split_at_mut(32);
-    first.copy_from_slice(left);
-    second.copy_from_slice(right);
-    Sha256::digest(bytes).into()
+    sha::pair(left, right)
 }
 
 /// The tree over the first `size` events, as far as it is needed to go on.
@@ -72,12 +81,20 @@ impl Frontier {
 
     /// Adds the next event's leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_with(leaf, |_| {});
+    }
+
+    /// As [`Frontier::push`]; `made` is handed the leaf and then each subtree that it
+    /// completes, from the smallest.
+    pub fn push_with(&mut self, leaf: Hash, mut made: impl FnMut(&Hash)) {
         let mut hash = leaf;
+        made(&hash);
         // Each set bit at the low end of the size is a subtree as large as the one in
         // hand: the two become one, as in adding 1 to a binary number.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = node(&left, &hash);
+                made(&hash);
             }
         }
         self.peaks.push(hash);

@@ -84,8 +84,19 @@ pub fn open(dir: &Path) -> Result<Opened, OpenError> {
 /// # Errors
 /// When there is none, or it is damaged.
 pub fn open_read_only(dir: &Path) -> Result<Opened, OpenError> {
-    let keyring = Keyring::open_read_only(dir, MasterKey::load(dir)?)?;
-    let store = SledJournal::open_read_only(&journal_dir(dir))?;
+    open_read_only_from(dir, Seq(1))
+}
+
+/// As [`open_read_only`], for who reads only events from a position on: what lies before it may
+/// not be there.
+///
+/// # Errors
+/// As [`open_read_only`].
+pub fn open_read_only_from(dir: &Path, from: Seq) -> Result<Opened, OpenError> {
+    let master = MasterKey::load(dir)?;
+    let store = SledJournal::open_read_only_from(&journal_dir(dir), from)?;
+    // After the journal: a running server adds keys before the commits that need them.
+    let keyring = Keyring::open_read_only(dir, master)?;
     let tail = store.tail();
     Ok(Opened { store: Arc::new(store), keyring: Arc::new(keyring), tail, lock: None })
 }

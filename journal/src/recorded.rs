@@ -49,7 +49,7 @@ pub struct Idempotency {
     /// Of the actor and the `Idempotency-Key`.
     #[serde(with = "serde_bytes")]
     pub key: [u8; 16],
-    /// Of method, path and body.
+    /// Of method, path and body, under a secret of the control plane. (Without one until 2026-11.)
     #[serde(with = "serde_bytes")]
     pub request: [u8; 16],
 }

@@ -14,7 +14,7 @@ pub use replay::replay;
 
 use crate::codec::wire::BadWire;
 use crate::codec::{self, CodecError, Commit};
-use crate::id::{KeyId, Seq};
+use crate::id::{KeyId, Seq, TenantId};
 use crate::merkle::{self, Frontier};
 use crate::recorded::Recorded;
 use crate::sealed::{Vault, take_damage, with_vault};
@@ -48,6 +48,14 @@ pub enum ScanError {
         /// Where the commit begins whose header says so.
         seq: Seq,
     },
+    /// Some of these events are not those over which a kept root was made.
+    #[error("events {first} to {last} are not those that the checkpoint of size {last} was made over")]
+    Kept {
+        /// The first event that no kept root vouches for.
+        first: Seq,
+        /// The last event of the tree of the kept root.
+        last: Seq,
+    },
     /// A sealed value has its key and does not open: it is damaged, and not erased.
     #[error(
         "a sealed value of event {seq}, or of one before it, is damaged: the key {} does not open it; put \
@@ -70,7 +78,9 @@ impl ScanError {
             ScanError::Store(error) => error.seq(),
             ScanError::Codec(error) => Some(error.seq()),
             ScanError::Gap { wanted, .. } => Some(*wanted),
-            ScanError::Root { seq } | ScanError::Sealed { seq, .. } => Some(*seq),
+            ScanError::Root { seq } | ScanError::Kept { first: seq, .. } | ScanError::Sealed { seq, .. } => {
+                Some(*seq)
+            }
         }
     }
 }
@@ -188,11 +198,66 @@ fn check_root(commit: &Commit<'_>, frontier: &Frontier) -> Result<(), ScanError>
 /// # Errors
 /// At the first event that is missing or changed.
 pub fn hash(store: &dyn Journal, frontier: &mut Frontier, to: Seq) -> Result<(), ScanError> {
-    let from = Seq(frontier.size() + 1);
-    commits(store, from, to, |commit| {
-        hash_commit(commit, frontier, to)?;
-        Ok(ControlFlow::Continue(()))
+    hash_each(store, frontier, to, |_| {})
+}
+
+/// As [`hash`]; each leaf is handed to `each`.
+///
+/// # Errors
+/// As [`hash`].
+pub fn hash_each(
+    store: &dyn Journal,
+    frontier: &mut Frontier,
+    to: Seq,
+    mut each: impl FnMut(merkle::Hash),
+) -> Result<(), ScanError> {
+    records(store, frontier, to, |_, _, leaf| {
+        each(leaf);
+        Ok(())
     })
+}
+
+/// A pass over so many events tells the store where it is, so that files that lie behind are
+/// closed and the next ones fetched.
+const LONG_EVENTS: u64 = 100_000;
+
+/// Hashes the events after a frontier up to `to` into it, without decoding them, and hands each
+/// one's record and leaf to `each`.
+///
+/// # Errors
+/// At the first event that is missing or changed, and what `each` says.
+pub fn records<E: From<ScanError>>(
+    store: &dyn Journal,
+    frontier: &mut Frontier,
+    to: Seq,
+    mut each: impl FnMut(Seq, &[u8], merkle::Hash) -> Result<(), E>,
+) -> Result<(), E> {
+    let from = Seq(frontier.size() + 1);
+    let is_long = to.0.saturating_sub(from.0) >= LONG_EVENTS;
+    let page_at = |next| {
+        if is_long {
+            store.passing(next);
+        }
+        Ok(store.read(next, PAGE_BYTES)?)
+    };
+    let mut refused = None;
+    commits_of(page_at, from, to, |commit| {
+        check_root(commit, frontier)?;
+        let size = frontier.size();
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if seq.0 > size && seq <= to {
+                let leaf = merkle::leaf(bytes);
+                frontier.push(leaf);
+                if let Err(error) = each(seq, bytes, leaf) {
+                    refused = Some(error);
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    refused.map_or(Ok(()), Err)
 }
 
 /// Hashes what a commit adds to a frontier that ends before or in it, up to `to`.
@@ -206,6 +271,62 @@ fn hash_commit(commit: &Commit<'_>, frontier: &mut Frontier, to: Seq) -> Result<
         }
     }
     Ok(())
+}
+
+/// The leaves of the events `from..=to`.
+///
+/// # Errors
+/// When one is missing, or its commit is damaged.
+pub fn leaves(store: &dyn Journal, from: Seq, to: Seq) -> Result<Vec<merkle::Hash>, ScanError> {
+    let mut leaves = Vec::new();
+    // A small page: who asks wants these few and nothing after them.
+    let page_at = |next| Ok(store.read(next, LEAVES_BYTES)?);
+    commits_of(page_at, from, to, |commit| {
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if (from..=to).contains(&seq) {
+                leaves.push(merkle::leaf(bytes));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(leaves)
+}
+
+/// Bytes of commits that are fetched at a time for a few leaves.
+const LEAVES_BYTES: usize = 16 * 1024;
+
+/// Hands the exact bytes of the records `from..=to` to `each`, in order, until it breaks off. With
+/// a frontier over the events before `from`, each is hashed into it and the roots are checked.
+///
+/// # Errors
+/// At the first event that is missing or changed.
+pub fn record_bytes(
+    store: &dyn Journal,
+    from: Seq,
+    to: Seq,
+    mut frontier: Option<&mut Frontier>,
+    mut each: impl FnMut(Seq, &[u8]) -> ControlFlow<()>,
+) -> Result<(), ScanError> {
+    let from = from.max(Seq(1));
+    commits(store, from, to, |commit| {
+        if let Some(frontier) = &frontier {
+            check_root(commit, frontier)?;
+        }
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if seq < from || seq > to {
+                continue;
+            }
+            if let Some(frontier) = &mut frontier {
+                frontier.push(merkle::leaf(bytes));
+            }
+            if each(seq, bytes).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })
 }
 
 /// Events from `from` on, no further than `to`: at most `max_events`, and not beyond the
@@ -249,6 +370,66 @@ pub fn page(
         Ok::<(), ScanError>(())
     })?;
     Ok(events)
+}
+
+/// Hands over whose each of the events `from..=to` is, without decoding what happened.
+///
+/// # Errors
+/// At the first event that is missing or damaged.
+pub fn tenants(
+    store: &dyn Journal,
+    from: Seq,
+    to: Seq,
+    mut each: impl FnMut(Seq, Option<TenantId>),
+) -> Result<(), ScanError> {
+    let from = from.max(Seq(1));
+    commits(store, from, to, |commit| {
+        for record in commit.records() {
+            let (seq, bytes) = record?;
+            if seq >= from && seq <= to {
+                each(seq, codec::tenant_of(seq, bytes)?);
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Hands over the events at these positions, which ascend, until `each` breaks off. Whatever
+/// lies between them is not decoded.
+///
+/// # Errors
+/// At the first one that is missing, damaged, or unknown to this program.
+pub fn at(
+    store: &dyn Journal,
+    vault: &Arc<dyn Vault>,
+    seqs: &[Seq],
+    mut each: impl FnMut(&Recorded) -> Result<ControlFlow<()>, ScanError>,
+) -> Result<(), ScanError> {
+    let mut room = Vec::new();
+    let mut wanted = seqs.iter().copied().peekable();
+    with_vault(vault, || {
+        while let Some(next) = wanted.peek().copied() {
+            let stored = store.read(next, 1)?;
+            let Some(stored) = stored.first() else {
+                return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
+            };
+            let commit = check(stored, next, true, &mut room)?;
+            for record in commit.records() {
+                let (seq, bytes) = record?;
+                if wanted.peek() != Some(&seq) {
+                    continue;
+                }
+                wanted.next();
+                if each(&codec::decode_record(seq, bytes)?)?.is_break() {
+                    return Ok(());
+                }
+            }
+            if wanted.peek() == Some(&next) {
+                return Err(ScanError::Gap { wanted: next, found: commit.last().next() });
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The exact bytes of one event's record: what its Merkle leaf is the hash of.
@@ -341,6 +522,18 @@ fn open_all(recorded: &Recorded) -> Result<(), ScanError> {
     undamaged(seq)
 }
 
+fn hash_told(
+    store: &dyn Journal,
+    frontier: &mut Frontier,
+    to: Seq,
+    each: &mut impl FnMut(Seq),
+) -> Result<(), ScanError> {
+    records(store, frontier, to, |seq, _, _| {
+        each(seq);
+        Ok(())
+    })
+}
+
 /// What [`verify`] found.
 #[derive(Debug)]
 pub struct Verified {
@@ -357,8 +550,33 @@ pub struct Verified {
 /// # Errors
 /// When the store itself fails, so that nothing can be said.
 pub fn verify(store: &dyn Journal, to: Seq) -> Result<Verified, StoreError> {
+    verify_against(store, to, &[], |_| {})
+}
+
+/// As [`verify`]; also that the tree over the first events has these roots, which somebody
+/// signed or kept: their sizes in order, none past `to`. `each` is told of every event.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_against(
+    store: &dyn Journal,
+    to: Seq,
+    kept: &[(u64, merkle::Hash)],
+    mut each: impl FnMut(Seq),
+) -> Result<Verified, StoreError> {
     let mut frontier = Frontier::default();
-    let bad = match hash(store, &mut frontier, to) {
+    let mut check = || {
+        for (size, root) in kept {
+            let vouched = Seq(frontier.size());
+            hash_told(store, &mut frontier, Seq(*size), &mut each)?;
+            if frontier.root() != *root {
+                return Err(ScanError::Kept { first: vouched.next(), last: Seq(*size) });
+            }
+        }
+        hash_told(store, &mut frontier, to, &mut each)
+    };
+    let checked = check();
+    let bad = match checked {
         Ok(()) => None,
         Err(error) => match (error.seq(), error) {
             (Some(seq), error) => Some((seq, error)),

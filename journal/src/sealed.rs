@@ -100,6 +100,13 @@ impl<T> Sealed<T> {
         Sealed { key: key.into(), inner: Arc::new(inner) }
     }
 
+    /// A value whose key is gone: it opens as erased, and nothing of it is left.
+    #[must_use]
+    pub fn erased(key: impl Into<KeyId>) -> Self {
+        let stored = Some(Ciphertext { bytes: Box::default(), vault: None });
+        Sealed { key: key.into(), inner: Arc::new(Inner { value: OnceLock::new(), stored }) }
+    }
+
     /// The key that the value is sealed under.
     #[must_use]
     pub fn key(&self) -> KeyId {

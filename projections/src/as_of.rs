@@ -4,17 +4,21 @@
 //! is work of up to seconds: call it on a thread that may block. Only one runs at a time,
 //! so that curiosity about the past never takes more than one core from the present.
 
+pub mod by_tenant;
 pub mod point;
+mod tenant;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenantry_journal::id::Seq;
+use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::time::Timestamp;
 
 pub use point::{BadPoint, Point};
+
+use tenant::Indexed;
 
 use crate::snapshot::Snapshots;
 use crate::world::World;
@@ -50,6 +54,44 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When the journal cannot be read.
     fn seq_at(&self, at: Timestamp) -> Result<Seq, SourceError>;
+
+    /// Hands over the events at these positions, which ascend, until the visitor breaks off.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn read_at(
+        &self,
+        seqs: &[Seq],
+        visit: &mut dyn FnMut(&Recorded) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let mut go_on = ControlFlow::Continue(());
+        for seq in seqs {
+            self.read(Seq(seq.0.saturating_sub(1)), *seq, &mut |recorded| {
+                go_on = visit(recorded);
+                go_on
+            })?;
+            if go_on.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whose the events after `after` up to and with `until` are.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    fn tenants(
+        &self,
+        after: Seq,
+        until: Seq,
+        each: &mut dyn FnMut(Seq, Option<TenantId>),
+    ) -> Result<(), SourceError> {
+        self.read(after, until, &mut |recorded| {
+            each(recorded.seq, recorded.tenant_id);
+            ControlFlow::Continue(())
+        })
+    }
 }
 
 /// There is no World of that moment.
@@ -128,13 +170,23 @@ pub struct TimeTravel {
     /// Least recently asked for first.
     kept: Mutex<VecDeque<World>>,
     folding: Mutex<()>,
+    by_tenant: Mutex<Indexed>,
+    /// One tenant each, as of the World's position; least recently asked for first.
+    kept_tenants: Mutex<VecDeque<(TenantId, World)>>,
 }
 
 impl TimeTravel {
     /// Folds from `source`, starting at `snapshots`.
     #[must_use]
     pub fn new(source: Arc<dyn Source>, snapshots: Arc<Snapshots>) -> TimeTravel {
-        TimeTravel { source, snapshots, kept: Mutex::default(), folding: Mutex::default() }
+        TimeTravel {
+            source,
+            snapshots,
+            kept: Mutex::default(),
+            folding: Mutex::default(),
+            by_tenant: Mutex::default(),
+            kept_tenants: Mutex::default(),
+        }
     }
 
     /// Where events come from.
@@ -193,6 +245,7 @@ impl TimeTravel {
     /// opened values.
     pub fn forget(&self) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.kept_tenants.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn recall(&self, seq: Seq) -> Option<World> {

@@ -110,10 +110,13 @@ pub fn history(
     limit: usize,
 ) -> Result<History, AsOfError> {
     let limit = limit.clamp(1, MAX_ENTRIES);
+    let until = until.min(head.seq);
+    if let Some(seqs) = time.positions(tenant, after, until, limit + 1)? {
+        return of_its_own(time, head, tenant, after, &seqs, limit);
+    }
     let mut world = time.world_at(after, head)?;
     let mut before = world.clone();
     let mut entries: Vec<Entry> = Vec::new();
-    let until = until.min(head.seq);
     let most = Seq(after.0.saturating_add(MOST_LOOKED_AT));
     let mut next_after = (most < until).then_some(most);
     fold_and_watch(time.source(), &mut world, until.min(most), |world, recorded| {
@@ -130,4 +133,32 @@ pub fn history(
         ControlFlow::Continue(())
     })?;
     Ok(History { entries, next_after })
+}
+
+/// The same from the tenant's own events, whose positions these are: at most one more than are
+/// wanted.
+fn of_its_own(
+    time: &TimeTravel,
+    head: &World,
+    tenant: TenantId,
+    after: Seq,
+    seqs: &[Seq],
+    limit: usize,
+) -> Result<History, AsOfError> {
+    let (page, more) = seqs.split_at(limit.min(seqs.len()));
+    let mut world = time.tenant_at(tenant, after, head)?;
+    let mut before = world.clone();
+    let mut entries: Vec<Entry> = Vec::with_capacity(page.len());
+    time.fold_these(&mut world, page, |world, recorded| {
+        let changes = diff(&before, world, tenant);
+        entries.push(Entry { recorded: recorded.clone(), changes });
+        before = world.clone();
+        ControlFlow::Continue(())
+    })?;
+    let last = more.first().and(page.last()).copied();
+    if last.is_some() {
+        // The next page begins there.
+        time.keep_tenant(tenant, &world);
+    }
+    Ok(History { entries, next_after: last })
 }

@@ -21,6 +21,7 @@ mod squeezed;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod words;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -34,6 +35,7 @@ use tenantry_journal::spool::Reader;
 
 pub use highlight::{Highlight, highlights};
 pub use query::{LONGEST_QUERY, Query, QueryError};
+pub use words::words;
 
 /// The spools that are indexed.
 pub trait Source: Send + Sync + 'static {

@@ -44,7 +44,7 @@ use crate::world::deployments::Deployments;
 /// Raised by hand whenever a stored field of World is added, removed, reordered or means
 /// something else, or `evolve` makes something else of old events. A golden test notices
 /// changed bytes.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 const MAGIC: [u8; 8] = *b"TNTRSNAP";
 const FORMAT: u32 = 2;
@@ -153,6 +153,26 @@ impl Snapshots {
             }
         }
         Ok(Snapshots { dir, vault, writing: Mutex::new(()) })
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Opens the directory to read only, also beside the server that writes there.
+    #[must_use]
+    pub fn open_read_only(dir: impl Into<PathBuf>, vault: Arc<dyn Vault>) -> Snapshots {
+        Snapshots { dir: dir.into(), vault, writing: Mutex::new(()) }
+    }
+
+    /// Removes one.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub fn remove(&self, seq: Seq) -> Result<(), SnapshotError> {
+        remove_if_there(&self.path(seq))
     }
 
     /// Writes a World; returns the size of its file in bytes once that is durable.

@@ -12,6 +12,7 @@ pub mod access;
 pub mod certificates;
 pub mod configurations;
 pub mod deployments;
+pub mod erasures;
 pub mod instances;
 pub mod ports;
 pub mod releases;
@@ -30,6 +31,7 @@ use tenantry_journal::time::Timestamp;
 use access::Access;
 use configurations::Configurations;
 use deployments::Deployments;
+use erasures::Erasures;
 use instances::Instances;
 use ports::Ports;
 use requests::Requests;
@@ -52,6 +54,8 @@ pub enum Attention {
     Analysis(AnalysisId),
     /// This tenant's `.env` file is to be written.
     EnvFile(TenantId),
+    /// What is known of this tenant, which is gone or going, is to be forgotten.
+    Erasure(TenantId),
 }
 
 /// A process that is unique on this machine until the next boot.
@@ -72,6 +76,8 @@ pub struct World {
     pub at: Timestamp,
     /// Boot id of the machine when the control plane last started.
     pub boot_id: String,
+    /// Version of the program that began to serve last; empty before the first.
+    pub version: String,
     /// The keeper that answered last and was not lost since.
     pub keeper: Option<ProcessMark>,
     /// The customers.
@@ -90,6 +96,8 @@ pub struct World {
     pub settings: Settings,
     /// What is noted of tenants' configurations.
     pub configurations: Configurations,
+    /// Tenants that are to be forgotten, or were.
+    pub erasures: Erasures,
     /// Requests that carried an idempotency key, the recent ones.
     pub requests: Requests,
     /// What the reactor has to look at.
@@ -104,12 +112,18 @@ impl World {
         self.at = recorded.at;
         self.requests.note(recorded);
         match &recorded.event {
-            Event::SystemStarted(event) => self.boot_id.clone_from(&event.boot_id),
+            Event::SystemStarted(event) => {
+                self.boot_id.clone_from(&event.boot_id);
+                self.version.clone_from(&event.version);
+            }
             Event::KeeperConnected(event) => {
                 self.keeper = Some(ProcessMark { pid: event.pid, start_ticks: event.start_ticks });
             }
             Event::KeeperLost(_) => self.keeper = None,
-            Event::ConfigChanged(_) => {}
+            Event::ConfigChanged(_)
+            | Event::AccessDenied(_)
+            | Event::LoginFailed(_)
+            | Event::DenialsUnrecorded(_) => {}
 
             Event::TenantCreated(event) => {
                 self.tenant_created(recorded, event);
@@ -139,6 +153,11 @@ impl World {
                 }
                 self.configuration_changed(recorded.seq, event.tenant_id);
             }
+            Event::ErasureRequested(event) => {
+                self.erasure_requested(recorded.seq, event.tenant_id);
+                event.displaced.iter().for_each(|id| self.tenants.displace(*id));
+            }
+            Event::TenantErased(event) => self.tenant_erased(recorded.seq, event.tenant_id),
             Event::TenantBackedUp(_) => {}
             Event::ThemeUpdated(event) => self.theme_updated(recorded, event),
             Event::ThemeApplied(event) => self.theme_applied(event),
@@ -244,5 +263,6 @@ impl World {
             self.attention.insert(Attention::Analysis(analysis.id));
         }
         self.attention.extend(self.configurations.wanted().map(Attention::EnvFile).collect::<Vec<_>>());
+        self.attention.extend(self.erasures.wanted().map(Attention::Erasure).collect::<Vec<_>>());
     }
 }

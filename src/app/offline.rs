@@ -1,6 +1,7 @@
 //! What works on a data directory without a server, and beside one: nothing here writes.
 
 mod dump;
+pub(super) mod journal;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,28 +10,25 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
 use tenantry_journal::id::Seq;
 use tenantry_journal::lock::{DataLock, LockError};
 use tenantry_journal::sealed::Vault;
-use tenantry_journal::store::Journal;
-use tenantry_journal::{OpenError, Opened, open_read_only, scan};
+use tenantry_journal::{Opened, open_read_only};
 use tenantry_projections::as_of::{Point, Source as _, fold};
 use tenantry_projections::world::World;
 
-use crate::cli::{Dump, Replay, Verdict};
+use crate::cli::{Dump, Replay};
 use crate::clock;
 use crate::drivers::systemd::{Counts, Systemd};
 use crate::engine::JournalSource;
-use crate::error::chain;
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 
-fn open(data_dir: &Path) -> anyhow::Result<Opened> {
+pub(super) fn open(data_dir: &Path) -> anyhow::Result<Opened> {
     is_there(data_dir)?;
     open_read_only(data_dir).with_context(|| cannot_read(data_dir))
 }
 
-fn is_there(data_dir: &Path) -> anyhow::Result<()> {
+pub(super) fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(
         data_dir.join("journal").is_dir(),
         "there is no journal in {}: give the data directory of `tenantry serve` with --data-dir",
@@ -39,11 +37,11 @@ fn is_there(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cannot_read(data_dir: &Path) -> String {
+pub(super) fn cannot_read(data_dir: &Path) -> String {
     format!("cannot read the journal in {}", data_dir.display())
 }
 
-fn print(value: &serde_json::Value) -> anyhow::Result<()> {
+pub(super) fn print(value: &serde_json::Value) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
@@ -53,6 +51,7 @@ fn print(value: &serde_json::Value) -> anyhow::Result<()> {
 /// Folds the journal up to a moment and prints the World: a summary, or all of it.
 pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     let opened = open(&replay.data_dir)?;
+    clock::not_before(opened.tail.time);
     let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
     let source = JournalSource::new(opened.store, vault);
     let until = match &replay.until {
@@ -68,7 +67,7 @@ pub(super) fn replay(replay: &Replay) -> anyhow::Result<()> {
     }
 }
 
-fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
+pub(super) fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
     let now = clock::now();
     let head = source.head();
     match Point::parse(text, now)? {
@@ -80,64 +79,6 @@ fn resolve(source: &JournalSource, text: &str) -> anyhow::Result<Seq> {
             seq => Ok(seq),
         },
     }
-}
-
-/// Reads everything again and prints what was found.
-pub(super) fn verify(data_dir: &Path) -> anyhow::Result<Verdict> {
-    is_there(data_dir)?;
-    let opened = match open_read_only(data_dir) {
-        Ok(opened) => opened,
-        Err(error) => match error.seq() {
-            Some(seq) => return unreadable(seq, &error),
-            None => return Err(error).context(cannot_read(data_dir)),
-        },
-    };
-    let head = opened.store.head();
-    let mut verified = scan::verify(&*opened.store, head)?;
-    let checked = Seq(verified.checked);
-    let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
-    if let Err(error) = scan::verify_sealed(&*opened.store, &vault, Seq(1), checked) {
-        let seq = error.seq().unwrap_or(Seq(1));
-        verified.checked = seq.0.saturating_sub(1);
-        verified.bad = Some((seq, error));
-    }
-    let bad = verified.bad.as_ref();
-    print(&json!({
-        "valid": bad.is_none(),
-        "checked": verified.checked,
-        "first_bad_seq": bad.map(|(seq, _)| seq.0),
-        "reason": bad.map(|(_, error)| chain(error)),
-        "root": hex(&verified.frontier.root()),
-    }))?;
-    Ok(if bad.is_none() { Verdict::Valid } else { Verdict::Invalid })
-}
-
-/// The journal is so damaged that it does not even open; nothing of it was checked.
-fn unreadable(seq: Seq, error: &OpenError) -> anyhow::Result<Verdict> {
-    print(&json!({
-        "valid": false,
-        "checked": 0,
-        "first_bad_seq": seq.0,
-        "reason": chain(error),
-        "root": null,
-    }))?;
-    Ok(Verdict::Invalid)
-}
-
-/// Prints the journal's numbers.
-pub(super) fn stats(data_dir: &Path) -> anyhow::Result<()> {
-    let opened = open(data_dir)?;
-    let head = opened.store.head();
-    let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
-    let first = scan::page(&*opened.store, &vault, Seq(1), head, 1)?;
-    let last = scan::page(&*opened.store, &vault, head, head, 1)?;
-    print(&json!({
-        "head_seq": head.0,
-        "events": head.0,
-        "bytes": opened.store.size_on_disk()?,
-        "first_at": first.first().map(|event| event.at),
-        "last_at": last.first().map(|event| event.at),
-    }))
 }
 
 /// How long every instance of a running server may take to end, stop timeouts included.
@@ -227,13 +168,4 @@ async fn end_all(data_dir: &Path, keeper: &Keeper) -> anyhow::Result<()> {
 fn ask(server: u32) -> anyhow::Result<()> {
     let pid = i32::try_from(server).ok().and_then(Pid::from_raw).context("the lock names no process")?;
     kill_process(pid, Signal::USR1).context("cannot reach the server")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::{offline, serve};
-use crate::cli::{Program, Replay, Verdict};
+use super::{offline, serve, whole};
+use crate::cli::audit::{Prove, Stats, Verify};
+use crate::cli::{Program, Replay, Verdict, Whole};
 use crate::config::{Config, Source};
 use crate::telemetry;
 
@@ -16,7 +17,7 @@ pub struct Tenantry;
 
 /// Threads for work that blocks at most: each keeps memory of its own for as long as it lives.
 /// No such work waits for other such work to begin, so more of it than this only waits its turn.
-const BLOCKING_THREADS: usize = 64;
+pub(super) const BLOCKING_THREADS: usize = 64;
 
 /// This very program's file, so that it can start the keeper.
 fn own_executable() -> anyhow::Result<PathBuf> {
@@ -51,11 +52,19 @@ impl Program for Tenantry {
         offline::replay(replay)
     }
 
-    fn verify_journal(&self, data_dir: &Path) -> anyhow::Result<Verdict> {
-        offline::verify(data_dir)
+    fn verify_journal(&self, asked: &Verify) -> anyhow::Result<Verdict> {
+        offline::journal::verify(asked)
     }
 
-    fn journal_stats(&self, data_dir: &Path) -> anyhow::Result<()> {
-        offline::stats(data_dir)
+    fn journal_stats(&self, asked: &Stats) -> anyhow::Result<()> {
+        offline::journal::stats(asked)
+    }
+
+    fn prove(&self, asked: &Prove) -> anyhow::Result<()> {
+        offline::journal::prove(asked)
+    }
+
+    fn whole(&self, asked: &Whole) -> anyhow::Result<Verdict> {
+        whole::run(asked)
     }
 }

@@ -111,7 +111,7 @@ impl LoginLimit {
 }
 
 /// What counts as one address: an IPv6 host has a whole /64 to choose from.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),

@@ -16,6 +16,7 @@ use super::safe_text::safe;
 use super::screen::{Screen, style_of};
 use super::table::{Cell, Table};
 use super::tenant_config::{self, Config};
+use super::tenant_delete::{self, Delete};
 use super::tenant_look::{self, Health, Logs, Open};
 use super::when::moment;
 
@@ -204,23 +205,6 @@ pub(super) struct Rollback {
 }
 
 /// What `tenants delete` is asked.
-#[derive(Clone, Debug, Args)]
-pub(super) struct Delete {
-    /// The tenant, by id or slug.
-    tenant: String,
-    /// Delete its directory, its database with it.
-    #[arg(long)]
-    remove_files: bool,
-    /// Leave its nginx sites.
-    #[arg(long)]
-    keep_nginx: bool,
-    /// Leave its services, stopped.
-    #[arg(long)]
-    keep_services: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
 /// Does one of them.
 pub(super) fn run(command: &Tenants) -> anyhow::Result<ExitCode> {
     match command {
@@ -239,7 +223,7 @@ pub(super) fn run(command: &Tenants) -> anyhow::Result<ExitCode> {
         Tenants::Start(args) => act(args, Method::POST, "/start")?,
         Tenants::Stop(args) => act(args, Method::POST, "/stop")?,
         Tenants::Restart(args) => act(args, Method::POST, "/restart")?,
-        Tenants::Delete(args) => delete(args)?,
+        Tenants::Delete(args) => tenant_delete::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -455,19 +439,6 @@ fn releases(args: &Named) -> anyhow::Result<()> {
     }
     screen.print(&table.render(&screen))?;
     Ok(())
-}
-
-fn delete(args: &Delete) -> anyhow::Result<()> {
-    let client = args.common.client()?;
-    let mut query = Query::new();
-    add(&mut query, "remove_files", args.remove_files.then_some(true));
-    add(&mut query, "remove_nginx", args.keep_nginx.then_some(false));
-    add(&mut query, "remove_services", args.keep_services.then_some(false));
-    let answer = block_on(async {
-        let id = find(&client, &args.tenant).await?;
-        Ok(client.send_query(Method::DELETE, &format!("/api/tenants/{id}"), &query).await?)
-    })?;
-    print(&args.common, &answer)
 }
 
 #[cfg(test)]

@@ -122,6 +122,7 @@ pub(super) fn read(text: &str, overrides: &Overrides) -> Result<Config, ConfigEr
             .get("TENANTRY_ADMIN_PASSWORD")
             .filter(|password| !password.is_empty())
             .map(|password| Secret::new(password.clone())),
+        accept_differences: false,
         warnings,
         // What could be read as above can be read as this.
         written: toml::from_str(text).unwrap_or_default(),

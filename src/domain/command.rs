@@ -20,6 +20,7 @@ use tenantry_journal::sealed::Secret;
 use tenantry_journal::time::Timestamp;
 
 use super::certificate::{Asked, Obtained};
+use super::denied::Denial;
 use super::reconfigure::Reconfigure;
 use super::restore::Restore;
 use super::tenant_config::ConfigChanges;
@@ -121,6 +122,13 @@ pub enum Command {
         /// Which.
         tenant_id: TenantId,
         /// What else goes.
+        remove: Removal,
+    },
+    /// Delete a tenant, if it is there yet, and have what is known of it forgotten for good.
+    EraseTenant {
+        /// Which.
+        tenant_id: TenantId,
+        /// What else goes, when it is deleted by this.
         remove: Removal,
     },
     /// Bring a new release of a tenant into service.
@@ -300,6 +308,8 @@ pub enum Command {
         /// The machine's boot id.
         boot_id: String,
     },
+    /// Attempts were refused.
+    NoteDenial(Box<Denial>),
     /// A keeper answered.
     NoteKeeper {
         /// Its process id.
@@ -454,6 +464,11 @@ pub enum Command {
         tenant_id: TenantId,
         /// What was really removed.
         removed: Removal,
+    },
+    /// What was known of a tenant is forgotten, and its key destroyed.
+    TenantErased {
+        /// Which.
+        tenant_id: TenantId,
     },
     /// A tenant's own API made a backup.
     BackedUp {

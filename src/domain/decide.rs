@@ -10,8 +10,8 @@ use super::command::Command;
 use super::ctx::Ctx;
 use super::rejection::{Reason, Rejection};
 use super::{
-    access, certificate, deployment, instance, reconfigure, request, rest, restore, rollout, run, setting,
-    successor, tenant, tenant_config, theme, undo, user,
+    access, certificate, denied, deployment, erasure, instance, reconfigure, request, rest, restore, rollout,
+    run, setting, successor, tenant, tenant_config, theme, undo, user,
 };
 
 /// Decides a command: the events that it causes, in their order. None means that there was
@@ -26,6 +26,8 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::RestoreTenant(wanted) => restore::decide(world, wanted, ctx),
         Command::Undo(wanted) => undo::decide(world, wanted, ctx),
         Command::DeleteTenant { tenant_id, remove } => tenant::delete(world, *tenant_id, *remove),
+        Command::EraseTenant { tenant_id, remove } => erasure::request(world, *tenant_id, *remove),
+        Command::TenantErased { tenant_id } => Ok(erasure::done(world, *tenant_id)),
         Command::TenantRemoved { tenant_id, removed } => Ok(tenant::removed(world, *tenant_id, *removed)),
         Command::StartTenant { tenant_id } => tenant::start(world, *tenant_id, ctx),
         Command::StopTenant { tenant_id } => tenant::stop(world, *tenant_id),
@@ -137,6 +139,7 @@ pub fn decide(world: &World, command: &Command, ctx: &Ctx) -> Result<Vec<Event>,
         Command::NoteStarted { version, boot_id } => {
             Ok(vec![SystemStarted { version: version.clone(), boot_id: boot_id.clone() }.into()])
         }
+        Command::NoteDenial(denial) => Ok(vec![denied::event(world, denial)]),
         Command::NoteKeeper { pid, start_ticks } => Ok(note_keeper(world, *pid, *start_ticks)),
         Command::NoteKeeperLost => {
             Ok(world.keeper.map(|keeper| KeeperLost { pid: keeper.pid }.into()).into_iter().collect())
@@ -171,26 +174,30 @@ pub fn observed_of(world: &World, command: &Command) -> Option<Seq> {
 /// # Errors
 /// [`Reason::Stale`] when what the command is about has changed since `expected`.
 pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result<(), Rejection> {
+    let tenant = |id: &TenantId| world.tenants.get(*id).map(|tenant| tenant.changed);
     let changed = match command {
         Command::UpdateTenant { tenant_id, .. }
         | Command::DeleteTenant { tenant_id, .. }
+        | Command::EraseTenant { tenant_id, .. }
         | Command::DeployTenant { tenant_id, .. }
         | Command::RollBackTenant { tenant_id, .. }
         | Command::StartTenant { tenant_id }
         | Command::StopTenant { tenant_id }
-        | Command::RestartTenant { tenant_id } => world.tenants.get(*tenant_id).map(|tenant| tenant.changed),
-        Command::RestoreTenant(wanted) => world.tenants.get(wanted.tenant_id).map(|tenant| tenant.changed),
+        | Command::RestartTenant { tenant_id }
+        | Command::RequestAnalysis { tenant_id, .. }
+        | Command::BackedUp { tenant_id, .. } => tenant(tenant_id),
+        Command::RestoreTenant(wanted) => tenant(&wanted.tenant_id),
         Command::UpdateTheme { tenant_id, .. } | Command::ApplySuggestion { tenant_id, .. } => {
             world.tenants.get(*tenant_id).map(|tenant| tenant.theme.changed)
         }
-        Command::RestartInstance { key } | Command::RemoveInstance { key } => {
-            world.instances.by_key(key).map(|instance| instance.changed)
-        }
+        Command::RestartInstance { key }
+        | Command::RemoveInstance { key }
+        | Command::ChangeWeight { key, .. } => world.instances.by_key(key).map(|instance| instance.changed),
         Command::CancelDeployment { deployment_id } | Command::RetryDeployment { deployment_id } => {
             world.deployments.get(*deployment_id).map(|deployment| deployment.cause)
         }
         Command::ChangeSetting { key, .. } | Command::ClearSetting { key } => {
-            world.settings.get(key).map(|setting| setting.changed)
+            Some(world.settings.get(key).map_or(Seq::ZERO, |setting| setting.changed))
         }
         Command::ChangePassword { user_id, .. }
         | Command::UpdateUser { user_id, .. }
@@ -198,22 +205,38 @@ pub fn check_expected(world: &World, command: &Command, expected: Seq) -> Result
         Command::UpdateConfig { tenant_id, .. } | Command::RegenerateEnv { tenant_id } => {
             world.configurations.get(*tenant_id).map(|one| one.changed)
         }
-        _ => None,
+        _ => return check_version(world, None, expected),
     };
     match changed {
-        Some(changed) if changed != expected => Err(Rejection {
-            reason: Reason::Stale,
-            code: "changed_meanwhile",
-            message: if expected > world.seq {
-                // A tag that we never gave.
-                format!("it was changed by event {changed}, and If-Match names no version of it")
-            } else {
-                format!("it was changed by event {changed}, you last saw event {expected}")
-            },
-            hint: "read it again and repeat the change".into(),
-        }),
-        Some(_) | None => Ok(()),
+        Some(changed) => check_version(world, Some(changed), expected),
+        // What is not there is refused as such.
+        None => Ok(()),
     }
+}
+
+/// Refuses unless something is at a version still; `None` for what has no versions.
+///
+/// # Errors
+/// [`Reason::Stale`] when it is not.
+pub fn check_version(world: &World, version: Option<Seq>, expected: Seq) -> Result<(), Rejection> {
+    let message = match version {
+        Some(changed) if changed == expected => return Ok(()),
+        // A tag that we never gave.
+        Some(changed) if expected > world.seq => {
+            format!("it was changed by event {changed}, and If-Match names no version of it")
+        }
+        Some(changed) => format!("it was changed by event {changed}, you last saw event {expected}"),
+        None => {
+            return Err(Rejection {
+                reason: Reason::Stale,
+                code: "no_version",
+                message: "what this writes has no version that If-Match could name".into(),
+                hint: "leave out If-Match".into(),
+            });
+        }
+    };
+    let hint = "read it again and repeat the change".into();
+    Err(Rejection { reason: Reason::Stale, code: "changed_meanwhile", message, hint })
 }
 
 /// The tenant and the instance that an event is about, in a World just before it.
@@ -229,6 +252,9 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         | Event::KeeperConnected(_)
         | Event::KeeperLost(_)
         | Event::ConfigChanged(_)
+        | Event::AccessDenied(_)
+        | Event::LoginFailed(_)
+        | Event::DenialsUnrecorded(_)
         | Event::SettingChanged(_)
         | Event::NginxReloaded(_)
         | Event::SettingCleared(_)
@@ -244,6 +270,8 @@ pub fn subject(world: &World, event: &Event) -> (Option<TenantId>, Option<Instan
         Event::TenantRestored(event) => (Some(event.tenant_id), None),
         Event::TenantDeletionRequested(event) => (Some(event.tenant_id), None),
         Event::TenantDeleted(event) => (Some(event.tenant_id), None),
+        Event::ErasureRequested(event) => (Some(event.tenant_id), None),
+        Event::TenantErased(event) => (Some(event.tenant_id), None),
         Event::TenantConfigUpdated(event) => (Some(event.tenant_id), None),
         Event::TenantBackedUp(event) => (Some(event.tenant_id), None),
         Event::EnvRequested(event) => (Some(event.tenant_id), None),

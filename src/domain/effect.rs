@@ -24,6 +24,8 @@ pub enum Effect {
     RollBack(DeploymentId),
     /// Remove what a tenant has outside.
     RemoveTenant(TenantId),
+    /// Forget a tenant that is gone, and destroy its key.
+    EraseTenant(TenantId),
     /// Write a tenant's theme into its directory.
     ApplyTheme(TenantId),
     /// Look at a website and think of themes.

@@ -24,6 +24,7 @@ pub fn react(world: &World) -> Vec<Due> {
             Attention::Theme(id) => theme(world, id),
             Attention::Analysis(id) => analysis(world, id),
             Attention::EnvFile(id) => env_file(world, id),
+            Attention::Erasure(id) => erasure(world, id),
         })
         .collect()
 }
@@ -99,6 +100,14 @@ fn tenant(world: &World, id: TenantId) -> Option<Due> {
     let rid_of_instances = tenant.frontend.is_none() && tenant.backend.is_none();
     let due = Due { effect: Effect::RemoveTenant(id), not_before: None, cause: tenant.changed };
     rid_of_instances.then_some(due)
+}
+
+/// Not before the tenant is gone: until then its own things are still named under its key.
+fn erasure(world: &World, id: TenantId) -> Option<Due> {
+    let erasure = world.erasures.get(id).filter(|erasure| erasure.done.is_none())?;
+    let is_gone = world.tenants.get(id).is_none();
+    let due = Due { effect: Effect::EraseTenant(id), not_before: None, cause: erasure.requested };
+    is_gone.then_some(due)
 }
 
 fn theme(world: &World, id: TenantId) -> Option<Due> {

@@ -31,7 +31,7 @@ use super::command::Listening;
 use super::ctx::Ctx;
 use super::rejection::Rejection;
 use super::tenant::{details, existing, instances};
-use super::{ports, request, tenant_config};
+use super::{erasure, ports, request, tenant_config};
 
 pub(super) use theme::change as theme_change;
 
@@ -69,6 +69,27 @@ pub enum OnConflict {
     Reassign,
 }
 
+/// Whether a deleted tenant's files are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// They are not.
+    #[default]
+    Lost,
+    /// They are, and known for its own by their mark, wherever they lie.
+    Found,
+    /// Something lies where it had its files, and bears nobody's mark.
+    Unmarked,
+}
+
+/// What is left of a deleted tenant's files.
+#[derive(Clone, Debug, Default)]
+pub struct Left {
+    /// Whether they are there.
+    pub whereabouts: Whereabouts,
+    /// The releases that are whole.
+    pub releases: BTreeSet<u32>,
+}
+
 /// What is to be brought back.
 #[derive(Clone, Debug)]
 pub struct Restore {
@@ -82,8 +103,8 @@ pub struct Restore {
     pub on_conflict: OnConflict,
     /// Ports that are not free whatever the World says.
     pub listening: Listening,
-    /// Releases whose files are whole in the directory that a deleted tenant had.
-    pub on_disk: BTreeSet<u32>,
+    /// What is left of a deleted tenant's files.
+    pub left: Left,
     /// Digests of logos whose files are lost.
     pub lost_logos: BTreeSet<String>,
 }
@@ -128,6 +149,7 @@ impl Plan {
 pub fn plan(world: &World, restore: &Restore, ctx: &Ctx) -> Result<Plan, Rejection> {
     let mut plan = Plan::default();
     let id = restore.tenant_id;
+    erasure::check(world, id)?;
     match (world.tenants.get(id), world.tenants.gone(id)) {
         (None, Some(gone)) => revive::plan(world, restore, gone, ctx, &mut plan)?,
         _ => present(world, restore, existing(world, id)?, ctx, &mut plan)?,

@@ -24,6 +24,7 @@ use tenantry_projections::world::instances::{Desired, Instance};
 use super::command::Listening;
 use super::ctx::Ctx;
 use super::rejection::Rejection;
+use super::restore::Left;
 use super::user::{self, UserChanges};
 use super::{access, instance, setting, tenant};
 
@@ -50,8 +51,8 @@ pub struct Undo {
     pub before: Before,
     /// Ports that are not free whatever the World says.
     pub listening: Listening,
-    /// Releases whose files are whole in the directory of a tenant that the command deleted.
-    pub on_disk: BTreeSet<u32>,
+    /// What is left of the files of a tenant that the command deleted.
+    pub left: Left,
     /// Digests of logos whose files are lost.
     pub lost_logos: BTreeSet<String>,
 }

@@ -109,6 +109,21 @@ impl Blobs {
     }
 }
 
+impl Blobs {
+    /// Removes all files of a tenant; none is there when this returns.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove_all(&self, tenant: TenantId) -> Result<(), BlobError> {
+        let dir = self.dir.join(tenant.to_string());
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io("remove", &dir)(error)),
+            Ok(()) => File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(io("sync", &self.dir)),
+        }
+    }
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BlobError> {
     let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let mut file = options.map_err(io("create", path))?;

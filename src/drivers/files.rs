@@ -5,6 +5,7 @@
 //! from. `current` is replaced by a rename and never missing in between. Everything goes
 //! through [`Dir`], so no link below the root is followed.
 
+mod home;
 mod tree;
 
 use std::ffi::{OsStr, OsString};
@@ -14,7 +15,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
+use tenantry_journal::id::TenantId;
 
+pub use home::{Holder, MARK, Unmarked};
 pub use tree::{Cancel, Limits, Size};
 
 use super::below::{BelowError, Dir, Missing, io};
@@ -76,6 +79,27 @@ pub enum FilesError {
         release: u32,
         /// The tenant's directory.
         directory: PathBuf,
+    },
+    /// It belongs to somebody else.
+    #[error(
+        "{directory} belongs to the tenant {holder}, by the file {MARK} in it: move it away, or remove \
+         that file to have the directory used"
+    )]
+    Anothers {
+        /// The directory.
+        directory: PathBuf,
+        /// Whose it is.
+        holder: TenantId,
+    },
+    /// A directory could not be renamed.
+    #[error("cannot move {from} to {to}: {source}; when something lies there, move it away")]
+    Move {
+        /// Where it lies.
+        from: PathBuf,
+        /// Where it should.
+        to: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
     },
     /// It was called off.
     #[error("called off")]

@@ -294,6 +294,11 @@ impl Nginx {
         }
     }
 
+    /// Waits until nothing is being carried out.
+    pub async fn idle(&self) {
+        drop(self.turn.lock().await);
+    }
+
     /// Tests the configuration as it is.
     ///
     /// # Errors

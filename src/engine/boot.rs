@@ -4,14 +4,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tenantry_journal::id::Seq;
+use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::merkle::{BadFrontier, Frontier};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::scan::{self, ScanError};
 use tenantry_journal::sealed::{Vault, take_damage};
 use tenantry_journal::store::Journal;
 use tenantry_journal::time::Timestamp;
-use tenantry_projections::as_of::{Source, SourceError};
+use tenantry_projections::as_of::{Source, SourceError, TimeTravel};
 use tenantry_projections::snapshot::{Snapshots, TreeState};
 use tenantry_projections::world::World;
 
@@ -108,6 +108,29 @@ impl Source for JournalSource {
         Ok(())
     }
 
+    fn read_at(
+        &self,
+        seqs: &[Seq],
+        visit: &mut dyn FnMut(&Recorded) -> ControlFlow<()>,
+    ) -> Result<(), SourceError> {
+        let _of_others = take_damage();
+        scan::at(&*self.store, &self.vault, seqs, |recorded| {
+            let flow = visit(recorded);
+            scan::undamaged(recorded.seq)?;
+            Ok(flow)
+        })
+        .map_err(|error| SourceError(Box::new(error)))
+    }
+
+    fn tenants(
+        &self,
+        after: Seq,
+        until: Seq,
+        each: &mut dyn FnMut(Seq, Option<TenantId>),
+    ) -> Result<(), SourceError> {
+        scan::tenants(&*self.store, after.next(), until, each).map_err(|error| SourceError(Box::new(error)))
+    }
+
     fn seq_at(&self, at: Timestamp) -> Result<Seq, SourceError> {
         scan::seq_at(&*self.store, &self.vault, at).map_err(|error| SourceError(Box::new(error)))
     }
@@ -120,6 +143,8 @@ pub struct Snapshotter {
     handle: Handle,
     frontier: Frontier,
     written: Seq,
+    /// What else is brought up to date on the same thread.
+    travel: Option<Arc<TimeTravel>>,
 }
 
 impl Snapshotter {
@@ -132,7 +157,13 @@ impl Snapshotter {
         frontier: Frontier,
     ) -> Snapshotter {
         let written = snapshots.list().into_iter().max().unwrap_or(Seq::ZERO);
-        Snapshotter { store, snapshots, handle, frontier, written }
+        Snapshotter { store, snapshots, handle, frontier, written, travel: None }
+    }
+
+    /// Keeps an index of tenants' events up to date, too.
+    #[must_use]
+    pub fn indexing(self, travel: Arc<TimeTravel>) -> Snapshotter {
+        Snapshotter { travel: Some(travel), ..self }
     }
 
     /// Follows the feed on a thread of its own until `stop` closes, then writes a last one.
@@ -144,6 +175,7 @@ impl Snapshotter {
         const LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
         std::thread::Builder::new().name("snapshots".into()).spawn(move || {
             loop {
+                self.index();
                 let ended = !matches!(
                     stop.recv_timeout(LOOK_EVERY),
                     Err(crossbeam_channel::RecvTimeoutError::Timeout)
@@ -151,12 +183,30 @@ impl Snapshotter {
                 let behind = self.handle.world().seq.0.saturating_sub(self.written.0);
                 if behind >= EVENTS_BETWEEN_SNAPSHOTS || (ended && behind > 0) {
                     self.write();
+                    self.keep_index();
                 }
                 if ended {
                     return;
                 }
             }
         })
+    }
+
+    fn index(&self) {
+        let head = self.handle.world().seq;
+        if let Some(Err(error)) = self.travel.as_ref().map(|travel| travel.index(head)) {
+            tracing::error!(error = crate::error::chain(&error), "tenants' events are not indexed");
+        }
+    }
+
+    /// What cannot be written is read from the journal at the next start.
+    fn keep_index(&self) {
+        let Some(travel) = &self.travel else { return };
+        self.index();
+        match travel.keep_index() {
+            Ok(()) => tracing::debug!(bytes = travel.index_memory(), "index of tenants' events written"),
+            Err(error) => tracing::error!(%error, "the index of tenants' events cannot be written"),
+        }
     }
 
     /// A snapshot that cannot be written is only slower at the next start: said, not fatal.

@@ -9,6 +9,7 @@ use tenantry_journal::feed::Feed;
 use tenantry_journal::group::{Author, Committed, Poisoned, Publisher, Stage};
 use tenantry_journal::id::CommandId;
 use tenantry_journal::recorded::{Draft, Recorded};
+use tenantry_journal::tree::TileRoots;
 use tenantry_projections::world::World;
 use tokio::sync::{oneshot, watch};
 
@@ -126,6 +127,8 @@ pub(super) struct Visible {
     /// Told when users or tokens changed.
     pub(super) access: watch::Sender<()>,
     pub(super) metrics: Arc<Metrics>,
+    /// What commits complete of the Merkle tree.
+    pub(super) tiles: Arc<TileRoots>,
 }
 
 impl Publisher<Writer> for Visible {
@@ -139,6 +142,7 @@ impl Publisher<Writer> for Visible {
             self.access.send_replace(());
         }
         self.feed.publish(commits);
+        self.tiles.add(commits.iter().flat_map(|commit| &commit.tiles));
         self.metrics.journal_commits.inc_by(commits.len() as u64);
         self.metrics.journal_bytes.inc_by(commits.iter().map(|commit| commit.bytes as u64).sum());
     }

@@ -13,6 +13,7 @@ use tower::Service as _;
 
 use super::auth_layer::{self, Gate};
 use super::frame;
+use super::live::{self, Live};
 use super::router::{Listener, Table, no_method, no_route, routes};
 use super::state::AppState;
 use crate::telemetry::http::{Measure, measure};
@@ -25,6 +26,7 @@ struct Shared {
     measure: Measure,
     gate: Gate,
     handlers: Router,
+    live: Live,
 }
 
 impl Api {
@@ -37,8 +39,9 @@ impl Api {
         let measure = Measure::new(Arc::clone(&state.metrics), listener.as_str(), table.paths());
         let handlers =
             router.fallback(no_route).method_not_allowed_fallback(no_method).with_state(state.clone());
+        let live = Live::new(state.clone(), handlers.clone());
         let gate = Gate { state, table, listener };
-        Api(Arc::new(Shared { measure, gate, handlers }))
+        Api(Arc::new(Shared { measure, gate, handlers, live }))
     }
 
     /// The same for a server of axum's own.
@@ -51,13 +54,14 @@ impl Api {
 
     /// Answers a request.
     pub async fn answer(&self, mut request: Request) -> Response {
-        let Shared { measure: counts, gate, handlers } = &*self.0;
+        let Shared { measure: counts, gate, handlers, live } = &*self.0;
         let route = gate.table.route(request.uri().path());
         request.extensions_mut().insert(gate.listener);
         let handled = async |request| {
             // No handler is reached whose declaration the gate has not seen.
-            if route.is_none() {
-                return no_route().await.into_response();
+            let Some(route) = route else { return no_route().await.into_response() };
+            if let Some(asked) = live::asked(route, &request) {
+                return live.answer(asked, route, request).await;
             }
             match handlers.clone().call(request).await {
                 Ok(response) => response,

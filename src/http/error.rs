@@ -213,7 +213,7 @@ impl ApiError {
 /// The name of an error in document 2: what its table prints for the status, except for the names
 /// that documents 2 and 3 print themselves. A status that is not in the table keeps our name.
 fn printed_name(status: StatusCode, code: &'static str) -> &'static str {
-    if matches!(code, "instance_not_found" | "not_time_travelable") {
+    if matches!(code, "instance_not_found" | "not_time_travelable" | "not_live") {
         return code;
     }
     match status {

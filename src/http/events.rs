@@ -5,9 +5,11 @@
 //! nobody else notices it.
 
 pub(super) mod described;
+mod export;
 mod filter;
 mod get;
 mod history;
+mod journal;
 mod list;
 pub mod rendered;
 mod restore;
@@ -37,8 +39,13 @@ pub fn routes() -> Routes {
         .get("/api/events/{seq}", Access::VIEWER, get::get)
         .get("/api/events/why", Access::VIEWER, why::why)
         .post("/api/events/{seq}/undo", Access::OPERATOR, undo::undo)
-        .get("/api/events/stream", Access::VIEWER.live(), sse::stream)
+        .get("/api/events/stream", Access::VIEWER.lines(), sse::stream)
+        .get("/api/journal/export", Access::ADMIN.unlimited().live(), export::export)
         .get("/ws/events", Access::SOCKET, ws::upgrade)
+        .get("/api/journal", Access::VIEWER, journal::stats)
+        .get("/api/journal/proof", Access::VIEWER, journal::proof)
+        .post("/api/journal/verify", Access::VIEWER.unlimited().checks(), journal::verify)
+        .get("/api/tenants/{id}/receipt", Access::VIEWER, journal::receipt)
         .get("/api/tenants/{id}/history", Access::VIEWER, history::history)
         .get("/api/tenants/{id}/diff", Access::VIEWER, history::diff)
         .post("/api/tenants/{id}/restore", Access::OPERATOR, restore::restore)

@@ -252,6 +252,12 @@ impl<T: DeserializeOwned> FromRequestParts<AppState> for Query<T> {
 /// # Errors
 /// 400 with the name of the parameter that is wrong.
 pub(super) fn parse_query<T: DeserializeOwned>(query: &str, common: &str) -> Result<T, ApiError> {
+    // Most requests have none; only what is required can be wrong then.
+    if query.is_empty()
+        && let Ok(parsed) = serde_urlencoded::from_str(query)
+    {
+        return Ok(parsed);
+    }
     let own = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key != common);
     let own = form_urlencoded::Serializer::new(String::new()).extend_pairs(own).finish();
     let deserializer = serde_urlencoded::Deserializer::new(form_urlencoded::parse(own.as_bytes()));

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
+use tenantry_journal::time::Timestamp;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -50,7 +51,7 @@ where
         ApiError::internal().into_response()
     });
 
-    let mut response = finish(response, shape, gate);
+    let mut response = finish(response, shape, gate.state.now());
     protect(response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, id);
     let _in = span.enter();
@@ -94,7 +95,12 @@ fn digits(number: u64) -> [u8; 16] {
 }
 
 /// The shape of this request's errors.
-fn shape(listener: Listener, route: Option<&Route>, method: &Method, headers: &HeaderMap) -> Shape {
+pub(super) fn shape(
+    listener: Listener,
+    route: Option<&Route>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Shape {
     let wants_problem = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -111,9 +117,9 @@ fn shape(listener: Listener, route: Option<&Route>, method: &Method, headers: &H
 }
 
 /// Writes the body of an error; answers of axum's own that are errors get one too.
-fn finish(mut response: Response, shape: Shape, gate: &Gate) -> Response {
+pub(super) fn finish(mut response: Response, shape: Shape, now: Timestamp) -> Response {
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
-        let mut rendered = error.render(shape, gate.state.now());
+        let mut rendered = error.render(shape, now);
         // Headers that layers inside have added, such as Allow; the body's own stay.
         for (name, value) in response.headers() {
             if *name != header::CONTENT_TYPE && *name != header::CONTENT_LENGTH {
@@ -131,7 +137,7 @@ fn finish(mut response: Response, shape: Shape, gate: &Gate) -> Response {
         return response;
     }
     let sentence = status.canonical_reason().unwrap_or("The request was refused");
-    ApiError::new(status, code_of(status), format!("{sentence}.")).render(shape, gate.state.now())
+    ApiError::new(status, code_of(status), format!("{sentence}.")).render(shape, now)
 }
 
 fn code_of(status: StatusCode) -> &'static str {
@@ -160,7 +166,7 @@ fn protect(headers: &mut HeaderMap) {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     panic
         .downcast_ref::<&'static str>()
         .copied()

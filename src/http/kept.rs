@@ -34,6 +34,11 @@ impl Kept {
         answers.all.get(question).filter(|_| answers.seq == seq).cloned()
     }
 
+    /// Forgets everything; to be called when a key was erased, for names stand in the answers.
+    pub fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Answers::default();
+    }
+
     /// Keeps an answer. Those of earlier positions are forgotten with the first of a later one.
     pub fn keep(&self, seq: Seq, question: String, answer: &Bytes) {
         let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,8 +59,10 @@ pub enum Who {
 pub enum Shows {
     /// State: it answers `?as_of=`.
     State,
-    /// What is so just now, or what processes printed: it has no past.
+    /// What is so just now: it has no past.
     Now,
+    /// What comes line by line or event by event, followed by means of its own: it has no past.
+    Lines,
 }
 
 /// Who may call a route, and what it reads.
@@ -72,17 +74,19 @@ pub struct Access {
     pub unlimited: bool,
     /// What a GET of it shows.
     pub shows: Shows,
+    /// Whether what is not a GET only checks or looks: nothing is recorded by it.
+    pub checks: bool,
     /// The longest body that it reads, in bytes.
     pub body_limit: u64,
 }
 
 impl Access {
     const fn of(who: Who) -> Access {
-        Access { who, unlimited: false, shows: Shows::State, body_limit: BODY_LIMIT }
+        Access { who, unlimited: false, shows: Shows::State, checks: false, body_limit: BODY_LIMIT }
     }
 
-    /// Answers anyone.
-    pub const ANYONE: Access = Access::of(Who::Anyone);
+    /// Answers anyone, and shows nothing of the state.
+    pub const ANYONE: Access = Access::of(Who::Anyone).live();
     /// Answers those who read.
     pub const VIEWER: Access = Access::of(Who::Role(Role::Viewer));
     /// Answers those who change tenants and instances.
@@ -92,7 +96,7 @@ impl Access {
     /// Answers the user whom the path names, and administrators.
     pub const OWN: Access = Access::of(Who::Own);
     /// Streams to those who read.
-    pub const SOCKET: Access = Access::of(Who::Socket(Role::Viewer)).live();
+    pub const SOCKET: Access = Access::of(Who::Socket(Role::Viewer)).lines();
 
     /// Only for somebody whose powers are not limited to a tenant or service.
     #[must_use]
@@ -105,6 +109,20 @@ impl Access {
     #[must_use]
     pub const fn live(mut self) -> Access {
         self.shows = Shows::Now;
+        self
+    }
+
+    /// Shows lines or events, and follows them by means of its own.
+    #[must_use]
+    pub const fn lines(mut self) -> Access {
+        self.shows = Shows::Lines;
+        self
+    }
+
+    /// Only checks or looks, though it is not a GET.
+    #[must_use]
+    pub const fn checks(mut self) -> Access {
+        self.checks = true;
         self
     }
 

@@ -15,6 +15,8 @@ use tenantry_projections::history::History;
 use tenantry_projections::world::World;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::auth::denied::Denials;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -30,7 +32,7 @@ use crate::engine;
 use crate::http::events::rendered::Rendered;
 use crate::http::kept::Kept;
 use crate::http::observed::{Checks, Measures, Outputs, UnitLogs};
-use crate::http::write::KeysInFlight;
+use crate::http::repeat::Repeats;
 use crate::sites::Sites;
 use crate::telemetry::Metrics;
 
@@ -38,7 +40,7 @@ use crate::telemetry::Metrics;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AsOfError {
     /// Neither a position nor a time.
-    #[error("as_of '{0}' is neither a position nor an RFC 3339 time")]
+    #[error("as_of '{0}' is neither a position nor a time (RFC 3339, '5m ago', 'yesterday 14:00')")]
     Malformed(String),
     /// Nothing had happened yet.
     #[error("as_of lies before the first event")]
@@ -65,11 +67,21 @@ pub trait TimeMachine: Send + Sync + 'static {
     /// When the position is after the head or the journal cannot be read.
     fn world_at(&self, seq: Seq) -> Result<Arc<World>, AsOfError>;
 
+    /// One tenant right after the event at a position, in a World that holds what is about it
+    /// and nothing else (unless the position is the head's).
+    ///
+    /// # Errors
+    /// When the position is after the head or the journal cannot be read.
+    fn tenant_at(&self, tenant: TenantId, seq: Seq) -> Result<Arc<World>, AsOfError>;
+
     /// What each event of one tenant changed, from after a position up to and with another.
     ///
     /// # Errors
     /// When a position is after the head or the journal cannot be read.
     fn history(&self, tenant: TenantId, after: Seq, until: Seq, limit: usize) -> Result<History, AsOfError>;
+
+    /// Drops what is kept of earlier moments: it holds what a key opened that is gone by now.
+    fn forget(&self) {}
 }
 
 /// What the steps of deployments printed.
@@ -159,12 +171,16 @@ pub struct Parts {
     pub jwt: JwtKeys,
     /// Password hashes.
     pub passwords: Passwords,
+    /// What was refused, on its way into the journal.
+    pub denials: Arc<Denials>,
+    /// Proofs over the journal.
+    pub audit: Arc<Audit>,
     /// Slows guessing of passwords.
     pub login_limit: LoginLimit,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
-    /// Idempotency keys of requests that are being answered.
-    pub in_flight: KeysInFlight,
+    /// Requests that come again with the same key.
+    pub repeats: Repeats,
     /// Ends every stream when the program ends.
     pub shutdown: CancellationToken,
     /// What processes printed.
@@ -206,6 +222,15 @@ impl AppState {
     #[must_use]
     pub fn new(parts: Parts) -> AppState {
         AppState(Arc::new(parts))
+    }
+
+    /// Drops everything that is kept in memory and may hold what an erased key once opened.
+    pub fn forget_opened(&self) {
+        self.0.engine.feed().forget();
+        self.0.time.forget();
+        self.0.rendered.forget();
+        self.0.kept.forget();
+        self.0.repeats.forget();
     }
 
     /// The time of day.

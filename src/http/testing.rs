@@ -38,9 +38,10 @@ use super::api::Api;
 use super::events::rendered::Rendered;
 use super::kept::Kept;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source, UnitLogs};
+use super::repeat::Repeats;
 use super::router::Listener;
 use super::state::{AppState, DeploymentLogs, HealthReport, HttpSettings, Live, Parts};
-use super::write::KeysInFlight;
+use crate::audit::Audit;
 use crate::auth::jwt::JwtKeys;
 use crate::auth::last_used::LastUsed;
 use crate::auth::login_limit::LoginLimit;
@@ -147,6 +148,7 @@ impl TestApi {
         .unwrap();
         let handle = engine.handle();
         let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
+        let audit = Arc::new(Audit::in_memory(Arc::clone(&store)));
         let source = JournalSource::new(store, vault);
         let printed = Arc::new(Printed::default());
         let edge = tenantry_journal::sealed::Secret::new("edge".to_owned());
@@ -160,9 +162,11 @@ impl TestApi {
             settings,
             jwt: JwtKeys::new(&[1; 32]),
             passwords: Passwords::default(),
+            denials: Arc::default(),
+            audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: Repeats::new([4; 32]),
             shutdown: CancellationToken::new(),
             outputs: Arc::clone(&printed) as Arc<dyn Outputs>,
             unit_logs: Arc::new(Nothing),

@@ -1,39 +1,30 @@
-//! Every write: dry runs, `If-Match`, and repetitions of a request with an `Idempotency-Key`.
-//!
-//! A repeated request is answered as the first time: its handler sees the World as it was
-//! before the command, and [`Write::submit`] hands it the events that the command recorded
-//! then. Nothing is recorded again, and no answer has to be stored.
+//! Every write: dry runs, `If-Match`, and what a request recorded that came before with the same
+//! `Idempotency-Key` (see [`super::repeat`]).
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tenantry_journal::id::Seq;
-use tenantry_journal::recorded::{Actor, Idempotency, Recorded};
+use tenantry_journal::recorded::{Idempotency, Recorded};
 use tenantry_projections::event_view::EventView;
 use tenantry_projections::world::World;
-use tenantry_projections::world::requests::Answered;
 
 use super::error::ApiError;
 use super::etag::if_match;
-use super::extract::{Scope, query_value, read};
-use super::state::{AppState, AsOfError};
+use super::extract::{Scope, query_value};
+use super::repeat::Repetition;
+use super::state::AppState;
 use crate::auth::principal::Principal;
 use crate::domain::command::{Command, Mode, Submission};
+use crate::domain::decide::check_version;
 use crate::engine::Outcome;
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// The longest key; the IETF draft's examples are UUIDs.
-const LONGEST_KEY: usize = 255;
-/// Events of one command that a repetition reads; the largest command records some dozens.
-const MOST_EVENTS: usize = 1000;
 
 /// Room for the JSON of one resource, in bytes, so that it is not moved while it grows.
 const USUAL_ANSWER: usize = 1024;
@@ -102,14 +93,6 @@ struct Noted {
     repetition: Mutex<Repetition>,
 }
 
-#[derive(Default)]
-struct Repetition {
-    idempotency: Option<Idempotency>,
-    replay: Option<Outcome>,
-    /// Frees the key when the request is answered.
-    _in_flight: Option<InFlight>,
-}
-
 impl Answers {
     /// Position of the write's last event, if there was a write.
     #[must_use]
@@ -120,133 +103,39 @@ impl Answers {
         }
     }
 
+    /// The first answer to the same request, if it is kept.
+    pub(super) fn ready(&self) -> Option<Response> {
+        let (response, seq) = self.repetition().take_ready()?;
+        if let Some(seq) = seq {
+            self.note_seq(seq);
+        }
+        Some(response)
+    }
+
+    pub(super) fn repetition(&self) -> MutexGuard<'_, Repetition> {
+        self.0.repetition.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note_seq(&self, seq: Seq) {
         self.0.seq.fetch_max(seq.0, Ordering::Relaxed);
     }
 }
 
-/// Idempotency keys of requests that are being answered, so that two at once do not both act.
-#[derive(Clone, Default)]
-pub struct KeysInFlight(Arc<Mutex<HashSet<[u8; 16]>>>);
-
-struct InFlight {
-    keys: KeysInFlight,
-    key: [u8; 16],
-}
-
-impl KeysInFlight {
-    fn begin(&self, key: [u8; 16]) -> Option<InFlight> {
-        let new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-        new.then(|| InFlight { keys: self.clone(), key })
+/// Whether a query asks for a dry run.
+///
+/// # Errors
+/// 400 when it says neither yes nor no.
+pub(super) fn is_dry(query: Option<&str>) -> Result<bool, ApiError> {
+    match query_value(query, "dry_run")?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(ApiError::bad_request("dry_run must be true or false.")),
     }
 }
 
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.keys.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
-
-/// Looks at a write's `Idempotency-Key`. For a repetition, remembers what the first request
-/// recorded and returns the World as it was before.
-pub(super) async fn recognize(
-    app: &AppState,
-    request: &mut Request,
-    principal: &Principal,
-    body_limit: u64,
-    answers: &Answers,
-) -> Result<Option<Arc<World>>, ApiError> {
-    let Some(key) = idempotency_key(request.headers())? else { return Ok(None) };
-    let body = std::mem::replace(request.body_mut(), Body::empty());
-    let body = read(body, body_limit).await?;
-    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-    let idempotency = Idempotency {
-        key: digest(&[&actor_bytes(principal.actor), key.as_bytes()]),
-        request: digest(&[request.method().as_str().as_bytes(), path.as_bytes(), &body]),
-    };
-    *request.body_mut() = Body::from(body);
-    let Some(in_flight) = app.in_flight.begin(idempotency.key) else {
-        return Err(ApiError::conflict(
-            "request_in_progress",
-            "A request with this Idempotency-Key is being answered at the moment.",
-        )
-        .retry_after(1));
-    };
-    let mut repetition =
-        Repetition { idempotency: Some(idempotency), replay: None, _in_flight: Some(in_flight) };
-    let mut before = None;
-    if let Some(answered) = app.engine.world().requests.get(&idempotency.key).copied() {
-        if answered.request != idempotency.request {
-            return Err(ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "idempotency_key_reused",
-                "This Idempotency-Key came with another request before.",
-            )
-            .detailed("Use a new key for a new request."));
-        }
-        let (world, outcome) = first_answer(app, answered).await?;
-        before = Some(world);
-        repetition.replay = Some(outcome);
-    }
-    *answers.0.repetition.lock().unwrap_or_else(PoisonError::into_inner) = repetition;
-    Ok(before)
-}
-
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=LONGEST_KEY).contains(&text.len()));
-    match text {
-        Some(text) if values.next().is_none() => Ok(Some(text.to_owned())),
-        _ => Err(ApiError::bad_request(format!(
-            "Idempotency-Key must stand there once and be 1 to {LONGEST_KEY} characters of ASCII."
-        ))),
-    }
-}
-
-fn actor_bytes(actor: Actor) -> Vec<u8> {
-    let mut bytes = actor.type_name().as_bytes().to_vec();
-    bytes.extend(actor.id().unwrap_or_default().as_bytes());
-    bytes
-}
-
-/// BLAKE3 of the parts, each after its length, cut to 16 bytes.
-fn digest(parts: &[&[u8]]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    let mut cut = [0; 16];
-    hasher.finalize_xof().fill(&mut cut);
-    cut
-}
-
-/// What the first request recorded, with the World before and after it.
-async fn first_answer(app: &AppState, answered: Answered) -> Result<(Arc<World>, Outcome), ApiError> {
-    let app = app.clone();
-    let read = tokio::task::spawn_blocking(move || -> Result<_, AsOfError> {
-        let slices = app
-            .engine
-            .feed()
-            .read(answered.first, MOST_EVENTS)
-            .map_err(|error| AsOfError::Unavailable(crate::error::chain(&error)))?;
-        let events: Arc<[Recorded]> = slices
-            .iter()
-            .flat_map(|slice| slice.iter())
-            .take_while(|event| event.command_id == answered.command_id)
-            .cloned()
-            .collect();
-        let seq = events.last().map_or(answered.first, |last| last.seq);
-        let before = match answered.first.0 {
-            0 | 1 => Arc::new(World::default()),
-            first => app.time.world_at(Seq(first - 1))?,
-        };
-        let world = app.time.world_at(seq)?;
-        Ok((before, Outcome { command_id: answered.command_id, events, world, seq }))
-    });
-    let read = read.await.map_err(|error| AsOfError::Unavailable(error.to_string()))?;
-    Ok(read?)
+/// The answer to a dry run of what records nothing.
+pub(super) fn nothing_recorded() -> Response {
+    answer(StatusCode::OK, &DryRun { events: Vec::new() })
 }
 
 /// The answer of a dry run.
@@ -269,11 +158,7 @@ impl FromRequestParts<AppState> for Write {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let scope = Scope::from_request_parts(parts, app).await?;
         let answers = parts.extensions.get::<Answers>().cloned().unwrap_or_default();
-        let mode = match query_value(parts.uri.query(), "dry_run")?.as_deref() {
-            None | Some("false") => Mode::Record,
-            Some("true") => Mode::DryRun,
-            Some(_) => return Err(ApiError::bad_request("dry_run must be true or false.")),
-        };
+        let mode = if is_dry(parts.uri.query())? { Mode::DryRun } else { Mode::Record };
         let expected = if_match(&parts.headers)?;
         Ok(Write { app: app.clone(), principal: scope.principal, answers, mode, expected })
     }
@@ -300,7 +185,7 @@ impl Write {
     }
 
     fn repetition<T>(&self, look: impl FnOnce(&Repetition) -> T) -> T {
-        look(&self.answers.0.repetition.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.answers.repetition())
     }
 
     /// Gives the command, and returns what became of it; for a dry run, answers at once.
@@ -342,6 +227,18 @@ impl Write {
         Ok(outcome)
     }
 
+    /// Refuses what `If-Match` does not name: for a write that acts before it records. `None`
+    /// is the version of what has none.
+    ///
+    /// # Errors
+    /// 412 when it moved on.
+    pub fn check_version(&self, version: Option<Seq>) -> Result<(), ApiError> {
+        match self.expected.filter(|_| !self.is_repetition()) {
+            Some(expected) => Ok(check_version(&self.app.engine.world(), version, expected)?),
+            None => Ok(()),
+        }
+    }
+
     /// What this request recorded when it came before, if it did. For a write that acts before
     /// it records; any other one only submits.
     #[must_use]
@@ -368,28 +265,5 @@ impl Write {
 impl From<Infallible> for ApiError {
     fn from(never: Infallible) -> ApiError {
         match never {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn digests_tell_where_one_part_ends_and_the_next_begins() {
-        assert_eq!(digest(&[b"ab", b"c"]), digest(&[b"ab", b"c"]));
-        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
-        assert_ne!(digest(&[b"POST", b"/a", b""]), digest(&[b"POST", b"/a", b"{}"]));
-    }
-
-    #[test]
-    fn of_two_requests_at_once_with_one_key_the_second_is_refused() {
-        let keys = KeysInFlight::default();
-        let first = keys.begin([1; 16]);
-        assert!(first.is_some());
-        assert!(keys.begin([1; 16]).is_none());
-        assert!(keys.begin([2; 16]).is_some());
-        drop(first);
-        assert!(keys.begin([1; 16]).is_some());
     }
 }

@@ -5,6 +5,7 @@
 //! credential lapsed, or the control plane is ending. A client that reads slowly delays only
 //! its own handler, and what is written ahead for it is bounded.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
@@ -12,10 +13,11 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use tenantry_journal::recorded::Actor;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
-use super::auth_layer::check_access;
+use super::auth_layer::{check_access, peer};
 use super::extract::{Looks, Scope, StreamEnd, parse_json};
 use super::rate;
 use super::router::{Access, Listener};
@@ -80,6 +82,17 @@ impl Close {
     }
 }
 
+impl Close {
+    /// The status of an answer that refuses for the same reason, if it is about who asks.
+    fn refusal(self) -> Option<u16> {
+        match self {
+            Close::Unauthorized => Some(401),
+            Close::Forbidden => Some(403),
+            _ => None,
+        }
+    }
+}
+
 impl From<StreamEnd> for Close {
     fn from(end: StreamEnd) -> Close {
         match end {
@@ -94,6 +107,7 @@ pub struct Upgrade {
     upgrade: WebSocketUpgrade,
     app: AppState,
     listener: Listener,
+    from: IpAddr,
     /// Who asks, when the request had a bearer header; a handler can refuse with an HTTP
     /// status then. Otherwise they say so in the first message.
     pub scope: Option<Scope>,
@@ -104,6 +118,7 @@ impl FromRequestParts<AppState> for Upgrade {
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Response> {
         let scope = parts.extensions.get::<Scope>().cloned();
         let listener = parts.extensions.get::<Listener>().copied().unwrap_or(Listener::Manager);
+        let from = peer(&parts.extensions);
         let State(app) =
             State::<AppState>::from_request_parts(parts, app).await.map_err(IntoResponse::into_response)?;
         let upgrade = WebSocketUpgrade::from_request_parts(parts, &app)
@@ -113,7 +128,7 @@ impl FromRequestParts<AppState> for Upgrade {
             .max_frame_size(LONGEST_MESSAGE)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_AHEAD);
-        Ok(Upgrade { upgrade, app, listener, scope })
+        Ok(Upgrade { upgrade, app, listener, from, scope })
     }
 }
 
@@ -125,14 +140,22 @@ impl Upgrade {
         F: FnOnce(Session) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + Send,
     {
-        let Upgrade { upgrade, app, listener, scope } = self;
+        let Upgrade { upgrade, app, listener, from, scope } = self;
         upgrade.on_upgrade(move |mut socket| async move {
             let scope = match scope {
                 Some(scope) => scope,
-                None => match first_message(&mut socket, &app, listener, access).await {
-                    Ok(scope) => scope,
-                    Err(close) => return finish(socket, close).await,
-                },
+                None => {
+                    let mut actor = None;
+                    match first_message(&mut socket, &app, listener, access, &mut actor).await {
+                        Ok(scope) => scope,
+                        Err(close) => {
+                            if let Some(status) = close.refusal() {
+                                app.denials.request(from, actor, (status, "GET", "websocket"), app.now());
+                            }
+                            return finish(socket, close).await;
+                        }
+                    }
+                }
             };
             work(Session::new(socket, scope, app)).await;
         })
@@ -152,6 +175,7 @@ async fn first_message(
     app: &AppState,
     listener: Listener,
     access: Access,
+    actor: &mut Option<Actor>,
 ) -> Result<Scope, Close> {
     let Ok(_place) = UNAUTHENTICATED.try_acquire() else { return Err(Close::TryAgainLater) };
     let text = tokio::select! {
@@ -162,6 +186,7 @@ async fn first_message(
     let world = app.engine.world();
     let now = app.now();
     let (principal, proof) = authenticate(&world, &app.jwt, &token, now).ok_or(Close::Unauthorized)?;
+    *actor = Some(principal.actor);
     app.last_used.note(principal.actor, now);
     rate::take(app, &app.engine.world(), principal.actor, now, &mut None)
         .map_err(|_| Close::TryAgainLater)?;

@@ -82,6 +82,14 @@ impl<S> Guarded<S> {
         Guarded { stream, follower, told, limits, since: None, alarm, again: Bytes::new() }
     }
 
+    /// The same connection by another handle on it.
+    pub(super) fn try_map<T>(self, change: impl FnOnce(S) -> io::Result<T>) -> io::Result<Guarded<T>> {
+        let Guarded { stream, follower, told, limits, since, alarm: _, again } = self;
+        // A timer belongs to its runtime.
+        let alarm = Alarm::default();
+        Ok(Guarded { stream: change(stream)?, follower, told, limits, since, alarm, again })
+    }
+
     /// Takes back what was read of it, for another reader.
     pub(super) fn take_back(&mut self, bytes: Vec<u8>) {
         self.again = bytes.into();
@@ -172,7 +180,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;

@@ -7,6 +7,7 @@
 //! first request that is not plain or not for an instance.
 
 mod answer;
+pub(super) mod api;
 mod head;
 
 use std::future::poll_fn;
@@ -48,8 +49,10 @@ const KEPT_ROOM: usize = 4 * 1024;
 pub(super) enum Left {
     /// It is over.
     Closed,
-    /// With the library; what was read is read again.
+    /// With the library, in traffic; what was read is read again.
     Library,
+    /// The same with the API.
+    Api,
 }
 
 /// A connection to an instance that can take a plain request.
@@ -81,6 +84,7 @@ struct Request {
 enum Next {
     Part,
     Other,
+    Api,
     Plain(Request),
 }
 
@@ -101,15 +105,7 @@ struct Short<'c> {
 
 /// Answers requests as long as they are plain.
 pub(super) async fn serve(io: &mut Guarded<TcpStream>, client: &Client, watch: &mut Watch<'_>) -> Left {
-    let mut short = Short {
-        client,
-        io,
-        inbox: Vec::new(),
-        request: Vec::new(),
-        answer: Vec::new(),
-        alarm: Alarm::default(),
-        is_half: false,
-    };
+    let mut short = Short::new(io, client);
     loop {
         let next = if client.told.is_refused() { Next::Other } else { short.next() };
         match next {
@@ -123,16 +119,48 @@ pub(super) async fn serve(io: &mut Guarded<TcpStream>, client: &Client, watch: &
                     return Left::Closed;
                 }
             }
-            Next::Other => {
-                let inbox = std::mem::take(&mut short.inbox);
-                short.io.take_back(inbox);
-                return Left::Library;
+            Next::Other | Next::Api => {
+                short.give_back();
+                return if matches!(next, Next::Api) { Left::Api } else { Left::Library };
             }
         }
     }
 }
 
-impl Short<'_> {
+impl<'c> Short<'c> {
+    fn new(io: &'c mut Guarded<TcpStream>, client: &'c Client) -> Short<'c> {
+        Short {
+            client,
+            io,
+            inbox: Vec::new(),
+            request: Vec::new(),
+            answer: Vec::new(),
+            alarm: Alarm::default(),
+            is_half: false,
+        }
+    }
+
+    /// Has the next reader of the connection read again what was read of it.
+    fn give_back(&mut self) {
+        self.io.take_back(std::mem::take(&mut self.inbox));
+    }
+
+    /// Sends what is written; false when the client is gone.
+    async fn flush(&mut self) -> bool {
+        let is_sent = self.answer.is_empty() || self.io.write_all(&self.answer).await.is_ok();
+        self.answer.clear();
+        is_sent
+    }
+
+    /// Gives up what a long message has needed.
+    fn give_up_room(&mut self) {
+        for room in [&mut self.answer, &mut self.request] {
+            if room.capacity() > KEPT_ROOM {
+                *room = Vec::new();
+            }
+        }
+    }
+
     /// Reads more of the client; false at the end of the connection.
     async fn read(&mut self, watch: &mut Watch<'_>) -> bool {
         if self.is_half {
@@ -167,13 +195,14 @@ impl Short<'_> {
         let head = match head::read(inbox, &mut room) {
             head::Came::Plain(head) => head,
             head::Came::Part if inbox.len() <= HEAD_LIMIT => return Next::Part,
-            head::Came::Part | head::Came::Other => return Next::Other,
+            head::Came::Other(Some(host)) if self.client.is_own(origin::name_of(host)) => return Next::Api,
+            head::Came::Part | head::Came::Other(_) => return Next::Other,
         };
         let name = origin::name_of(head.host);
         let beyond =
             head.edge.and_then(|shown| Peer::spoken_for(shown, head.address, head.scheme, &front.edge));
-        if beyond.is_none() && origin::is_own(name, &front.settings.load().hosts) {
-            return Next::Other;
+        if beyond.is_none() && self.client.is_own(name) {
+            return Next::Api;
         }
         let Some(route) = front.proxy.route(name.trim_end_matches('.')) else { return Next::Other };
         self.request.clear();
@@ -204,15 +233,11 @@ impl Short<'_> {
                 closes |= refusal.closes();
                 self.answer.clear();
                 write_page(refusal, is_head, closes, &mut self.answer);
-                self.io.write_all(&self.answer).await.is_ok()
+                self.flush().await
             }
         };
         drop::<Answering>(answering);
-        for room in [&mut self.answer, &mut self.request] {
-            if room.capacity() > KEPT_ROOM {
-                *room = Vec::new();
-            }
-        }
+        self.give_up_room();
         if is_kept && closes {
             let _ = self.io.shutdown().await;
         }
@@ -237,11 +262,8 @@ impl Short<'_> {
                     }
                 }
             }
-            if !self.answer.is_empty() {
-                if self.io.write_all(&self.answer).await.is_err() {
-                    return false;
-                }
-                self.answer.clear();
+            if !self.flush().await {
+                return false;
             }
             if is_over {
                 break;
@@ -263,24 +285,37 @@ impl Short<'_> {
         true
     }
 
-    /// Waits for more of an instance, and for the end of the client.
+    /// Waits for more of an instance, until `deadline`.
     async fn more(&mut self, link: &mut Link, deadline: Option<Instant>) -> More {
-        let Short { io, inbox, alarm, is_half, .. } = self;
         if link.buffer.capacity() - link.buffer.len() < FROM_INSTANCE / 4 {
             link.buffer.reserve(FROM_INSTANCE);
         }
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let mut read = pin!(link.stream.read_buf(&mut link.buffer));
+        let came = poll_fn(|cx| match (read.as_mut().poll(cx), deadline) {
+            (Poll::Ready(Ok(0) | Err(_)), _) => Poll::Ready(More::End),
+            (Poll::Ready(Ok(_)), _) => Poll::Ready(More::Bytes),
+            (Poll::Pending, Some(deadline)) => alarm.poll(deadline, cx).map(|()| More::Late),
+            (Poll::Pending, None) => Poll::Pending,
+        });
+        let more = self.meanwhile(came).await.unwrap_or(More::Gone);
+        self.alarm = alarm;
+        more
+    }
+
+    /// Waits for something that others do; `None` when the client is gone before.
+    async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
+        let Short { io, inbox, is_half, .. } = self;
         // What a client sends meanwhile waits: the system holds the rest of it.
         let mut is_watched = !*is_half && inbox.len() < HEAD_LIMIT;
         if is_watched {
             inbox.reserve(FROM_CLIENT);
         }
-        let mut read = pin!(link.stream.read_buf(&mut link.buffer));
+        let mut what = pin!(what);
         let mut sent = pin!(io.read_buf(inbox));
         poll_fn(|cx| {
-            match read.as_mut().poll(cx) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(More::End),
-                Poll::Ready(Ok(_)) => return Poll::Ready(More::Bytes),
-                Poll::Pending => {}
+            if let Poll::Ready(done) = what.as_mut().poll(cx) {
+                return Poll::Ready(Some(done));
             }
             if is_watched && let Poll::Ready(sent) = sent.as_mut().poll(cx) {
                 is_watched = false;
@@ -288,13 +323,10 @@ impl Short<'_> {
                     // Whoever has closed its sending half still gets its answer.
                     Ok(0) => *is_half = true,
                     Ok(_) => {}
-                    Err(_) => return Poll::Ready(More::Gone),
+                    Err(_) => return Poll::Ready(None),
                 }
             }
-            match deadline {
-                Some(deadline) => alarm.poll(deadline, cx).map(|()| More::Late),
-                None => Poll::Pending,
-            }
+            Poll::Pending
         })
         .await
     }

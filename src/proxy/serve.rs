@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
@@ -49,6 +50,8 @@ const UNTAKEN_MS: u32 = 300_000;
 pub struct Front {
     /// The API; a listener without one serves instances alone.
     pub api: Option<Api>,
+    /// Where connections of the API go on; where they came in, without one.
+    pub api_runtime: Option<Handle>,
     /// The way to instances.
     pub proxy: Arc<Proxy>,
     /// Which names are the API's.
@@ -123,7 +126,8 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
         };
         match accepted {
             Ok((stream, address)) => {
-                connections.spawn(attend(stream, address, Arc::clone(&front), Arc::clone(&ending)));
+                let (front, ending) = (Arc::clone(&front), Arc::clone(&ending));
+                connections.spawn(attend(stream, address, front, ending, connections.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -138,7 +142,13 @@ pub async fn serve(listener: TcpListener, front: Front, shutdown: CancellationTo
 }
 
 /// One connection's life.
-async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, ending: Arc<Ending>) {
+async fn attend(
+    stream: TcpStream,
+    address: SocketAddr,
+    front: Arc<Front>,
+    ending: Arc<Ending>,
+    connections: TaskTracker,
+) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(%error, "a connection keeps the system's settings");
     }
@@ -146,17 +156,41 @@ async fn attend(stream: TcpStream, address: SocketAddr, front: Arc<Front>, endin
     let mut io = Guarded::new(stream, Arc::clone(&told), LIMITS);
     let peer = Peer::new(address.ip());
     let client = Arc::new(Client { front, told, address, peer });
-    let mut watch = Watch::new(&ending);
-    match plain::serve(&mut io, &client, &mut watch).await {
-        Left::Closed => {}
+    let left = plain::serve(&mut io, &client, &mut Watch::new(&ending)).await;
+    match (left, &client.front.api_runtime) {
+        (Left::Closed, _) => {}
+        (Left::Api, Some(runtime)) => {
+            let runtime = runtime.clone();
+            // Known to the other runtime alone, or each read would wake two threads.
+            match io.try_map(TcpStream::into_std) {
+                Ok(io) => drop(connections.spawn_on(attend_api(io, client, ending), &runtime)),
+                Err(error) => tracing::warn!(%error, "a connection could not be handed to the API"),
+            }
+        }
         // Of its own, so that the others do not carry its room along.
-        Left::Library => Box::pin(attend_whole(io, client, watch)).await,
+        (Left::Api | Left::Library, _) => Box::pin(attend_whole(io, client, ending)).await,
+    }
+}
+
+/// The rest of a connection's life in the API's runtime.
+async fn attend_api(io: Guarded<std::net::TcpStream>, client: Arc<Client>, ending: Arc<Ending>) {
+    match io.try_map(TcpStream::from_std) {
+        Ok(mut io) => {
+            if let Some(api) = &client.front.api
+                && let Left::Closed = plain::api::serve(&mut io, &client, api, &mut Watch::new(&ending)).await
+            {
+                return;
+            }
+            Box::pin(attend_whole(io, client, ending)).await;
+        }
+        Err(error) => tracing::warn!(%error, "the API could not take a connection"),
     }
 }
 
 /// The rest of a connection's life, with the HTTP library.
-async fn attend_whole(io: Guarded<TcpStream>, client: Arc<Client>, mut watch: Watch<'_>) {
+async fn attend_whole(io: Guarded<TcpStream>, client: Arc<Client>, ending: Arc<Ending>) {
     let address = client.address;
+    let mut watch = Watch::new(&ending);
     let service = service_fn(move |request| {
         let client = Arc::clone(&client);
         async move { Ok::<_, Infallible>(client.answer(request).await) }
@@ -204,6 +238,11 @@ fn host(request: &Request<Incoming>) -> Option<HeaderValue> {
 }
 
 impl Client {
+    /// Whether a name is the API's.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        origin::is_own(name, &self.front.settings.load().hosts)
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let answering = self.told.answering();
         let front = &*self.front;
@@ -215,7 +254,7 @@ impl Client {
         }
         let named = host(&request);
         let name = named.as_ref().and_then(|host| host.to_str().ok()).map(origin::name_of);
-        let is_own = name.is_some_and(|name| origin::is_own(name, &front.settings.load().hosts));
+        let is_own = name.is_some_and(|name| self.is_own(name));
         let beyond = Peer::through_edge(request.headers(), &front.edge);
         let peer = beyond.as_ref().unwrap_or(&self.peer);
         // What comes through nginx is for a tenant, or for nobody: never for the API.

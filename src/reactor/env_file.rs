@@ -10,6 +10,7 @@ use tenantry_journal::id::{Seq, TenantId};
 use tenantry_projections::world::tenants::Tenant;
 
 use super::deployment::Job;
+use super::home;
 use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
 use crate::domain::policy::Policy;
@@ -63,6 +64,7 @@ async fn bring_about(
     aside: &'static str,
     same: Same,
 ) -> Result<Written, String> {
+    home::own(outside, tenant, details).await?;
     let policy = outside.policy.load_full();
     let owner = owner(&policy)?;
     let text = dotenv::render(dotenv::pairs(&variables(&policy, tenant, details), Secret::reveal));

@@ -1,7 +1,7 @@
 //! What tasks of the reactor work with.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tenantry_journal::id::{DeploymentId, Seq};
@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::analysis::Themes;
+use super::erasure::Eraser;
 use crate::domain::command::{Command, Submission};
 use crate::domain::policy::Policy;
 use crate::drivers::deploy_log::DeployLogs;
@@ -44,6 +45,10 @@ pub struct Outside {
     pub sites: Option<Arc<Sites>>,
     /// What themes and analyses need; without it they wait.
     pub themes: Option<Themes>,
+    /// Held while tenants' directories are moved.
+    pub(super) moving: Arc<Mutex<()>>,
+    /// What forgets tenants; without it they wait.
+    pub eraser: Option<Eraser>,
     heavy: Semaphore,
     looks: Semaphore,
 }
@@ -80,6 +85,8 @@ impl Outside {
             runs: Runs::default(),
             sites: None,
             themes: None,
+            moving: Arc::default(),
+            eraser: None,
             heavy,
             looks,
         }
@@ -101,6 +108,12 @@ impl Outside {
     #[must_use]
     pub fn dressing(self, themes: Themes) -> Outside {
         Outside { themes: Some(themes), ..self }
+    }
+
+    /// Forgets tenants.
+    #[must_use]
+    pub fn erasing(self, eraser: Eraser) -> Outside {
+        Outside { eraser: Some(eraser), ..self }
     }
 
     pub(super) async fn submit(&self, command: Command, cause: Seq) -> Result<Outcome, TaskError> {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tenantry_journal::id::DeploymentId;
 
 use super::deployment::{Done, Job, Worked};
-use super::env_file;
 use super::outside::{Outside, blocking};
+use super::{env_file, home};
 use crate::domain::policy::{Deploying, Placeholders, Policy, release_directory};
 use crate::domain::tenant_config;
 use crate::drivers::files::{Files, Partial, Size, Stamp};
@@ -27,6 +27,9 @@ pub(super) async fn copy_files(outside: &Outside, job: &Job) -> Worked {
     let _place = outside.heavy().await;
     let (files, release) = (outside.files(), job.deployment.release);
     let directory = job.directory.clone();
+    for moved in home::own(outside, &job.tenant, &job.details).await? {
+        job.log.line(&moved);
+    }
     if let Some(stamp) = stamp(&files, &directory, release).await? {
         // Whoever made it may have been cut off before it was done with its claim.
         drop_claim(outside, job.deployment.id);

@@ -10,6 +10,7 @@ use tenantry_journal::event::theme::LogoFormat;
 use tenantry_journal::id::{Seq, TenantId};
 use tenantry_projections::world::themes::Theme;
 
+use super::home;
 use super::outside::{Outside, TaskError, blocking};
 use crate::domain::command::Command;
 use crate::domain::theme::LOGO_FIELDS;
@@ -27,6 +28,7 @@ pub(super) async fn apply(outside: &Outside, tenant_id: TenantId, cause: Seq) ->
     let revision = theme.changed;
     // Of whom everything was erased nothing is left to dress.
     if let Some(details) = tenant.details.open() {
+        home::own(outside, tenant, details).await.map_err(TaskError::Stuck)?;
         let (files, blobs) = (outside.files(), Arc::clone(&themes.blobs));
         let directory = PathBuf::from(&details.directory);
         let written = blocking(move |_| write(&files, &blobs, tenant_id, directory, &theme)).await;

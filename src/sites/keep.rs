@@ -33,6 +33,9 @@ const EVERY: Duration = Duration::from_secs(60);
 /// The shortest wait for a renewal that is about to be due.
 const SOON: Duration = Duration::from_millis(50);
 
+/// How often somebody who waits for sites looks at their files.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
 /// What is remembered between two looks; all of it can be forgotten.
 #[derive(Default)]
 struct Memory {
@@ -124,6 +127,36 @@ impl Sites {
                 wait
             }
         }
+    }
+
+    /// Waits until a tenant's sites, if it has any, are as they are to be and nginx has taken them
+    /// on. False when that is not so at the end.
+    pub async fn in_place(&self, tenant: TenantId, end: Instant) -> bool {
+        loop {
+            if self.are_written(tenant).await {
+                // Whoever wrote them is done with nginx when its turn is over, or puts them back.
+                self.nginx.idle().await;
+                if self.are_written(tenant).await {
+                    return true;
+                }
+            }
+            if Instant::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn are_written(&self, id: TenantId) -> bool {
+        let world = self.handle.world();
+        let sites = world.tenants.get(id).and_then(|tenant| self.of(tenant));
+        let (true, Some(sites)) = (self.wanted.load().nginx, sites) else { return true };
+        let Ok(wanted) = self.nginx.digests(&sites) else { return false };
+        let nginx = Arc::clone(&self.nginx);
+        let present = tokio::task::spawn_blocking(move || nginx.present()).await.unwrap_or_default();
+        let found: Vec<String> =
+            present.into_iter().filter(|(owner, _)| *owner == id).map(|(_, digest)| digest).collect();
+        found.is_empty() || found == wanted
     }
 
     /// Writes the sites anew that are not as they are to be.

@@ -101,6 +101,13 @@ pub enum Passed {
     failed,
 }
 
+/// Why an attempt was refused: `unauthenticated`, `forbidden` or `login`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ReasonLabel {
+    /// Why.
+    pub reason: &'static str,
+}
+
 /// Where usage is counted: `cgroup` or `proc`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MeterLabel {

@@ -22,9 +22,10 @@ use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
 
 use super::labels::{
-    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, RequestLabels, ResultLabel, SignerLabel, Status,
-    StatusLabel,
+    ListenerLabel, ListenerRouteLabels, MeterLabel, Passed, ReasonLabel, RequestLabels, ResultLabel,
+    SignerLabel, Status, StatusLabel,
 };
+use super::live::LiveQueries;
 use super::process::Process;
 use super::text;
 use crate::drivers::nginx::Counts;
@@ -103,6 +104,8 @@ pub struct Metrics {
     pub feed_sent: Counter,
     /// Events rendered for those who follow.
     pub feed_rendered: Counter,
+    /// Live queries.
+    pub live: LiveQueries,
     /// Requests that were answered.
     pub requests: Family<RequestLabels, Counter>,
     /// How long answers took, in seconds.
@@ -113,6 +116,8 @@ pub struct Metrics {
     pub usage_sample_seconds: Histogram,
     /// Instances whose directory takes more than its quota.
     pub instances_over_quota: Gauge,
+    /// Ports of tenants on which somebody else listens as well.
+    pub ports_drifted: Gauge,
     memory_limit_kills: Counter,
     usage_memory: Family<MeterLabel, Gauge>,
     usage_cpu: Family<MeterLabel, Gauge<f64, AtomicU64>>,
@@ -132,6 +137,12 @@ pub struct Metrics {
     theme_analyses: Family<ResultLabel, Counter>,
     /// Hashes of passwords that were computed.
     pub password_hashes: Counter,
+    denied: Family<ReasonLabel, Counter>,
+    denied_unrecorded: Counter,
+    /// What is counted of the audit.
+    pub audit: crate::audit::Counts,
+    /// Tenants whose key was destroyed.
+    pub tenants_erased: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -160,11 +171,13 @@ impl Metrics {
             feed_subscribers: Gauge::default(),
             feed_sent: Counter::default(),
             feed_rendered: Counter::default(),
+            live: LiveQueries::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(|| Histogram::new(request_buckets())),
             requests_in_flight: Family::default(),
             usage_sample_seconds: Histogram::new(request_buckets()),
             instances_over_quota: Gauge::default(),
+            ports_drifted: Gauge::default(),
             memory_limit_kills: Counter::default(),
             usage_memory: Family::default(),
             usage_cpu: Family::default(),
@@ -181,6 +194,10 @@ impl Metrics {
             certificate_expiry: Family::default(),
             theme_analyses: Family::default(),
             password_hashes: Counter::default(),
+            denied: Family::default(),
+            denied_unrecorded: Counter::default(),
+            audit: crate::audit::Counts::default(),
+            tenants_erased: Counter::default(),
             registry: Registry::default(),
         };
         for result in [Passed::passed, Passed::failed] {
@@ -193,6 +210,7 @@ impl Metrics {
         metrics.register(&mut registry, version);
         metrics.register_usage(&mut registry);
         metrics.register_edge(&mut registry);
+        metrics.register_audit(&mut registry);
         registry.register_collector(Box::new(Process { started_at }));
         Metrics { registry, ..metrics }
     }
@@ -208,6 +226,8 @@ impl Metrics {
         to.register("tenantry_theme_analyses", analyses, self.theme_analyses.clone());
         let hashes = "Hashes of passwords computed, for logins that were looked at";
         to.register("tenantry_password_hashes", hashes, self.password_hashes.clone());
+        let erased = "Tenants that were erased, their key destroyed";
+        to.register("tenantry_tenants_erased", erased, self.tenants_erased.clone());
 
         to.register("tenantry_supervisor_starts", "Runs that got a process", self.runs_started.clone());
         to.register("tenantry_supervisor_start_failures", "Runs that got none", self.runs_failed.clone());
@@ -247,6 +267,7 @@ impl Metrics {
             "Events rendered for who follows",
             self.feed_rendered.clone(),
         );
+        self.live.register(to);
 
         to.register("tenantry_output_lines", "Lines that processes printed", self.output_lines.clone());
         to.register(
@@ -290,6 +311,8 @@ impl Metrics {
     }
 
     fn register_edge(&self, to: &mut Registry) {
+        let drifted = "Tenants' ports on which another process listens, too";
+        to.register("tenantry_ports_drifted", drifted, self.ports_drifted.clone());
         let reloads = "Times that nginx was told to take on its configuration, by result";
         to.register("tenantry_nginx_reloads", reloads, self.nginx_reloads.clone());
         let calls = "Times that systemd was asked for something, by result";
@@ -298,6 +321,27 @@ impl Metrics {
         to.register("tenantry_certificates", certificates, self.certificates.clone());
         let expiry = "Unix time at which the first of tenants' certificates ends, by who signed it";
         to.register("tenantry_certificate_expiry_timestamp_seconds", expiry, self.certificate_expiry.clone());
+    }
+
+    fn register_audit(&self, to: &mut Registry) {
+        let denied = "Attempts that were refused: without a valid credential, beyond one, at the login";
+        to.register("tenantry_denied_attempts", denied, self.denied.clone());
+        let unrecorded = "Refused attempts that stand in the journal as a number alone";
+        to.register("tenantry_denied_attempts_unrecorded", unrecorded, self.denied_unrecorded.clone());
+        drop(self.denials());
+        self.audit.register(to);
+    }
+
+    /// The counters of refused attempts.
+    #[must_use]
+    pub fn denials(&self) -> crate::auth::denied::Counts {
+        let of = |reason| self.denied.get_or_create(&ReasonLabel { reason }).clone();
+        crate::auth::denied::Counts {
+            unauthenticated: of("unauthenticated"),
+            forbidden: of("forbidden"),
+            logins: of("login"),
+            unrecorded: self.denied_unrecorded.clone(),
+        }
     }
 
     /// The counters of the driver of nginx.

@@ -84,6 +84,13 @@ impl Front {
         self.dir.path().join(name)
     }
 
+    /// Has it read its configuration again.
+    #[allow(dead_code, reason = "the saga has no use for it")]
+    pub(crate) fn reload(&self) {
+        let pid = std::fs::read_to_string(self.path("nginx.pid")).unwrap();
+        crate::support::app::signal(pid.trim().parse().unwrap(), "HUP");
+    }
+
     /// The control plane's command with this nginx before its tenants.
     pub(crate) fn serve(&self, home: &Home) -> Command {
         let mut serve = home.serve();

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::front::{Front, deploy, exists, step, tenant};
-use crate::support::app::{Home, TestApp};
+use crate::support::app::{Home, PATIENCE, TestApp};
 
 const NGINX: &str = "Configure NGINX";
 
@@ -78,6 +78,41 @@ async fn a_site_that_nginx_refuses_is_not_put_in_place() {
     assert_eq!(front.files("sites-enabled"), ["own"]);
     assert_eq!(front.files("conf"), ["nginx.conf", "own.types"]);
     assert_eq!(app.post("/api/nginx/test", json!({})).await.expect(200)["valid"], true);
+}
+
+#[tokio::test]
+async fn of_several_sites_that_change_together_one_that_nginx_refuses_holds_up_no_other() {
+    let Some(front) = Front::start() else { return };
+    // An nginx that refuses whatever has this name in it, as it does with a mistake of ours.
+    let script = front.path("conf/nginx.sh");
+    let text = "for file; do\n  [ -f \"$file\" ] && grep -q tenantry-new-bad \"$file\" &&\n    \
+                { echo 'nginx: [emerg] refused' >&2; exit 1; }\ndone\nexec nginx \"$@\"\n";
+    std::fs::write(&script, text).unwrap();
+    let home = Home::new();
+    let mut serve = front.serve(&home);
+    let command = front.command().replacen("nginx", &format!("sh {}", script.display()), 1);
+    serve.env("TENANTRY_NGINX_COMMAND", command);
+    let app = TestApp::from_command(home, serve).await;
+    let mut tenants = Vec::new();
+    for slug in ["one", "two", "three"] {
+        let id = tenant(&app, slug, &format!("{slug}.example.com")).await;
+        let ended = deploy(&app, &id, json!({"skip_services": true})).await;
+        assert_eq!(ended["status"], "success", "{ended}");
+        tenants.push(id);
+    }
+    // What changes within a moment is one change of nginx's.
+    for (id, domain) in tenants.iter().zip(["good.example.com", "bad.example.com", "fine.example.com"]) {
+        let body = json!({"domain": domain});
+        app.send(app.request("PUT", &format!("/api/tenants/{id}")).json(&body)).await.expect(200);
+    }
+    let end = std::time::Instant::now() + PATIENCE;
+    let there = |name: &str| exists(&front.path("sites-enabled").join(name));
+    while !(there("good.example.com") && there("fine.example.com")) {
+        assert!(std::time::Instant::now() < end, "{:?}\n{}", front.files("sites-enabled"), app.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert!(there("two.example.com") && !there("bad.example.com"), "{:?}", front.files("sites-enabled"));
+    assert!(front.files("sites-available").iter().all(|name| !name.contains("new-")));
 }
 
 #[tokio::test]

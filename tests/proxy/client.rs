@@ -99,7 +99,12 @@ impl Connection {
 
     /// Reads an answer; `None` when the connection ends before its head.
     pub(crate) async fn reply(&mut self) -> Option<Reply> {
-        let mut reply = self.head().await?;
+        let reply = self.head().await?;
+        Some(self.body(reply).await)
+    }
+
+    /// Reads the body behind a head.
+    pub(crate) async fn body(&mut self, mut reply: Reply) -> Reply {
         let mut body = Vec::new();
         if reply.headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
             reply.is_whole = false;
@@ -118,7 +123,7 @@ impl Connection {
             reply.is_whole = self.take(length, &mut body).await;
         }
         reply.body = body;
-        Some(reply)
+        reply
     }
 
     /// Whether the other side closes it, with nothing more said.

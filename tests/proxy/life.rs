@@ -177,3 +177,65 @@ async fn a_successor_that_does_not_come_up_leaves_the_present_run_serving() {
     assert_eq!(get(&app, "a.roll.apps.test", "/").await.ok(), before);
     assert_eq!(instance(&app, "roll/a").await["status"], "running");
 }
+
+/// Ends the process of `web/a` with a request in it that takes so many seconds; gives the answer.
+async fn killed_in(app: &TestApp, method: &str) -> Reply {
+    let pid: u32 = get(app, "a.web.apps.test", "/").await.ok().parse().unwrap();
+    let mut client = Connection::open(address(&app.instances)).await;
+    let head = format!("{method} /wait/1 HTTP/1.1\r\nHost: a.web.apps.test\r\nContent-Length: 0\r\n\r\n");
+    client.send(&head).await;
+    let waiting = app.data_dir().join("instances/web/a/waiting");
+    let end = tokio::time::Instant::now() + super::support::app::PATIENCE;
+    while std::fs::remove_file(&waiting).is_err() {
+        assert!(tokio::time::Instant::now() < end, "it never came");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    super::support::app::signal(pid, "KILL");
+    let reply = client.reply().await.unwrap();
+    becomes(app, "web/a", "running").await;
+    let _ = std::fs::remove_file(&waiting);
+    reply
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_process_died_is_asked_of_the_next_when_that_is_safe_and_else_told_and_counted() {
+    let app = start().await;
+    spawn(&app, "web", "a").await;
+    assert_eq!(killed_in(&app, "GET").await.ok(), "waited");
+    let errors = metrics(&app, "web/a").await["error_rate"].as_f64().unwrap();
+    assert_eq!(errors, 0.0, "nobody was told of an error");
+    // Whether it did what was asked for nobody knows: asked again it might do it twice.
+    assert_eq!(killed_in(&app, "POST").await.status, 502);
+    assert!(metrics(&app, "web/a").await["error_rate"].as_f64().unwrap() > 0.0);
+}
+
+async fn metrics(app: &TestApp, name: &str) -> Value {
+    app.send(app.instances_request("GET", &format!("/api/metrics/{name}"))).await.expect(200)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_process_that_fails_again_is_told_then_and_not_at_the_end_of_their_patience() {
+    let app = start().await;
+    spawn(&app, "web", "a").await;
+    get(&app, "a.web.apps.test", "/").await.ok();
+    std::fs::write(app.data_dir().join("instances/web/a/fail"), "").unwrap();
+    assert_ne!(get(&app, "a.web.apps.test", "/crash").await.status, 200);
+    let began = tokio::time::Instant::now();
+    assert_eq!(get(&app, "a.web.apps.test", "/").await.status, 503);
+    // They would wait for as long as a start and a stop may take, which is more than 30 s.
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_without_weight_does_not_stand_in_for_one_that_is_gone() {
+    let app = start().await;
+    for id in ["a", "b"] {
+        spawn(&app, "mortal", id).await;
+    }
+    super::weigh(&app, "mortal", "b", 0).await;
+    get(&app, "mortal.apps.test", "/").await.ok();
+    assert_ne!(get(&app, "a.mortal.apps.test", "/crash").await.status, 200);
+    becomes(&app, "mortal/a", "failed").await;
+    assert_eq!(get(&app, "mortal.apps.test", "/").await.status, 503);
+    get(&app, "b.mortal.apps.test", "/").await.ok();
+}

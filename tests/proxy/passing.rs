@@ -73,54 +73,6 @@ async fn connections_are_kept_and_one_that_was_closed_costs_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn plain_requests_and_others_are_answered_alike_on_one_connection() {
-    let app = start().await;
-    spawn(&app, "web", "a").await;
-    let request = |method: &str, path: &str, option: &str| {
-        format!("{method} {path} HTTP/1.1\r\nHost: a.web.apps.test\r\nConnection: {option}\r\n\r\n")
-    };
-    for (method, path) in [("GET", "/hop"), ("GET", "/none"), ("GET", "/wait/0"), ("DELETE", "/hop")] {
-        let mut client = Connection::open(address(&app.instances)).await;
-        let mut seen = Vec::new();
-        // An option that nobody knows makes it one for the library, with which the connection
-        // goes on.
-        for option in ["keep-alive", "x-nothing", "keep-alive"] {
-            client.send(&request(method, path, option)).await;
-            let mut reply = client.reply().await.unwrap();
-            assert!(reply.headers.remove("date").is_some(), "{reply:?}");
-            seen.push(reply);
-        }
-        assert!(
-            seen.iter().all(|reply| Some(reply) == seen.first() && reply.is_whole),
-            "{method} {path} {seen:?}"
-        );
-    }
-    // Two at once, of which the second is the last; and one to a name that nothing has.
-    let mut client = Connection::open(address(&app.instances)).await;
-    let two = request("GET", "/echo", "keep-alive") + &request("GET", "/echo", "close");
-    client.send(&two).await;
-    assert_eq!(echoed(&client.reply().await.unwrap().ok())["method"], "GET");
-    let last = client.reply().await.unwrap();
-    assert_eq!(last.headers.get("connection").map(String::as_str), Some("close"));
-    assert_eq!(echoed(&last.ok())["method"], "GET");
-    assert!(client.is_closed().await);
-    let mut client = Connection::open(address(&app.instances)).await;
-    for _ in 0..2 {
-        client.send("GET / HTTP/1.1\r\nHost: none.web.apps.test\r\n\r\n").await;
-        let refused = client.reply().await.unwrap();
-        assert_eq!((refused.status, refused.is_whole), (404, true), "{refused:?}");
-    }
-    // A body that comes with its head is plain, one that is still to come is not.
-    for pieces in [["hello", ""], ["he", "llo"]] {
-        let [first, second] = pieces;
-        let head = "POST /echo HTTP/1.1\r\nHost: a.web.apps.test\r\nContent-Length: 5\r\n\r\n";
-        client.send(&format!("{head}{first}")).await;
-        client.send(second).await;
-        assert_eq!(echoed(&client.reply().await.unwrap().ok())["body"], "hello");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn bodies_stream_both_ways_and_one_that_breaks_off_never_looks_whole() {
     let app = start().await;
     spawn(&app, "web", "a").await;

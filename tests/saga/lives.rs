@@ -4,11 +4,13 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::front::Front;
+use crate::points::{self, Point};
 use crate::support::app::{Home, PATIENCE, signal};
 
 /// How often it is looked whether a life has ended, or its work.
@@ -32,6 +34,8 @@ pub(crate) enum Cut {
     AtChange(usize),
     /// As a driver makes this call on the tenant's files or the sites.
     AtCall(&'static str),
+    /// Before or after a line of the saga is recorded.
+    At(Point),
     /// Not at all.
     Never,
 }
@@ -44,16 +48,22 @@ impl Cut {
             Cut::InTool(n) => ("pidfd_open", n),
             Cut::AtChange(n) => (CHANGES, n),
             Cut::AtCall(call) => (call, 1),
+            Cut::At(_) => ("pwrite64", 1),
             Cut::Never => ("pidfd_open", u16::MAX.into()),
         };
         // Programs that the server starts are none of our business.
         let mut words =
             vec!["-f".to_owned(), "-qq".to_owned(), "-y".to_owned(), "-b".to_owned(), "execve".to_owned()];
         words.extend(["-e".to_owned(), format!("trace={calls}")]);
-        words.extend(["-e".to_owned(), format!("inject={calls}:signal=KILL:when={when}")]);
+        if let Cut::At(_) = self {
+            words.extend(["-s", "9000000", "-e", "signal=none"].map(str::to_owned));
+            words.extend(["-e".to_owned(), format!("inject={calls}:signal=STOP")]);
+        } else {
+            words.extend(["-e".to_owned(), format!("inject={calls}:signal=KILL:when={when}")]);
+        }
         let wal = ["0", "1"].map(|half| home.data_dir().join("journal/wal").join(half));
         let only: &[PathBuf] = match self {
-            Cut::Unrecorded(_) | Cut::Recorded(_) => &wal,
+            Cut::Unrecorded(_) | Cut::Recorded(_) | Cut::At(_) => &wal,
             Cut::InTool(_) | Cut::Never => &[],
             Cut::AtChange(_) | Cut::AtCall(_) => places,
         };
@@ -77,6 +87,7 @@ pub(crate) struct Operation {
 struct Life {
     strace: Child,
     manager: Arc<OnceLock<String>>,
+    watch: Option<JoinHandle<()>>,
 }
 
 impl Life {
@@ -103,7 +114,11 @@ impl Life {
                 }
             }
         });
-        Life { strace, manager }
+        let watch = match cut {
+            Cut::At(point) => Some(points::watch(strace.id(), trace.to_path_buf(), point)),
+            _ => None,
+        };
+        Life { strace, manager, watch }
     }
 
     fn ended(&mut self) -> Option<ExitStatus> {
@@ -163,11 +178,11 @@ impl Lives<'_> {
         tenantry::tls::install();
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
         let key = uuid::Uuid::now_v7().to_string();
-        let trace = self.home.path().join("trace");
         let mut through =
             Through { seen_at: operation.seen_at.clone().unwrap_or_default(), cuts: 0, calls: Vec::new() };
         let mut asked = false;
         for number in 0..MOST_LIVES {
+            let trace = self.home.path().join(format!("trace.{number}"));
             let mut life =
                 Life::begin(self.home, &(self.serve)(self.home), cut(number), &self.places, &trace);
             let is_over = self.live(&client, operation, &key, &mut life, &mut asked, &mut through).await;
@@ -176,9 +191,15 @@ impl Lives<'_> {
                 return through;
             }
             through.cuts += 1;
+            if let Some(watch) = life.watch.take() {
+                watch.join().unwrap();
+            }
             let text = std::fs::read_to_string(&trace).unwrap_or_default();
             // The last call that was entered and not left.
-            let call = text.lines().rev().find(|line| line.contains(" = ?") || line.contains("unfinished"));
+            let call = text.lines().rev().find(|line| {
+                // The second half of a line that was interrupted does not say of what.
+                !line.contains("resumed>") && (line.contains(" = ?") || line.contains("unfinished"))
+            });
             through.calls.extend(call.map(str::to_owned));
         }
         let last = self.last_events(&client).await;

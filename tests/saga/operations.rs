@@ -16,7 +16,7 @@ const WITNESS: &str = "jones";
 /// Each is cut in its own way.
 const CUT: [&str; 3] = ["adams", "baker", "clark"];
 
-const STEPS: [&str; 6] = [
+pub(crate) const STEPS: [&str; 6] = [
     "copy_files",
     "initialize_database",
     "create_services",
@@ -58,16 +58,16 @@ impl Way {
 }
 
 /// A control plane with nginx before it and four tenants.
-struct Stage {
-    home: Arc<Home>,
-    front: Front,
-    token: String,
+pub(crate) struct Stage {
+    pub(crate) home: Arc<Home>,
+    pub(crate) front: Front,
+    pub(crate) token: String,
     tenants: Vec<(&'static str, String)>,
     /// The witness's processes.
-    pids: Vec<u64>,
+    pub(crate) pids: Vec<u64>,
 }
 
-fn serve(front: &Front, home: &Home) -> Command {
+pub(crate) fn serve(front: &Front, home: &Home) -> Command {
     let step = format!("sh {}/step.sh", home.path().display());
     let mut serve = front.serve(home);
     serve
@@ -79,7 +79,7 @@ fn serve(front: &Front, home: &Home) -> Command {
 
 impl Stage {
     /// All are created; `prepare` brings them to where the operation begins.
-    async fn set() -> Option<(Stage, TestApp)> {
+    pub(crate) async fn set() -> Option<(Stage, TestApp)> {
         if !can_trace() {
             return None;
         }
@@ -99,12 +99,17 @@ impl Stage {
         Some((Stage { home, front, token, tenants, pids: Vec::new() }, app))
     }
 
-    fn id(&self, slug: &str) -> &str {
+    pub(crate) fn id(&self, slug: &str) -> &str {
         &self.tenants.iter().find(|(known, _)| *known == slug).unwrap().1
     }
 
+    /// Has another tenant take the place of one.
+    pub(crate) fn replace(&mut self, slug: &str, id: String) {
+        self.tenants.iter_mut().find(|(known, _)| *known == slug).unwrap().1 = id;
+    }
+
     /// Does something with these tenants, all at once, and waits for the end.
-    async fn all(&self, app: &TestApp, slugs: &[&str], action: &str) {
+    pub(crate) async fn all(&self, app: &TestApp, slugs: &[&str], action: &str) {
         let mut asked = Vec::new();
         for slug in slugs {
             let answer = app.post(&format!("/api/tenants/{}/{action}", self.id(slug)), json!({})).await;
@@ -141,7 +146,7 @@ impl Stage {
         (app, through)
     }
 
-    async fn witness(&self, app: &TestApp) -> Vec<u64> {
+    pub(crate) async fn witness(&self, app: &TestApp) -> Vec<u64> {
         let events = app.events(1).await;
         let own = events.iter().filter(|event| {
             event["kind"] == "instance.started" && event["instance"].as_str().unwrap().ends_with(WITNESS)
@@ -150,7 +155,13 @@ impl Stage {
     }
 
     /// What is so after each operation that ends with all tenants served.
-    async fn check(&self, app: &TestApp, through: &[(&str, Through)], release: u32, migrated: usize) {
+    pub(crate) async fn check(
+        &self,
+        app: &TestApp,
+        through: &[(&str, Through)],
+        release: u32,
+        migrated: usize,
+    ) {
         let wanted = world(app, self.id(WITNESS), WITNESS).await;
         assert_eq!(self.witness(app).await, self.pids, "the witness was touched");
         let events = app.events(1).await;
@@ -200,7 +211,7 @@ impl Stage {
     }
 }
 
-fn post(action: &'static str) -> impl Fn(&str) -> Operation {
+pub(crate) fn post(action: &'static str) -> impl Fn(&str) -> Operation {
     move |tenant| Operation {
         method: "POST",
         path: format!("/api/tenants/{tenant}/{action}"),

@@ -16,6 +16,8 @@ use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
+use tenantry::audit::Audit;
+use tenantry::auth::denied::Denials;
 use tenantry::auth::jwt::JwtKeys;
 use tenantry::auth::last_used::LastUsed;
 use tenantry::auth::login_limit::LoginLimit;
@@ -37,11 +39,11 @@ use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
 use tenantry::http::kept::Kept;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, UnitLogs};
+use tenantry::http::repeat::Repeats;
 use tenantry::http::router::Listener;
 use tenantry::http::state::{
     AppState, DatabaseProbe, DeploymentLogs, HealthReport, HttpSettings, Live, Parts, Probe,
 };
-use tenantry::http::write::KeysInFlight;
 use tenantry::past::Past;
 use tenantry::sites::Sites;
 use tenantry::telemetry::Metrics;
@@ -253,6 +255,9 @@ pub(crate) struct Api {
     pub(crate) pretend: Arc<Pretend>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) settings: Arc<ArcSwap<HttpSettings>>,
+    /// What was refused; nobody records it unless a test does.
+    pub(crate) denials: Arc<Denials>,
+    pub(crate) repeats: Repeats,
     /// The administrator's login.
     pub(crate) admin: String,
     _dir: tempfile::TempDir,
@@ -282,6 +287,8 @@ impl Api {
         // Stopping it joins its threads, and the test's own tasks may still want an answer.
         std::mem::forget(engine);
         let blobs = Arc::new(Blobs::new(dir.path().join("blobs"), Arc::clone(&vault)));
+        let audit = Arc::new(Audit::in_memory(Arc::clone(&store)));
+        let denials = Arc::new(Denials::default());
         let source = Arc::new(JournalSource::new(store, vault));
         let pretend = Arc::new(Pretend {
             lines: Mutex::default(),
@@ -300,6 +307,7 @@ impl Api {
         let edge = Secret::new("edge".to_owned());
         let config = Config::parse("", &overrides()).unwrap();
         let sites = Sites::new(&config, handle.clone(), edge, metrics.nginx_reloads());
+        let repeats = Repeats::new([6; 32]);
         let state = AppState::new(Parts {
             engine: handle.clone(),
             time: Arc::new(Past::new(TimeTravel::new(source, snapshots), handle.clone())),
@@ -309,9 +317,11 @@ impl Api {
             settings: Arc::clone(&settings),
             jwt: JwtKeys::new(&[9; 32]),
             passwords: Passwords::counted(metrics.password_hashes.clone()),
+            denials: Arc::clone(&denials),
+            audit,
             login_limit: LoginLimit::default(),
             clock: Arc::new(SystemClock),
-            in_flight: KeysInFlight::default(),
+            repeats: repeats.clone(),
             shutdown: shutdown.clone(),
             outputs: Arc::clone(&pretend) as Arc<dyn Outputs>,
             unit_logs: Arc::clone(&pretend) as Arc<dyn UnitLogs>,
@@ -349,6 +359,8 @@ impl Api {
             pretend,
             shutdown,
             settings,
+            denials,
+            repeats,
             admin: String::new(),
             _dir: dir,
         };
@@ -394,6 +406,12 @@ impl Api {
     /// Sends a request to the instances' listener.
     pub(crate) async fn send_instances(&self, request: Req) -> Answer {
         send(&self.instances, request).await
+    }
+
+    /// Sends a request to the manager's listener and leaves the answer's body to be read.
+    pub(crate) async fn open(&self, request: Req) -> axum::response::Response {
+        let request = request.builder.body(request.body).unwrap();
+        self.router.clone().oneshot(request).await.unwrap()
     }
 
     /// With the administrator's login.
@@ -586,6 +604,7 @@ async fn perform(handle: &Handle, puppet: &Puppet, effect: Effect, cause: Seq) {
                 submit(Command::ThemeApplied { tenant_id, theme }).await;
             }
         }
+        Effect::EraseTenant(tenant_id) => submit(Command::TenantErased { tenant_id }).await,
         Effect::Analyze(_) => {}
         Effect::WriteEnv(tenant_id) => {
             let answers = handle.world().configurations.get(tenant_id).and_then(|one| one.env_wanted);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tenantry::domain::command::{Command, StepReport};
 use tenantry::domain::effect::Effect;
-use tenantry::domain::restore::{OnConflict, Restore, Then};
+use tenantry::domain::restore::{Left, OnConflict, Restore, Then, Whereabouts};
 use tenantry::domain::tenant_config::ConfigChanges;
 use tenantry::domain::theme::ThemeChanges;
 use tenantry_journal::event::deployment::StepKind;
@@ -67,6 +67,7 @@ fn perform(s: &mut Scenario, effect: Effect) {
             let removed = s.world.tenants.get(tenant_id).and_then(|tenant| tenant.deletion).unwrap();
             submit(s, Command::TenantRemoved { tenant_id, removed });
         }
+        Effect::EraseTenant(tenant_id) => submit(s, Command::TenantErased { tenant_id }),
         Effect::ApplyTheme(tenant_id) => {
             let theme = s.world.tenants.get(tenant_id).unwrap().theme.changed;
             submit(s, Command::ThemeApplied { tenant_id, theme });
@@ -88,7 +89,7 @@ pub(crate) fn back(s: &Scenario, tenant_id: TenantId, then: &Then) -> Restore {
         include: Part::ALL.into(),
         on_conflict: OnConflict::Fail,
         listening: s.listening.clone(),
-        on_disk: kept.unwrap_or_default(),
+        left: Left { whereabouts: Whereabouts::Unmarked, releases: kept.unwrap_or_default() },
         lost_logos: BTreeSet::new(),
     }
 }

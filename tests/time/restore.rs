@@ -27,31 +27,45 @@ async fn a_dry_run_tells_what_would_change_and_records_nothing() {
     assert_eq!(api.handle.world().seq, head);
 
     let body = json!({"as_of": then.to_string(), "include": ["details"]});
-    let first = api
-        .send(
-            request("POST", &format!("{path}/restore"))
-                .bearer(&api.admin)
-                .header("idempotency-key", "once")
-                .json(&body),
-        )
-        .await;
+    let send = || {
+        let restore = request("POST", &format!("{path}/restore")).bearer(&api.admin);
+        api.send(restore.header("idempotency-key", "once").json(&body))
+    };
+    let first = send().await;
     let restored = first.expect(200);
     assert_eq!((&restored["changes"], &restored["complete"]), (&dry["changes"], &json!(true)));
     assert_eq!(restored["seq"], first.seq());
     assert_eq!(api.get(&path).await.expect(200)["notes"], "then");
-    let again = api
-        .send(
-            request("POST", &format!("{path}/restore"))
-                .bearer(&api.admin)
-                .header("idempotency-key", "once")
-                .json(&body),
-        )
-        .await;
+    let again = send().await;
     assert_eq!(again.expect(200), restored, "a repetition is answered as the first time");
     let history = api.get(&format!("{path}/history")).await.expect(200);
     let restores =
         history["history"].as_array().unwrap().iter().filter(|one| one["kind"] == "tenant.restored");
     assert_eq!(restores.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_restores_at_once_the_later_one_counts_and_other_tenants_stay_as_they_are() {
+    let api = Api::start().await;
+    let (tenant, other) = (api.tenant("smith").await, api.tenant("jones").await);
+    let path = format!("/api/tenants/{tenant}");
+    let mut points = Vec::new();
+    for notes in ["first", "second", "third"] {
+        points.push(api.put(&path, json!({"notes": notes, "name": format!("Smith {notes}")})).await.seq());
+    }
+    let before = api.get(&format!("/api/tenants/{other}")).await.expect(200);
+    for _ in 0..5 {
+        let restore =
+            async |point: usize| api.post(&format!("{path}/restore"), json!({"as_of": points[point]})).await;
+        let (first, second) = tokio::join!(restore(0), restore(1));
+        let (first, second) = (first.expect(200), second.expect(200));
+        assert_eq!((&first["complete"], &second["complete"]), (&json!(true), &json!(true)));
+        let word = if first["seq"].as_u64() > second["seq"].as_u64() { "first" } else { "second" };
+        let shown = api.get(&path).await.expect(200);
+        assert_eq!((&shown["notes"], &shown["name"]), (&json!(word), &json!(format!("Smith {word}"))));
+        api.put(&path, json!({"notes": "third", "name": "Smith third"})).await.expect(200);
+    }
+    assert_eq!(api.get(&format!("/api/tenants/{other}")).await.expect(200), before);
 }
 
 #[tokio::test]

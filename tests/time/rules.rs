@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tenantry::domain::command::{Command, DeploySwitches, TenantChanges};
 use tenantry::domain::ctx::{Ctx, Ids};
 use tenantry::domain::rejection::Reason;
-use tenantry::domain::restore::{self, OnConflict, Plan, Restore, Then};
+use tenantry::domain::restore::{self, Left, OnConflict, Plan, Restore, Then, Whereabouts};
 use tenantry::domain::undo::{Before, Undo, lead};
 use tenantry_journal::event::tenant::Part;
 use tenantry_journal::id::{Seq, TenantId, UserId};
@@ -23,7 +23,7 @@ fn notes(text: &str) -> TenantChanges {
     TenantChanges { notes: Some(Some(text.to_owned())), ..TenantChanges::default() }
 }
 
-fn plan(s: &Scenario, restore: &Restore) -> Plan {
+pub(crate) fn plan(s: &Scenario, restore: &Restore) -> Plan {
     let ctx = Ctx { now: s.now, ids: Ids::new(s.now, 1), policy: policy().into() };
     restore::plan(&s.world, restore, &ctx).unwrap()
 }
@@ -32,7 +32,7 @@ fn lacking(plan: &Plan) -> BTreeSet<&str> {
     plan.not_restored.iter().map(|lack| lack.field.as_str()).collect()
 }
 
-fn redeploy(s: &mut Scenario, tenant_id: TenantId) {
+pub(crate) fn redeploy(s: &mut Scenario, tenant_id: TenantId) {
     s.attempt(&Command::DeployTenant { tenant_id, switches: DeploySwitches::default() }).unwrap();
     settle(s);
 }
@@ -63,6 +63,29 @@ fn everything_that_changed_comes_back_and_what_runs_is_restarted_by_it() {
     assert_eq!(now.details.open(), was.tenant.details.open());
     assert!(now.theme.colors.is_empty(), "a colour that nobody had set then is set by nobody");
     s.when(command(back(&s, id, &was))).then(&[]);
+}
+
+#[test]
+fn each_detail_comes_back() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let was = then(&s, id);
+    let changes = TenantChanges {
+        name: Some("Another".into()),
+        domain: Some("another.example.com".parse().unwrap()),
+        api_domain: Some(Some("api.another.example.com".parse().unwrap())),
+        github_repo: Some(Some("https://git.example.com/another".into())),
+        notes: Some(Some("another".into())),
+    };
+    s.attempt(&Command::UpdateTenant { tenant_id: id, changes }).unwrap();
+    let plan = plan(&s, &back(&s, id, &was));
+    let updated = plan.events.iter().find_map(|event| match event {
+        tenantry_journal::event::Event::TenantUpdated(updated) => Some(updated),
+        _ => None,
+    });
+    assert_eq!(updated.unwrap().changed, ["name", "domain", "api_domain", "github_repo", "notes"]);
+    s.attempt(&command(back(&s, id, &was))).unwrap();
+    assert_eq!(s.world.tenants.get(id).unwrap().details.open(), was.tenant.details.open());
 }
 
 #[test]
@@ -235,6 +258,43 @@ fn what_lies_in_a_directory_that_another_tenant_used_since_is_not_given_back() {
 }
 
 #[test]
+fn files_that_bear_a_deleted_tenants_mark_come_back_whoever_came_to_their_place() {
+    let mut s = Scenario::new();
+    let id = s.deployed("smith");
+    settle(&mut s);
+    let was = then(&s, id);
+    delete(&mut s, id, false);
+    let other = s.deployed("smith");
+    settle(&mut s);
+    let wanted = back(&s, id, &was);
+    let left = Left { whereabouts: Whereabouts::Found, ..wanted.left.clone() };
+    let found = Restore { left, on_conflict: OnConflict::Reassign, ..wanted.clone() };
+    assert_eq!(lacking(&plan(&s, &found)), ["database"].into());
+    let lost = Restore { left: Left::default(), on_conflict: OnConflict::Reassign, ..wanted };
+    assert_eq!(lacking(&plan(&s, &lost)), ["database", "files", "release"].into());
+    s.when(command(found)).then(&[
+        "tenant.restored",
+        "port.allocated",
+        "tenant.env_requested",
+        "deployment.requested",
+    ]);
+    settle(&mut s);
+    let now = s.world.tenants.get(id).unwrap();
+    assert!(now.details.open().unwrap().directory.ends_with("/smith-2"));
+    assert_eq!((now.release, release(&s, other)), (Some(1), Some(1)));
+}
+
+#[test]
+fn of_a_tenant_that_was_never_deployed_no_files_are_missed() {
+    let mut s = Scenario::new();
+    let id = s.tenant("smith");
+    let was = then(&s, id);
+    delete(&mut s, id, false);
+    let wanted = Restore { left: Left::default(), ..back(&s, id, &was) };
+    assert_eq!(lacking(&plan(&s, &wanted)), ["database"].into());
+}
+
+#[test]
 fn nothing_is_restored_that_never_was_or_is_being_deleted() {
     let mut s = Scenario::new();
     let id = s.deployed("smith");
@@ -247,7 +307,7 @@ fn nothing_is_restored_that_never_was_or_is_being_deleted() {
 }
 
 /// Gives a command as a person, and makes the undo of it.
-fn undo_of(s: &mut Scenario, given: &Command) -> Command {
+pub(crate) fn undo_of(s: &mut Scenario, given: &Command) -> Command {
     let before = s.world.clone();
     let from = s.recorded.len();
     s.attempt(given).unwrap();
@@ -255,10 +315,11 @@ fn undo_of(s: &mut Scenario, given: &Command) -> Command {
     events.iter_mut().for_each(|event| event.draft.actor = Actor::User(UserId(Uuid::from_u128(1))));
     settle(s);
     let kept = |id| s.world.tenants.gone(id).map(|gone| gone.kept.iter().map(|one| one.number).collect());
-    let on_disk = before.tenants.iter().find_map(|tenant| kept(tenant.id)).unwrap_or_default();
+    let releases = before.tenants.iter().find_map(|tenant| kept(tenant.id)).unwrap_or_default();
     let seq = events.first().map_or(Seq(1), |event| event.seq);
     let (before, listening) = (Before(before.into()), s.listening.clone());
-    Command::Undo(Box::new(Undo { events, seq, before, listening, on_disk, lost_logos: BTreeSet::new() }))
+    let left = Left { whereabouts: Whereabouts::Found, releases };
+    Command::Undo(Box::new(Undo { events, seq, before, listening, left, lost_logos: BTreeSet::new() }))
 }
 
 #[test]

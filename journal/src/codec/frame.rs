@@ -8,24 +8,24 @@ use crate::recorded::{Actor, Idempotency};
 
 /// A record's fields, borrowed.
 #[derive(Debug, PartialEq)]
-pub(super) struct Frame<'a> {
-    pub(super) seq: u64,
-    pub(super) id: Uuid,
-    pub(super) at: u64,
-    pub(super) actor: Actor,
-    pub(super) tenant_id: Option<Uuid>,
-    pub(super) instance_id: Option<Uuid>,
-    pub(super) command_id: Uuid,
-    pub(super) caused_by: Option<u64>,
-    pub(super) idempotency: Option<Idempotency>,
-    pub(super) kind: &'a str,
-    pub(super) version: u16,
-    pub(super) data: &'a [u8],
+pub(crate) struct Frame<'a> {
+    pub(crate) seq: u64,
+    pub(crate) id: Uuid,
+    pub(crate) at: u64,
+    pub(crate) actor: Actor,
+    pub(crate) tenant_id: Option<Uuid>,
+    pub(crate) instance_id: Option<Uuid>,
+    pub(crate) command_id: Uuid,
+    pub(crate) caused_by: Option<u64>,
+    pub(crate) idempotency: Option<Idempotency>,
+    pub(crate) kind: &'a str,
+    pub(crate) version: u16,
+    pub(crate) data: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
     /// Reads a record.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, BadWire> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, BadWire> {
         Self::read_as_written(bytes).map_or_else(|| Self::read_in_any_order(bytes), Ok)
     }
 

@@ -121,6 +121,61 @@ pub struct TokenRevoked {
     pub token_id: TokenId,
 }
 
+/// From where somebody came; all of it sealed, under their key when it is known who it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whence {
+    /// The connection's own address; of IPv6 the network of 64 bits.
+    pub address: String,
+}
+
+/// Requests were refused with 401 or 403. One event stands for all alike of a while.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccessDenied {
+    /// The answer's status: 401 without a valid credential, 403 with one that does not go so far.
+    pub status: u16,
+    /// The method; `other` for unusual ones.
+    pub method: String,
+    /// The route's pattern; `unmatched` without one.
+    pub route: String,
+    /// From where.
+    pub from: Sealed<Whence>,
+    /// How many.
+    pub count: u64,
+    /// When the first came.
+    pub first_at: Timestamp,
+    /// When the last came.
+    pub last_at: Timestamp,
+}
+
+/// Logins failed. One event stands for all alike of a while. A name that nobody has is not
+/// recorded: it may be a password in the wrong field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoginFailed {
+    /// Whose name was given, if it is somebody's.
+    pub user_id: Option<UserId>,
+    /// Whether they were refused without a look at the password, after too many failures.
+    pub limited: bool,
+    /// From where.
+    pub from: Sealed<Whence>,
+    /// How many.
+    pub count: u64,
+    /// When the first came.
+    pub first_at: Timestamp,
+    /// When the last came.
+    pub last_at: Timestamp,
+}
+
+/// More was refused than is recorded one by one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DenialsUnrecorded {
+    /// How many.
+    pub count: u64,
+    /// When the first came.
+    pub first_at: Timestamp,
+    /// When the last came.
+    pub last_at: Timestamp,
+}
+
 /// Bytes that are stored as they are, and that text (for people) does not show.
 mod hidden_bytes {
     use serde::{Deserializer, Serializer};

@@ -119,6 +119,24 @@ pub struct TenantConfigUpdated {
     pub config: Sealed<TenantConfig>,
 }
 
+/// Somebody wants what is known of the tenant forgotten for good, once the tenant is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ErasureRequested {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// Tenants that were there before it in its directory. What lies there is not theirs, and later
+    /// nobody can tell any more which directory it was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<TenantId>,
+}
+
+/// The tenant's key is destroyed: what was sealed under it is unreadable in every copy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantErased {
+    /// The tenant.
+    pub tenant_id: TenantId,
+}
+
 /// A part of a tenant that can be brought back by itself.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,

@@ -10,6 +10,7 @@ use crate::merkle::{self, Frontier};
 use crate::recorded::{Batch, Draft, Recorded};
 use crate::sealed::{Vault, with_vault};
 use crate::time::Timestamp;
+use crate::tree::{self, TileRoot};
 
 /// A commit takes no further command's events past this. It is sled's longest value, so
 /// that only a single command that is larger is ever cut into parts.
@@ -39,6 +40,7 @@ pub enum StageError {
 pub(super) struct Staged {
     pub(super) encoded: EncodedCommit,
     pub(super) events: Batch,
+    pub(super) tiles: Vec<TileRoot>,
 }
 
 /// Takes events from the [`super::Author`] on the writer's thread.
@@ -50,6 +52,8 @@ pub struct Stage {
     vault: Arc<dyn Vault>,
     builder: Option<CommitBuilder>,
     events: Vec<Recorded>,
+    /// Tiles that the open commit completes.
+    tiles: Vec<TileRoot>,
     staged: Vec<Staged>,
     staged_bytes: usize,
     /// What the last commit took: room for the next one from the start.
@@ -70,6 +74,7 @@ impl Stage {
             keyring,
             builder: None,
             events: Vec::new(),
+            tiles: Vec::new(),
             staged: Vec::new(),
             staged_bytes: 0,
             usual: (0, 0),
@@ -158,7 +163,7 @@ impl Stage {
             self.builder.get_or_insert_with(|| CommitBuilder::with_room(next, frontier.root(), room));
         builder.push_framed(&self.framed, self.leaves.len() as u32, time);
         for leaf in self.leaves.drain(..) {
-            frontier.push(leaf);
+            tree::push(frontier, leaf, &mut self.tiles);
         }
         start
     }
@@ -168,7 +173,8 @@ impl Stage {
             let encoded = builder.finish();
             self.usual = (encoded.bytes().len().min(COMMIT_BYTES), self.events.len());
             self.staged_bytes += encoded.bytes().len();
-            self.staged.push(Staged { encoded, events: std::mem::take(&mut self.events).into() });
+            let (events, tiles) = (std::mem::take(&mut self.events).into(), std::mem::take(&mut self.tiles));
+            self.staged.push(Staged { encoded, events, tiles });
         }
     }
 

@@ -24,6 +24,11 @@ pub(super) const RECORD_BYTES: usize = 92;
 /// Only the owner reads and writes.
 const MODE: u32 = 0o600;
 
+/// The keyring of before an erasure, until it is written over.
+const OLD: &str = "keyring.old";
+/// What was cut off the end.
+const CUT: &str = "keyring.cut";
+
 /// One wrapped key.
 pub(super) type Record = [u8; RECORD_BYTES];
 
@@ -35,7 +40,7 @@ pub(super) struct KeyFile {
     len: u64,
 }
 
-fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyringError {
+pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyringError {
     let path = path.to_owned();
     move |source| KeyringError::Io { action, path, source }
 }
@@ -46,6 +51,7 @@ impl KeyFile {
         master: &MasterKey,
     ) -> Result<(Self, HashMap<KeyId, KeyBytes>), KeyringError> {
         let path = dir.join("keyring");
+        remove_old(dir)?;
         match std::fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => write_aside(&path, &HEADER)?,
             Err(error) => return Err(io("read", &path)(error)),
@@ -56,7 +62,7 @@ impl KeyFile {
         let file = OpenOptions::new().write(true).open(&path).map_err(io("open", &path))?;
         let len = whole as u64;
         if let Some(torn) = bytes.get(whole..).filter(|torn| !torn.is_empty()) {
-            let aside = dir.join("keyring.cut");
+            let aside = dir.join(CUT);
             write_aside(&aside, torn)?;
             tracing::warn!(
                 bytes = torn.len(),
@@ -95,23 +101,74 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Replaces the file's content by `records`.
-    pub(super) fn rewrite(&mut self, records: &[Record]) -> Result<(), KeyringError> {
+    /// Replaces the file's content by `records`, which lack `erased`. No copy of that one is left
+    /// in a file of ours, nor, as far as the file system writes in place, on the disk.
+    pub(super) fn rewrite(&mut self, records: &[Record], erased: KeyId) -> Result<(), KeyringError> {
         if self.file.is_none() {
             return Err(KeyringError::Broken { path: self.path.clone() });
         }
-        let bytes = [HEADER.as_slice(), records.as_flattened()].concat();
-        write_aside(&self.path, &bytes)?;
+        let replaced = self.replace(records, erased);
+        // Which of the two lies there after a failure is not known, and both are whole.
         self.file = None;
         let file = OpenOptions::new().write(true).open(&self.path).map_err(io("open", &self.path))?;
+        self.len = file.metadata().map_err(io("look at", &self.path))?.len();
         self.file = Some(file);
-        self.len = bytes.len() as u64;
-        Ok(())
+        replaced
+    }
+
+    fn replace(&self, records: &[Record], erased: KeyId) -> Result<(), KeyringError> {
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        remove_old(dir)?;
+        std::fs::hard_link(&self.path, dir.join(OLD)).map_err(io("keep", &self.path))?;
+        write_aside(&self.path, &[HEADER.as_slice(), records.as_flattened()].concat())?;
+        remove_old(dir)?;
+        remove_cut(dir, erased)
     }
 }
 
+/// Writes over the keyring of before an erasure, and removes it. While the new one has not taken
+/// its place yet, the old one is the keyring itself, and only its second name goes.
+fn remove_old(dir: &Path) -> Result<(), KeyringError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let (path, old) = (dir.join("keyring"), dir.join(OLD));
+    let old_is = match std::fs::metadata(&old) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(io("look at", &old))?,
+    };
+    let is_the_keyring = std::fs::metadata(&path).is_ok_and(|it| it.ino() == old_is.ino());
+    if is_the_keyring {
+        std::fs::remove_file(&old).map_err(io("remove", &old))?;
+        return File::open(dir).and_then(|dir| dir.sync_all()).map_err(io("sync", dir));
+    }
+    shred(&old)
+}
+
+/// What was cut off the end once may be all of the record that is erased now.
+fn remove_cut(dir: &Path, erased: KeyId) -> Result<(), KeyringError> {
+    let cut = dir.join(CUT);
+    match std::fs::read(&cut) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io("read", &cut)(error)),
+        Ok(bytes) if memchr::memmem::find(&bytes, erased.0.as_bytes()).is_some() => shred(&cut),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// Writes zeros over a file, and removes it.
+fn shred(path: &Path) -> Result<(), KeyringError> {
+    let over = || {
+        let file = OpenOptions::new().write(true).open(path)?;
+        let len = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        file.write_all_at(&vec![0; len], 0)?;
+        file.sync_all()?;
+        std::fs::remove_file(path)?;
+        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    };
+    over().map_err(io("write over", path))
+}
+
 /// Writes a file whole: aside, synced, renamed, its directory synced.
-fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
+pub(super) fn write_aside(path: &Path, bytes: &[u8]) -> Result<(), KeyringError> {
     let aside = path.with_extension("new");
     let mut file = OpenOptions::new()
         .write(true)
@@ -149,7 +206,7 @@ fn read_records(
     Ok((keys, HEADER.len() + whole * RECORD_BYTES))
 }
 
-fn is_whole(record: &Record) -> bool {
+pub(super) fn is_whole(record: &Record) -> bool {
     record
         .split_first_chunk::<4>()
         .is_some_and(|(stored, rest)| crc32fast::hash(rest).to_be_bytes() == *stored)
@@ -170,7 +227,7 @@ pub(super) fn wrap(master: &MasterKey, id: KeyId, key: &KeyBytes) -> Record {
     record
 }
 
-fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
+pub(super) fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
     let (_, rest) = record.split_first_chunk::<4>()?;
     let (id, rest) = rest.split_first_chunk::<16>()?;
     let (nonce, rest) = rest.split_first_chunk::<24>()?;
@@ -181,10 +238,31 @@ fn unwrap(master: &MasterKey, record: &Record) -> Option<(KeyId, KeyBytes)> {
 }
 
 pub(super) fn load_master(dir: &Path) -> Result<MasterKey, KeyringError> {
-    let path = dir.join("master.key");
-    let bytes = std::fs::read(&path).map(Zeroizing::new).map_err(io("read", &path))?;
-    let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| KeyringError::BadMaster { path })?;
+    read_master(&dir.join("master.key"))
+}
+
+pub(super) fn read_master(path: &Path) -> Result<MasterKey, KeyringError> {
+    let bytes = std::fs::read(path).map(Zeroizing::new).map_err(io("read", path))?;
+    let bytes = <[u8; 32]>::try_from(bytes.as_slice());
+    let bytes = bytes.map_err(|_| KeyringError::BadMaster { path: path.to_owned() })?;
     Ok(MasterKey::new(bytes))
+}
+
+/// The whole records of a keyring, unopened.
+pub(super) fn wrapped_records(path: &Path, bytes: &[u8]) -> Result<Vec<Record>, KeyringError> {
+    let body = bytes.strip_prefix(&HEADER).ok_or_else(|| KeyringError::Format { path: path.to_owned() })?;
+    let (records, _) = body.as_chunks::<RECORD_BYTES>();
+    let whole = records.iter().rposition(is_whole).map_or(0, |last| last + 1);
+    let records: Vec<Record> = records.iter().take(whole).copied().collect();
+    match records.iter().position(|record| !is_whole(record)) {
+        Some(index) => Err(KeyringError::Damaged { path: path.to_owned(), index }),
+        None => Ok(records),
+    }
+}
+
+/// Writes a keyring of these records.
+pub(super) fn write_records(path: &Path, records: &[Record]) -> Result<(), KeyringError> {
+    write_aside(path, &[HEADER.as_slice(), records.as_flattened()].concat())
 }
 
 pub(super) fn load_or_create_master(dir: &Path) -> Result<MasterKey, KeyringError> {

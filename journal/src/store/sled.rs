@@ -227,10 +227,19 @@ impl SledJournal {
     /// # Errors
     /// When the copy cannot be made, or is damaged.
     pub fn open_read_only(dir: &Path) -> Result<Self, StoreError> {
+        Self::open_read_only_from(dir, Seq(1))
+    }
+
+    /// As [`SledJournal::open_read_only`], for who reads only events from a position on: full
+    /// volumes that end before it are not copied.
+    ///
+    /// # Errors
+    /// As [`SledJournal::open_read_only`].
+    pub fn open_read_only_from(dir: &Path, from: Seq) -> Result<Self, StoreError> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            match Self::copy_and_open(dir) {
+            match Self::copy_and_open(dir, from) {
                 // A server that writes meanwhile may tear the copy. Not the journal.
                 Err(StoreError::Damaged { .. } | StoreError::Lost { .. } | StoreError::Engine { .. })
                     if attempt < COPY_ATTEMPTS => {}
@@ -239,13 +248,15 @@ impl SledJournal {
         }
     }
 
-    fn copy_and_open(dir: &Path) -> Result<Self, StoreError> {
+    fn copy_and_open(dir: &Path, from: Seq) -> Result<Self, StoreError> {
         let marked = Mark::read(dir)?;
         // Before the volumes: what a running server overwrites in it afterwards, or while it
         // is read, is durable in the volumes by then.
         let found = Found::read(dir)?;
         let copy = TempDir::create()?;
-        for volume in Volumes::find(dir)?.all() {
+        let all = Volumes::find(dir)?.all();
+        let needed = all.partition_point(|volume| volume.first() <= from).saturating_sub(1);
+        for volume in all.iter().skip(needed) {
             copy_dir(volume.dir(), &copy.path().join(volume.name()))?;
         }
         let volumes = Volumes::find(copy.path())?;

@@ -177,3 +177,43 @@ fn a_value_that_its_key_does_not_open_stops_a_fold_that_asks_for_it_and_never_re
     assert_eq!((shown(0), shown(2)), ("erased".into(), "damaged".into()));
     assert!(scan::verify(&*rig.store, Seq(3)).unwrap().bad.is_none(), "every stored byte is as it was");
 }
+
+#[test]
+fn an_erased_keys_old_bytes_are_written_over_wherever_a_crash_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let ring = reopen(dir.path()).unwrap();
+    ring.create(key(1));
+    ring.create(key(2));
+    ring.sync().unwrap();
+    let before = std::fs::read(path("keyring")).unwrap();
+    // A reader of the old file still sees it, as somebody with the raw disk would.
+    let old = std::fs::File::open(path("keyring")).unwrap();
+    std::fs::write(path("keyring.cut"), &before[8 + 92..8 + 2 * 92]).unwrap();
+    ring.erase(key(1)).unwrap();
+    ring.erase(key(1)).unwrap();
+    let mut seen = Vec::new();
+    std::io::Read::read_to_end(&mut &old, &mut seen).unwrap();
+    assert_eq!(seen, vec![0; before.len()], "the old file is written over");
+    assert!(!path("keyring.old").exists() && !path("keyring.cut").exists());
+    ring.create(key(3));
+    ring.sync().unwrap();
+    drop(ring);
+    let after = std::fs::read(path("keyring")).unwrap();
+
+    // Cut off after the old one was kept, and after the new one took its place.
+    std::fs::write(path("keyring"), &before).unwrap();
+    std::fs::hard_link(path("keyring"), path("keyring.old")).unwrap();
+    let ring = reopen(dir.path()).unwrap();
+    assert!(ring.contains(key(1)) && !path("keyring.old").exists(), "nothing was erased yet");
+    drop(ring);
+    assert_eq!(std::fs::read(path("keyring")).unwrap(), before);
+    std::fs::write(path("keyring.old"), &before).unwrap();
+    std::fs::write(path("keyring"), &after).unwrap();
+    let old = std::fs::File::open(path("keyring.old")).unwrap();
+    let ring = reopen(dir.path()).unwrap();
+    assert!(!ring.contains(key(1)) && ring.contains(key(2)) && ring.contains(key(3)));
+    let mut seen = Vec::new();
+    std::io::Read::read_to_end(&mut &old, &mut seen).unwrap();
+    assert!(seen.iter().all(|byte| *byte == 0) && !path("keyring.old").exists());
+}

@@ -15,6 +15,12 @@ mod group;
 #[cfg(test)]
 mod keyring;
 #[cfg(test)]
+mod receipt;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod transfer;
+#[cfg(test)]
+mod tree;

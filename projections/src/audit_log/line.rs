@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
+use tenantry_journal::event::access::Whence;
 use tenantry_journal::event::deployment::{DeploymentOutcome, StepOutcome};
 use tenantry_journal::event::health::TenantHealth;
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth, RestartReason, SleepReason};
 use tenantry_journal::id::InstanceId;
 use tenantry_journal::recorded::{Actor, Recorded};
+use tenantry_journal::sealed::Sealed;
 
 use crate::world::World;
 
@@ -65,6 +67,7 @@ pub fn level(recorded: &Recorded) -> Level {
         },
         Event::StepFinished(event) if event.outcome == StepOutcome::Failed => Level::Error,
         Event::StepRolledBack(_) => Level::Warning,
+        Event::AccessDenied(_) | Event::LoginFailed(_) | Event::DenialsUnrecorded(_) => Level::Warning,
         Event::DeploymentFinished(event) => match event.outcome {
             DeploymentOutcome::Success => Level::Info,
             DeploymentOutcome::Failed => Level::Error,
@@ -85,7 +88,7 @@ pub fn category(recorded: &Recorded) -> Category {
         "deployment" => Category::Deployment,
         "health" => Category::HealthCheck,
         "system" => Category::System,
-        "user" | "token" | "setting" | "config" => Category::Audit,
+        "user" | "token" | "setting" | "config" | "access" => Category::Audit,
         _ if matches!(recorded.event, Event::InstanceHealthChanged(_)) => Category::HealthCheck,
         _ => asked,
     }
@@ -154,11 +157,36 @@ pub fn message(recorded: &Recorded, world: &World) -> String {
             format!("Health changed: {parts}, database {}", event.database)
         }
         Event::SettingChanged(event) => format!("Setting {} changed", event.key),
+        Event::AccessDenied(event) => {
+            let (what, from) = (format!("{} {}", event.method, event.route), whence(&event.from));
+            format!("Refused with {}: {what} from {from}{}", event.status, times(event.count))
+        }
+        Event::LoginFailed(event) => {
+            let named = event.user_id.and_then(|id| world.access.actor_name(Actor::User(id)));
+            let whose = match (event.user_id, named) {
+                (Some(_), Some(name)) => format!("as {name}"),
+                (Some(id), None) => format!("as {id}"),
+                (None, _) => "under a name that nobody has".to_owned(),
+            };
+            let how = if event.limited { "Login refused, too many failed" } else { "Login failed" };
+            format!("{how}: {whose} from {}{}", whence(&event.from), times(event.count))
+        }
+        Event::DenialsUnrecorded(event) => {
+            format!("{} more attempts were refused and are not recorded one by one", event.count)
+        }
         _ => match recorded.instance_id {
             Some(instance) => format!("{}: {}", name(instance), spoken(recorded.event.kind())),
             None => spoken(recorded.event.kind()),
         },
     }
+}
+
+fn whence(from: &Sealed<Whence>) -> &str {
+    from.open().map_or(from.stand_in(), |from| &from.address)
+}
+
+fn times(count: u64) -> String {
+    if count == 1 { String::new() } else { format!(", {count} times") }
 }
 
 /// A kind as words: `tenant.deletion_requested` is "Tenant deletion requested".

@@ -13,7 +13,7 @@ use tenantry_journal::event::instance::{
     InstanceStartFailed, InstanceStarted, InstanceStarting, InstanceStopping, InstanceSuccessorPromoted,
     InstanceSuccessorStarting, InstanceWeightChanged, Listen, ProcessSpec, RestartMode, RestartReason, Role,
 };
-use tenantry_journal::id::{DeploymentId, InstanceId, RunId, Seq, TenantId};
+use tenantry_journal::id::{DeploymentId, InstanceId, KeyId, RunId, Seq, TenantId};
 use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
@@ -391,6 +391,15 @@ impl Instances {
     #[must_use]
     pub fn name(&self, id: InstanceId) -> Option<&InstanceKey> {
         self.sealed_name(id)?.open()
+    }
+
+    /// Lets go of the names of those that are gone and were named under a key.
+    pub(super) fn erase(&mut self, key: KeyId) {
+        let ids: Vec<InstanceId> =
+            self.gone.iter().filter(|(_, name)| name.key() == key).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.gone.insert(id, Sealed::erased(key));
+        }
     }
 
     fn index(&mut self, instance: &Instance) {

@@ -174,6 +174,16 @@ impl Tenants {
         self.gone.get(&id)
     }
 
+    /// Who lay last in a directory, of those who were deleted and left their files in it.
+    #[must_use]
+    pub fn left_in(&self, directory: &str) -> Option<TenantId> {
+        let is_there = |gone: &Gone| {
+            !gone.removed.files && gone.details.open().is_some_and(|details| details.directory == directory)
+        };
+        let left = self.gone.iter().filter(|(_, gone)| is_there(gone));
+        left.max_by_key(|(_, gone)| gone.deleted).map(|(id, _)| *id)
+    }
+
     /// Whether there is or was such a tenant.
     #[must_use]
     pub fn is_known(&self, id: TenantId) -> bool {
@@ -268,6 +278,31 @@ impl Tenants {
         {
             Arc::make_mut(gone).is_displaced = true;
         }
+    }
+
+    /// Tenants that are gone and whose directory became this one's.
+    pub fn displaced_by(&self, id: TenantId) -> impl Iterator<Item = TenantId> {
+        let details = self.get(id).map(|tenant| &tenant.details);
+        let details = details.or_else(|| self.gone(id).map(|gone| &gone.details)).and_then(Sealed::open);
+        let is_there = move |gone: &Gone| {
+            let before = gone.details.open().map(|before| &before.directory);
+            gone.is_displaced && before.is_some() && before == details.map(|details| &details.directory)
+        };
+        self.gone.iter().filter(move |(other, gone)| **other != id && is_there(gone)).map(|(other, _)| *other)
+    }
+
+    /// Notes that what lies in the directory of a tenant that is gone is not its own.
+    pub(super) fn displace(&mut self, id: TenantId) {
+        let Some(gone) = self.gone.get(&id).filter(|gone| !gone.is_displaced).cloned() else { return };
+        self.unindex_left(id, &gone);
+        self.gone.insert(id, Arc::new(Gone { is_displaced: true, ..Gone::clone(&gone) }));
+    }
+
+    /// Lets go of what a tenant that is gone was called.
+    pub(super) fn erase(&mut self, id: TenantId) {
+        let Some(gone) = self.gone.get(&id).cloned() else { return };
+        self.unindex_left(id, &gone);
+        self.gone.insert(id, Arc::new(Gone { details: Sealed::erased(id), ..Gone::clone(&gone) }));
     }
 
     fn index_left(&mut self, id: TenantId, gone: &Gone) {

@@ -93,6 +93,28 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             more: b.into(),
         }
         .into(),
+        "access.denied" => AccessDenied {
+            status: 401 + 2 * u16::from(c % 2),
+            method: "GET".into(),
+            route: "/api/tenants/{id}".into(),
+            from: Sealed::new(user_id, Whence { address: format!("192.0.2.{c}") }),
+            count: a.into(),
+            first_at: time(1),
+            last_at: time(seq),
+        }
+        .into(),
+        "access.login_failed" => LoginFailed {
+            user_id: (c > 0).then_some(user_id),
+            limited: a == 1,
+            from: Sealed::new(user_id, Whence { address: format!("192.0.2.{c}") }),
+            count: a.into(),
+            first_at: time(1),
+            last_at: time(seq),
+        }
+        .into(),
+        "access.unrecorded" => {
+            DenialsUnrecorded { count: a.into(), first_at: time(1), last_at: time(seq) }.into()
+        }
         "system.keeper_lost" => KeeperLost { pid: c.into() }.into(),
         "tenant.created" => {
             TenantCreated { tenant_id, details: Sealed::new(tenant_id, details(a.into(), c)) }.into()
@@ -135,6 +157,11 @@ pub(crate) fn event(seq: u64, (kind, a, b, c): Seed) -> Event {
             }
             .into()
         }
+        "tenant.erasure_requested" => {
+            ErasureRequested { tenant_id, displaced: (c > 2).then(|| tenant(b.into())).into_iter().collect() }
+                .into()
+        }
+        "tenant.erased" => TenantErased { tenant_id }.into(),
         "tenant.config_updated" => {
             let custom_env = BTreeMap::from([("PASSWORD".into(), Secret::new(format!("secret-{c}")))]);
             let config = Sealed::new(

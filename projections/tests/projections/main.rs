@@ -9,6 +9,7 @@
 mod arbitrary;
 mod as_of;
 mod audit_log;
+mod erasures;
 mod event_view;
 mod golden;
 mod history;
@@ -16,3 +17,4 @@ mod late;
 mod properties;
 mod snapshots;
 mod support;
+mod vocabulary;

@@ -30,6 +30,7 @@ fn attention(world: &World) -> BTreeSet<Attention> {
         .chain(themes.map(|tenant| Attention::Theme(tenant.id)))
         .chain(analyses.map(|analysis| Attention::Analysis(analysis.id)))
         .chain(files.map(|tenant| Attention::EnvFile(tenant.id)))
+        .chain(world.erasures.wanted().map(Attention::Erasure))
         .collect()
 }
 

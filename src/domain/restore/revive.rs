@@ -12,7 +12,7 @@ use tenantry_projections::world::releases::ReleaseStatus;
 use tenantry_projections::world::tenants::{Gone, Tenant};
 use tenantry_projections::world::themes::Theme;
 
-use super::{Plan, Restore, check_ports, gone_release, restored, theme};
+use super::{Plan, Restore, Whereabouts, check_ports, gone_release, restored, theme};
 use crate::domain::ctx::Ctx;
 use crate::domain::rejection::Rejection;
 use crate::domain::tenant::details;
@@ -34,11 +34,16 @@ pub(super) fn plan(
     })?;
     let wanted = if restore.includes(Part::Details) { details(&then.tenant)? } else { last };
     let names = named(world, last, wanted, ctx, plan)?;
-    let is_at_home = names.directory == last.directory && !gone.is_displaced && !gone.removed.files;
+    let has_files = !gone.removed.files
+        && match restore.left.whereabouts {
+            Whereabouts::Found => true,
+            Whereabouts::Unmarked => names.directory == last.directory && !gone.is_displaced,
+            Whereabouts::Lost => false,
+        };
     let kept: Vec<KeptRelease> = gone
         .kept
         .iter()
-        .filter(|release| is_at_home && restore.on_disk.contains(&release.number))
+        .filter(|release| has_files && restore.left.releases.contains(&release.number))
         .map(|release| KeptRelease {
             number: release.number,
             deployment_id: release.deployment,
@@ -48,7 +53,10 @@ pub(super) fn plan(
         })
         .collect();
     let pair = pair(world, restore, ctx, plan)?;
-    tell_files(gone, is_at_home, plan);
+    let had_files = gone.kept.iter().next().is_some() || restore.left.whereabouts != Whereabouts::Lost;
+    if !has_files && (had_files || gone.removed.files) {
+        plan.lacks("files", lost_files(gone, restore.left.whereabouts));
+    }
 
     let mut events = vec![PortAllocated { tenant_id: id, ports: pair }.into()];
     let config = then.tenant.config.as_ref().filter(|_| restore.includes(Part::Config));
@@ -58,7 +66,7 @@ pub(super) fn plan(
     if restore.includes(Part::Theme) {
         events.extend(theme::back(restore, &Theme::default(), plan));
     }
-    if is_at_home {
+    if has_files {
         events.push(EnvRequested { tenant_id: id }.into());
     }
     let served = then.tenant.release.filter(|_| restore.includes(Part::Release));
@@ -85,17 +93,16 @@ pub(super) fn plan(
     Ok(())
 }
 
-/// Says which files are not there any more.
-fn tell_files(gone: &Gone, is_at_home: bool, plan: &mut Plan) {
-    if gone.removed.files {
-        plan.lacks("files", "the tenant's directory was removed with it, its database and its backups too");
-    } else if gone.is_displaced {
-        plan.lacks(
-            "files",
-            "another tenant has used the directory since; what lies there is not this tenant's",
-        );
-    } else if !is_at_home {
-        plan.lacks("files", "the directory belongs to the slug that another tenant has now");
+/// Why files are not there any more.
+fn lost_files(gone: &Gone, whereabouts: Whereabouts) -> &'static str {
+    match whereabouts {
+        _ if gone.removed.files => {
+            "the tenant's directory was removed with it, its database and its backups too"
+        }
+        Whereabouts::Unmarked => {
+            "another tenant came to the directory since, and nothing says that what lies there is this one's"
+        }
+        Whereabouts::Found | Whereabouts::Lost => "they are no longer where the tenant left them",
     }
 }
 

@@ -16,15 +16,20 @@ const EFFECT: Way = Never("it is a part of what another command does; undo that 
 const FACT: Way = Never("it says what the control plane itself went through");
 
 /// Every kind of event. The README shows what of it people meet.
-pub const TABLE: [(&str, Way); 67] = [
+pub const TABLE: [(&str, Way); 72] = [
     ("system.started", FACT),
     ("system.keeper_connected", FACT),
     ("system.keeper_lost", FACT),
+    ("access.denied", OBSERVED),
+    ("access.login_failed", OBSERVED),
+    ("access.unrecorded", OBSERVED),
     ("tenant.created", Back("the tenant is deleted, as long as it was never deployed")),
     ("tenant.updated", Back("the changed fields get the values before")),
     ("tenant.deletion_requested", Back("the tenant is restored to the moment before")),
     ("tenant.deleted", Back("the tenant is restored to the moment before")),
     ("tenant.restored", Back("the tenant is restored to the moment before, unless it had been deleted")),
+    ("tenant.erasure_requested", Never("the key is destroyed, and nothing opens what was sealed under it")),
+    ("tenant.erased", OBSERVED),
     ("tenant.config_updated", Back("the changed fields get the values before")),
     ("tenant.backed_up", Never("a backup takes nothing away; delete the file in the tenant's application")),
     (

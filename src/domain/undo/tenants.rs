@@ -120,7 +120,7 @@ fn back(world: &World, undo: &Undo, id: TenantId, ctx: &Ctx) -> Result<Vec<Event
         include: Part::ALL.into(),
         on_conflict: OnConflict::Fail,
         listening: undo.listening.clone(),
-        on_disk: undo.on_disk.clone(),
+        left: undo.left.clone(),
         lost_logos: undo.lost_logos.clone(),
     };
     restore::decide(world, &restore, ctx)

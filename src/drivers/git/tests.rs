@@ -57,6 +57,54 @@ async fn a_branch_a_tag_or_a_commit_is_cloned_when_it_is_asked_for() {
     assert!(matches!(&failed, Err(GitError::Failed { last, .. }) if last.contains("nowhere")), "{failed:?}");
 }
 
+/// A repository of many commits, each with 8 KiB that nothing makes smaller.
+fn long_history(path: &Path, commits: u32) {
+    use std::io::Write as _;
+    git(path.parent().unwrap(), &["init", "-q", "--bare", path.to_str().unwrap()]);
+    let mut import = std::process::Command::new("git")
+        .args(["fast-import", "--quiet"])
+        .current_dir(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut into = std::io::BufWriter::new(import.stdin.take().unwrap());
+    for number in 0..commits {
+        let mut noise = Vec::new();
+        blake3::Hasher::new_derive_key("history").update(&number.to_le_bytes()).finalize_xof().fill({
+            noise.resize(8192, 0);
+            &mut noise
+        });
+        write!(
+            into,
+            "commit refs/heads/main\ncommitter t <t@example.com> {} +0000\ndata 1\nx\n",
+            1_700_000_000 + number
+        )
+        .unwrap();
+        write!(into, "M 644 inline noise\ndata {}\n", noise.len()).unwrap();
+        into.write_all(&noise).unwrap();
+        write!(into, "\nM 644 inline page\ndata <<END\n{number}\nEND\n\n").unwrap();
+    }
+    drop(into);
+    assert!(import.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn of_a_long_history_only_the_last_commit_is_fetched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let repo = scratch.path().join("long.git");
+    long_history(&repo, 4000);
+    assert!(exceeds(&repo, 20 << 20), "its history is large");
+    let (access, claim) = (Access::default(), scratch.path().join("claim"));
+    let into = scratch.path().join("into");
+    std::fs::create_dir(&into).unwrap();
+    // What is fetched may take less than the history by far.
+    let clone_to = Clone { bytes: 1 << 20, ..to(&into, &claim, &access) };
+    let commit = clone(Repository::Local(&repo), clone_to, |_| {}).await.unwrap();
+    assert_eq!(commit, said(&repo, &["rev-parse", "main"]));
+    assert_eq!(said(&into, &["rev-list", "--count", "HEAD"]), "1");
+    assert_eq!(std::fs::read_to_string(into.join("page")).unwrap(), "3999\n");
+}
+
 #[tokio::test]
 async fn a_repository_that_is_too_large_is_left() {
     let scratch = tempfile::tempdir().unwrap();

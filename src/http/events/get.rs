@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use serde::Serialize;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
 use tenantry_journal::scan::ScanError;
@@ -15,7 +16,8 @@ use super::list::unreadable;
 use super::may_see;
 use crate::engine;
 use crate::http::error::ApiError;
-use crate::http::extract::{NoQuery, Scope};
+use crate::http::etag::etag;
+use crate::http::extract::{Query, Scope};
 use crate::http::state::AppState;
 use crate::http::write::answer;
 
@@ -27,6 +29,13 @@ const MOST_EFFECTS: usize = 1000;
 const LOOK_AHEAD: u64 = 50_000;
 /// Events that are read at a time.
 const STEP: usize = 512;
+
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GetQuery {
+    /// Only the bytes that are hashed.
+    raw: Option<bool>,
+}
 
 #[derive(Serialize, schemars::JsonSchema)]
 #[schemars(rename = "ExplainedEvent")]
@@ -47,19 +56,38 @@ pub(super) async fn get(
     State(app): State<AppState>,
     scope: Scope,
     Path(seq): Path<String>,
-    _: NoQuery,
-) -> Result<axum::response::Response, ApiError> {
+    Query(query): Query<GetQuery>,
+) -> Result<Response, ApiError> {
     let head = scope.as_of.unwrap_or(scope.world.seq);
     let missing = || event_missing(&seq);
     let wanted = seq.parse().ok().map(Seq).filter(|seq| (Seq(1)..=head).contains(seq)).ok_or_else(missing)?;
     let names = app.engine.world();
     let (engine, world) = (app.engine.clone(), Arc::clone(&names));
+    if query.raw.unwrap_or_default() {
+        return raw(app, scope, wanted, &seq).await;
+    }
     let found = tokio::task::spawn_blocking(move || {
         explain(&engine, wanted, head, |recorded| may_see(&scope.principal, recorded, &world))
     });
     let found = found.await.map_err(|_| ApiError::internal())?.map_err(|error| unreadable(&error))?;
     let Found { event, causes, effects } = found.ok_or_else(missing)?;
-    Ok(answer(StatusCode::OK, &shown(&event, &causes, &effects, &names)))
+    let mut response = answer(StatusCode::OK, &shown(&event, &causes, &effects, &names));
+    // It never changes, but more may come to answer it.
+    let last = effects.last().map_or(event.seq, |effect| effect.seq);
+    response.headers_mut().insert(header::ETAG, etag(last));
+    Ok(response)
+}
+
+/// The exact bytes of the event's record: `SHA-256(0x00 || bytes)` is its leaf in the tree.
+async fn raw(app: AppState, scope: Scope, wanted: Seq, seq: &str) -> Result<Response, ApiError> {
+    let world = app.engine.world();
+    let read = tokio::task::spawn_blocking(move || {
+        let seen = one(&app.engine, wanted)?.is_some_and(|event| may_see(&scope.principal, &event, &world));
+        seen.then(|| app.audit.record(wanted)).transpose()
+    });
+    let record = read.await.map_err(|_| ApiError::internal())?.map_err(|error| unreadable(&error))?;
+    let record = record.ok_or_else(|| event_missing(seq))?;
+    Ok(([(header::CONTENT_TYPE, "application/vnd.msgpack")], record).into_response())
 }
 
 fn shown<'a>(

@@ -105,8 +105,8 @@ pub(super) async fn diff(
             Some(to) => point("to", to)?,
             None => scope.world.seq,
         };
-        let from = app.time.world_at(from_seq)?;
-        let to = if to_seq == scope.world.seq { scope.world } else { app.time.world_at(to_seq)? };
+        let from = app.time.tenant_at(id, from_seq)?;
+        let to = if to_seq == scope.world.seq { scope.world } else { app.time.tenant_at(id, to_seq)? };
         let changes = history::diff(&from, &to, id);
         Ok::<Response, ApiError>(answer(
             StatusCode::OK,

@@ -1,6 +1,7 @@
 //! `POST /api/tenants/{id}/restore`: a tenant as it was, tried out first when the caller wants.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ use super::history::{check_known, wrong_point};
 use crate::auth::principal::Principal;
 use crate::domain::command::Command;
 use crate::domain::ctx::{Ctx, Ids};
-use crate::domain::restore::{self, OnConflict, Restore, Then};
-use crate::drivers::files::Files;
+use crate::domain::restore::{self, Left, OnConflict, Restore, Then, Whereabouts};
+use crate::drivers::files::{Files, Holder};
 use crate::drivers::listening;
 use crate::http::error::ApiError;
 use crate::http::extract::{Id, Json, NoQuery, Scope, missing};
@@ -99,22 +100,31 @@ fn told(conflicts: &[Conflict], principal: &Principal) -> Vec<Value> {
     conflicts.iter().map(one).collect()
 }
 
-/// What lies on the disk of what a tenant was: its logos, and its releases when it is gone.
-pub(super) fn look(app: &AppState, world: &World, then: &Then) -> (BTreeSet<u32>, BTreeSet<String>) {
+/// What lies on the disk of what a tenant was: its files when it is gone, and its logos.
+pub(super) fn look(app: &AppState, world: &World, then: &Then) -> (Left, BTreeSet<String>) {
     let id = then.tenant.id;
     let logos = then.tenant.theme.logos.values().map(|logo| logo.digest.clone());
     let lost = logos.filter(|digest| app.blobs.read(id, digest).is_err()).collect();
-    let mut there = BTreeSet::new();
-    let gone = world.tenants.gone(id).and_then(|gone| Some((gone, gone.details.open()?)));
     // Of a command that deletes it, the releases are those that it has yet.
-    if let Some((gone, details)) = gone {
+    let gone = world.tenants.gone(id).and_then(|gone| Some((gone, gone.details.open()?)));
+    let left = gone.map(|(gone, details)| {
         let files = Files::new(app.policy.load().deploy_root.clone());
-        let is_whole = |number: &u32| {
-            files.stamp(details.directory.as_ref(), *number).is_ok_and(|stamp| stamp.is_some())
-        };
-        there.extend(gone.kept.iter().map(|release| release.number).filter(is_whole));
-    }
-    (there, lost)
+        left(&files, details.directory.as_ref(), id, gone.kept.iter().map(|release| release.number))
+    });
+    (left.unwrap_or_default(), lost)
+}
+
+fn left(files: &Files, directory: &Path, id: TenantId, kept: impl Iterator<Item = u32>) -> Left {
+    let found = files.home(directory, id).ok().flatten();
+    let (whereabouts, place) = match found {
+        Some(place) => (Whereabouts::Found, place),
+        None if matches!(files.holder(directory), Ok(Holder::Unmarked)) => {
+            (Whereabouts::Unmarked, directory.to_path_buf())
+        }
+        None => return Left::default(),
+    };
+    let is_whole = |number: &u32| files.stamp(&place, *number).is_ok_and(|stamp| stamp.is_some());
+    Left { whereabouts, releases: kept.filter(is_whole).collect() }
 }
 
 /// Finds out everything that the decision needs. Reads the journal and files.
@@ -138,11 +148,11 @@ async fn gather(app: &AppState, scope: &Scope, id: TenantId, wanted: &Wanted) ->
     let (app, world) = (app.clone(), Arc::clone(&scope.world));
     let found = tokio::task::spawn_blocking(move || {
         let seq = app.time.resolve(&text, app.now()).map_err(|error| wrong_point("as_of", &error))?;
-        let then = Then::of(&*app.time.world_at(seq)?, id).ok_or_else(|| {
+        let then = Then::of(&*app.time.tenant_at(id, seq)?, id).ok_or_else(|| {
             missing::<TenantId>(&id.to_string()).detailed(format!("It was not there at event {seq}."))
         })?;
-        let (on_disk, lost_logos) = look(&app, &world, &then);
-        Ok(Restore { tenant_id: id, then, include, on_conflict, listening, on_disk, lost_logos })
+        let (left, lost_logos) = look(&app, &world, &then);
+        Ok(Restore { tenant_id: id, then, include, on_conflict, listening, left, lost_logos })
     });
     found.await.map_err(|_| ApiError::internal())?
 }
@@ -191,10 +201,11 @@ pub(super) async fn restore(
     });
     let deadline = Instant::now() + MATCH_WAIT;
     let matched = app.engine.until(deadline, |world| matches(world, id, deployment_id)).await;
+    let is_complete = matched == Some(true) && app.sites.in_place(id, deadline).await;
     let changes = changes(&scope.world, &outcome.world, id, &events);
     let seq = Some(outcome.seq);
     tracing::info!(tenant.id = %id, event.seq = outcome.seq.0, restored.seq = restored_to_seq.0, "a tenant was restored");
-    Ok(answer(StatusCode::OK, &answered(changes, deployment_id, matched == Some(true), seq)))
+    Ok(answer(StatusCode::OK, &answered(changes, deployment_id, is_complete, seq)))
 }
 
 /// The World that events lead to.

@@ -118,8 +118,8 @@ async fn gather(
     let found = tokio::task::spawn_blocking(move || {
         let before = app.time.world_at(Seq(first.0.saturating_sub(1)))?;
         let then = tenant.and_then(|id| Then::of(&before, id));
-        let (on_disk, lost_logos) = then.map(|then| restore::look(&app, &world, &then)).unwrap_or_default();
-        Ok::<Undo, AsOfError>(Undo { events, seq, before: Before(before), listening, on_disk, lost_logos })
+        let (left, lost_logos) = then.map(|then| restore::look(&app, &world, &then)).unwrap_or_default();
+        Ok::<Undo, AsOfError>(Undo { events, seq, before: Before(before), listening, left, lost_logos })
     });
     Ok(found.await.map_err(|_| ApiError::internal())??)
 }

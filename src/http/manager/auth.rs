@@ -1,8 +1,8 @@
 //! Login.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts, State};
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
@@ -14,6 +14,7 @@ use tenantry_projections::world::access::User;
 
 use crate::auth::password;
 use crate::domain::text::NAME_CHARS;
+use crate::http::auth_layer::peer;
 use crate::http::error::ApiError;
 use crate::http::extract::{Json, NoQuery};
 use crate::http::state::AppState;
@@ -25,8 +26,7 @@ pub(super) struct Peer(pub(super) IpAddr);
 impl FromRequestParts<AppState> for Peer {
     type Rejection = ApiError;
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
-        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Peer(from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip())))
+        Ok(Peer(peer(&parts.extensions)))
     }
 }
 
@@ -90,15 +90,21 @@ pub(super) async fn login(
     let wrong =
         || ApiError::unauthorized("The user name or the password is wrong.").coded("invalid_credentials");
     // Nobody has such a name; it is not remembered by the limit.
+    let refused = |user: Option<UserId>, limited| app.denials.login(address, user, limited, app.now());
     if login.username.chars().count() > NAME_CHARS || login.password.reveal().len() > password::LONGEST {
+        refused(None, false);
         return Err(wrong().detailed(""));
     }
-    begin(&app, address, &login.username)?;
     let user = app.engine.world().access.user_by_name(&login.username).cloned();
+    let named = user.as_ref().map(|user| user.id);
+    begin(&app, address, &login.username).inspect_err(|_| refused(named, true))?;
     let hash = user.as_ref().and_then(|user| user.password_hash.open().cloned());
     let matches = app.passwords.verify(login.password, hash).await?;
     // Whoever is disabled is told the same, after the same time.
-    let Some(user) = user.filter(|user| matches && !user.disabled) else { return Err(wrong().detailed("")) };
+    let Some(user) = user.filter(|user| matches && !user.disabled) else {
+        refused(named, false);
+        return Err(wrong().detailed(""));
+    };
     app.login_limit.succeeded(address, &login.username);
     let access_token = app.jwt.issue(user.id, user.logins_since, app.now()).map_err(|error| {
         tracing::error!(error = %error, "a login does not encode");

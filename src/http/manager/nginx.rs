@@ -48,6 +48,7 @@ pub(super) struct Reloaded {
 
 /// `POST /api/nginx/reload`: tested first, and awaited.
 pub(super) async fn reload(State(app): State<AppState>, write: Write, _: NoQuery) -> Answer {
+    write.check_version(None)?;
     if write.is_dry() {
         let tested = app.sites.nginx.test().await.map_err(|error| told(&error))?;
         if !tested.valid {

@@ -1,6 +1,6 @@
 //! Ports: which pairs are held, which are free, and which comes next.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,12 +14,12 @@ use tenantry_journal::time::Timestamp;
 use crate::domain::command::Listening;
 use crate::domain::ports::{grid, is_free, next_free};
 use crate::drivers::listening;
-use crate::drivers::strangers::{self, Own, Stranger};
-use crate::drivers::tool;
+use crate::drivers::strangers::Stranger;
 use crate::http::error::ApiError;
 use crate::http::extract::{NoQuery, Scope};
 use crate::http::state::AppState;
 use crate::http::write::answer;
+use crate::supervisor::drift;
 
 #[derive(Serialize, schemars::JsonSchema)]
 #[schemars(rename = "PortAllocation")]
@@ -56,22 +56,7 @@ async fn drifted(scope: &Scope) -> BTreeMap<u16, Vec<Stranger>> {
     if scope.is_past() {
         return BTreeMap::new();
     }
-    let world = &scope.world;
-    let ports: BTreeSet<u16> =
-        world.ports.held().flat_map(|held| [held.ports.frontend, held.ports.backend]).collect();
-    let process = |port: &u16| {
-        let instance = world.instances.by_port(*port).and_then(|id| world.instances.get(id))?;
-        Some((*port, instance.run.as_ref()?.process?.pid))
-    };
-    let processes = ports.iter().filter_map(process).collect();
-    let keeper = world.keeper;
-    let looked = tokio::task::spawn_blocking(move || {
-        // A process id alone may have passed to somebody else.
-        let keeper = keeper.filter(|mark| tool::start_ticks(mark.pid) == Some(mark.start_ticks));
-        strangers::on(&ports, &Own { keeper: keeper.map(|mark| mark.pid), processes })
-    });
-    // It is not done only while the runtime ends.
-    looked.await.unwrap_or_default()
+    drift::look(&scope.world).await
 }
 
 /// `GET /api/ports`: every pair of the range, and the pairs outside of it that are held.

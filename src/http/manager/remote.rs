@@ -54,6 +54,7 @@ pub(super) struct BackedUp<'a> {
 
 /// `POST /api/tenants/{id}/remote/backup`
 pub(super) async fn backup(scope: Scope, write: Write, Id(id): Id<TenantId>, _: NoQuery) -> Answer {
+    write.check_version(Some(scope.tenant(id)?.changed))?;
     if write.is_dry() {
         reachable(&scope.world, scope.tenant(id)?)?;
         return Err(write.dry(&[], &scope.world));

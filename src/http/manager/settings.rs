@@ -2,10 +2,11 @@
 
 use axum::extract::{FromRequestParts, RawPathParams, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tenantry_journal::id::Seq;
 use tenantry_journal::sealed::{HIDDEN, Secret};
 use tenantry_journal::time::Timestamp;
 use tenantry_projections::world::World;
@@ -108,6 +109,11 @@ impl FromRequestParts<AppState> for Named {
     }
 }
 
+/// What nobody has set is at its first version.
+fn version(world: &World, known: &Known) -> HeaderValue {
+    etag(world.settings.get(known.key).map_or(Seq::ZERO, |set| set.changed))
+}
+
 /// `GET /api/settings/{key}`
 pub(super) async fn get(
     State(app): State<AppState>,
@@ -116,9 +122,7 @@ pub(super) async fn get(
     _: NoQuery,
 ) -> Result<Response, ApiError> {
     let mut response = answer(StatusCode::OK, &SettingView::new(&app.config.current(), &scope.world, known));
-    if let Some(set) = scope.world.settings.get(known.key) {
-        response.headers_mut().insert(header::ETAG, etag(set.changed));
-    }
+    response.headers_mut().insert(header::ETAG, version(&scope.world, known));
     Ok(response)
 }
 
@@ -154,8 +158,6 @@ pub(super) async fn put(
     // When it was taken back, nobody's setting says when.
     body.updated_at = body.updated_at.or_else(|| outcome.events.last().map(|event| event.at));
     let mut response = answer(StatusCode::OK, &body);
-    if let Some(set) = outcome.world.settings.get(known.key) {
-        response.headers_mut().insert(header::ETAG, etag(set.changed));
-    }
+    response.headers_mut().insert(header::ETAG, version(&outcome.world, known));
     Ok(response)
 }

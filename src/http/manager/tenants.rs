@@ -1,5 +1,7 @@
 //! Tenants: list, get, create, update, delete.
 
+mod erase;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -241,6 +243,8 @@ pub(super) struct DeleteQuery {
     remove_nginx: bool,
     #[serde(default = "yes")]
     remove_services: bool,
+    #[serde(default)]
+    erase: bool,
 }
 
 fn yes() -> bool {
@@ -252,9 +256,11 @@ fn yes() -> bool {
 pub(super) struct Deleted {
     message: &'static str,
     removed: Removed,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erased: Option<bool>,
 }
 
-#[derive(Serialize, schemars::JsonSchema)]
+#[derive(Default, Serialize, schemars::JsonSchema)]
 #[schemars(rename = "RemovedOfTenant")]
 struct Removed {
     files: bool,
@@ -271,9 +277,12 @@ pub(super) async fn delete(
     Id(id): Id<TenantId>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer {
-    scope.tenant(id)?;
     let remove =
         Removal { files: query.remove_files, nginx: query.remove_nginx, services: query.remove_services };
+    if query.erase {
+        return erase::erase(app, &scope, write, id, remove).await;
+    }
+    scope.tenant(id)?;
     let outcome = write.submit(Command::DeleteTenant { tenant_id: id, remove }).await?;
     let from = outcome.events.first().map_or(outcome.seq, |event| event.seq);
     let deadline = Instant::now() + DELETE_WAIT;
@@ -286,7 +295,7 @@ pub(super) async fn delete(
     }
     let (seq, removed) = find_removal(&app, id, from).await?;
     write.note_seq(seq);
-    let body = Deleted { message: "Tenant deleted successfully", removed };
+    let body = Deleted { message: "Tenant deleted successfully", removed, erased: None };
     Ok(answer(StatusCode::OK, &body).into_response())
 }
 

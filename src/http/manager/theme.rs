@@ -138,7 +138,7 @@ pub(super) async fn update(
     _: NoQuery,
     request: Request,
 ) -> Answer {
-    scope.tenant(id)?;
+    write.check_version(Some(scope.tenant(id)?.theme.changed))?;
     let form = form(request).await?;
     let mut changes = ThemeChanges { colors: form.colors, logos: BTreeMap::new(), cleared: form.cleared };
     for (field, bytes) in form.files {

@@ -17,8 +17,8 @@ pub(super) const MOST_HEADERS: usize = 100;
 pub(super) enum Came<'h, 'b> {
     /// Its head has not come to its end.
     Part,
-    /// It is not plain.
-    Other,
+    /// It is not plain; the host that it names, if it names one.
+    Other(Option<&'b str>),
     /// It can be passed on.
     Plain(Head<'h, 'b>),
 }
@@ -95,15 +95,17 @@ pub(super) fn read<'h, 'b>(
     let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Came::Part,
-        Err(_) => return Came::Other,
+        Err(_) => return Came::Other(None),
     };
-    let (Some(method), Some(target), Some(1)) = (request.method, request.path, request.version) else {
-        return Came::Other;
+    let headers: &'h [Header<'b>] = request.headers;
+    let plain = match (request.method, request.path, request.version) {
+        (Some(method), Some(target), Some(1)) if target.starts_with('/') && method != "CONNECT" => {
+            plain(method, target, headers, bytes, length)
+        }
+        _ => None,
     };
-    if !target.starts_with('/') || method == "CONNECT" {
-        return Came::Other;
-    }
-    plain(method, target, request.headers, bytes, length).map_or(Came::Other, Came::Plain)
+    let host = || headers.iter().find(|header| line(header.name) == Line::Host);
+    plain.map_or_else(|| Came::Other(host().and_then(|host| str::from_utf8(host.value).ok())), Came::Plain)
 }
 
 fn plain<'h, 'b>(
@@ -154,7 +156,25 @@ fn plain<'h, 'b>(
     (!head.host.is_empty() && (expected.is_some() || may_lack_length)).then_some(head)
 }
 
-impl Head<'_, '_> {
+impl<'b> Head<'_, 'b> {
+    pub(super) fn method(&self) -> &'b str {
+        self.method
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &'b str {
+        self.target
+    }
+
+    /// All of them, as they came.
+    pub(super) fn headers(&self) -> &[Header<'b>] {
+        self.headers
+    }
+
+    pub(super) fn body(&self) -> &'b [u8] {
+        self.body
+    }
+
     /// Its answer has no body.
     pub(super) fn is_head(&self) -> bool {
         self.method == "HEAD"
