@@ -109,6 +109,29 @@ impl Checked {
     }
 }
 
+impl Checked {
+    /// What the first events of a stream hold, at least so many.
+    async fn streamed(&self, path: &str, wanted: usize) -> Vec<Value> {
+        let request = self.app.request("GET", path).header("accept", "text/event-stream");
+        let mut stream = request.send().await.unwrap();
+        assert_eq!(
+            (stream.status().as_u16(), &stream.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        let mut text = String::new();
+        loop {
+            let piece = timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap().unwrap();
+            text.push_str(std::str::from_utf8(&piece).unwrap());
+            let complete = text.rsplit_once("\n\n").map_or("", |(complete, _)| complete);
+            let data = complete.lines().filter_map(|line| line.strip_prefix("data: "));
+            let data: Vec<Value> = data.map(|one| serde_json::from_str(one).unwrap()).collect();
+            if data.len() >= wanted {
+                return data;
+            }
+        }
+    }
+}
+
 /// A page to analyze; gives its address.
 async fn website() -> std::net::SocketAddr {
     let page =
@@ -312,22 +335,47 @@ async fn events(it: &Checked, tenant: &str) {
         .await
         .expect(200);
 
-    let mut stream = it.app.request("GET", "/api/events/stream?from_seq=1").send().await.unwrap();
-    let mut text = String::new();
-    while text.matches("\n\n").count() < 3 {
-        let piece = timeout(PATIENCE, stream.chunk()).await.unwrap().unwrap().unwrap();
-        text.push_str(std::str::from_utf8(&piece).unwrap());
-    }
-    let complete = text.rsplit_once("\n\n").unwrap().0;
-    let data: Vec<&str> = complete.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    assert!(data.len() >= 3, "{text}");
-    for one in data {
-        it.contract.check_named("Event", &serde_json::from_str(one).unwrap());
-    }
+    let feed = it.streamed("/api/events/stream?from_seq=1", 3).await;
+    feed.iter().for_each(|event| it.contract.check_named("EventView", event));
     let subscribe = json!({"type": "subscribe", "sub": "mine", "from_seq": 1, "filter": {"kind": "tenant."}});
     it.messages("/ws/events", Some(subscribe), "FeedMessage", |told| told["type"] == "caught_up").await;
     it.messages("/ws/events", Some(json!({"type": "what"})), "FeedMessage", |told| told["type"] == "error")
         .await;
+}
+
+/// What the journal proves, and states that are followed.
+async fn proofs(it: &Checked, tenant: &str) {
+    let head = it.get("/api/journal").await["head_seq"].as_u64().unwrap();
+    it.get("/api/journal?as_of=1").await;
+    it.get(&format!("/api/journal/proof?seq=1&tree_size={head}")).await;
+    it.get("/api/journal/proof?from=1&to=2").await;
+    it.ask(At::Instances, "GET", "/api/journal/proof?seq=1&from=1", None).await.expect(400);
+    it.post("/api/journal/verify", Value::Null).await.expect(200);
+    it.get(&format!("{tenant}/receipt")).await;
+    for path in
+        ["/api/journal/export?until=2", "/api/journal/export?format=msgpack", "/api/events/1?raw=true"]
+    {
+        assert_eq!(it.ask(At::Manager, "GET", path, None).await.status, 200, "{path}");
+    }
+    for (path, schema) in
+        [("/api/tenants", "TenantList"), (tenant, "Tenant"), ("/api/instances", "InstanceList")]
+    {
+        let states = it.streamed(path, 1).await;
+        it.contract.check_named(schema, &states[0]);
+    }
+    let stream = |request: RequestBuilder| request.header("accept", "text/event-stream");
+    it.ask_with(At::Manager, "GET", "/api/nginx/configs", stream).await.expect(406);
+}
+
+/// A tenant is forgotten.
+async fn an_erasure(it: &Checked) {
+    let repo = it.app.home().campaign();
+    let made = it.post("/api/tenants", tenant("brown", &repo)).await.expect(201);
+    let path = format!("/api/tenants/{}", made["id"].as_str().unwrap());
+    it.delete(&format!("{path}?erase=true&dry_run=true")).await.expect(200);
+    assert_eq!(it.delete(&format!("{path}?erase=true")).await.expect(200)["erased"], true);
+    // What was sealed is null in its events now.
+    it.get("/api/events?order=desc&kind=tenant.&limit=20").await;
 }
 
 /// A tenant is deleted, somebody takes what it had, and it wants to come back.
@@ -396,7 +444,9 @@ async fn real_answers_are_as_described() {
     a_running_tenant(&it, &tenant).await;
     instances(&it).await;
     events(&it, &tenant).await;
+    proofs(&it, &tenant).await;
     a_conflict(&it).await;
+    an_erasure(&it).await;
     errors(&it, &tenant).await;
     // Looked at above by what they send, or in the tests of themes: a picture takes a browser.
     const ELSEWHERE: [&str; 6] = [

@@ -151,7 +151,7 @@ fn kinds() -> Vec<&'static str> {
 
 impl JsonSchema for EventView<'_> {
     fn schema_name() -> Cow<'static, str> {
-        "Event".into()
+        "EventView".into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -241,7 +241,7 @@ pub(super) struct Manager<'a> {
 }
 
 #[derive(Serialize, schemars::JsonSchema)]
-#[schemars(rename = "Error")]
+#[schemars(rename = "ApiError")]
 pub(super) struct Instances<'a> {
     error: &'a str,
     message: String,

@@ -36,12 +36,13 @@ const TAGS: [(&str, &str); 4] = [
         "Document 1: tenants, their configuration, look, deployments, health, and the control plane's settings.",
     ),
     ("instances", "Document 2: instances, what they print and use, configuration, tokens."),
-    ("events", "Document 3: what happened, time travel, restore, undo."),
+    ("events", "Document 3: what happened, time travel, restore, undo, proofs."),
     ("system", "Whether it runs, numbers, and this description."),
 ];
 
 const ABOUT: &str = "The control plane for one application run for many customers. Both listeners serve every \
-route. `as_of` on a GET answers as it was then; `dry_run=true` on a write answers the events that it would record; \
+route. `as_of` on a GET answers as it was then; a GET that takes it can be followed with `Accept: text/event-stream`: \
+the present state, and again when it has changed, with its position as `id`, and last `event: gone` with an error; `dry_run=true` on a write answers the events that it would record; \
 `Idempotency-Key` makes a write repeatable. Errors have the shape of the route's document; with \
 `Accept: application/problem+json` they are RFC 9457.";
 

@@ -3,9 +3,12 @@
 
 use schemars::JsonSchema;
 use tenantry_journal::id::{Seq, TenantId};
+use tenantry_journal::merkle::proof::{Consistency, Inclusion};
+use tenantry_journal::receipt::Receipt;
 use tenantry_projections::event_view::EventView;
 
-use super::{filter, get, history, restore, undo, why, ws};
+use super::{export, filter, get, history, journal, restore, undo, why, ws};
+use crate::audit::Report;
 use crate::http::openapi::Describe;
 
 /// A page of the journal, which [`super::list`] writes by hand.
@@ -81,7 +84,11 @@ struct FeedEvent<'a> {
 pub(in crate::http) fn describe(all: &mut Describe) {
     all.get("/api/events", "listEvents", "Read the journal").query::<filter::Params>().answers::<Page<'_>>();
     all.get("/api/events/{seq}", "getEvent", "Get an event, with its causes and effects")
-        .answers::<get::Explained<'_>>();
+        .notes("`raw=true` gives the exact bytes that the journal's tree hashes.")
+        .query::<get::GetQuery>()
+        .answers::<get::Explained<'_>>()
+        .gives(&["application/vnd.msgpack"])
+        .etag();
     all.get("/api/events/why", "explainState", "Why an instance or a tenant is as it is")
         .notes("Name one of `instance` and `tenant_id`.")
         .query::<why::Subject>()
@@ -95,6 +102,24 @@ pub(in crate::http) fn describe(all: &mut Describe) {
         .resumes();
     all.get("/ws/events", "followEvents", "Follow the journal (WebSocket)")
         .socket::<ws::Asked, FeedMessage<'_>>();
+    all.get("/api/journal", "getJournal", "How far the journal goes, with a signed checkpoint")
+        .answers::<journal::Stats>();
+    all.get(
+        "/api/journal/proof",
+        "getProof",
+        "Prove that an event is in the journal, or that nothing was changed",
+    )
+    .notes("`seq` (and `tree_size`) give an inclusion proof, `from` and `to` a consistency proof.")
+    .query::<journal::ProofQuery>()
+    .answers::<journal::Proof<Inclusion>>()
+    .answers::<journal::Proof<Consistency>>();
+    all.post("/api/journal/verify", "verifyJournal", "Read everything again and hold it against every hash")
+        .answers::<Report>();
+    all.get("/api/journal/export", "exportJournal", "The whole journal, what is sealed still sealed")
+        .query::<export::ExportQuery>()
+        .gives(&["application/jsonl", "application/vnd.msgpack"]);
+    all.get("/api/tenants/{id}/receipt", "getReceipt", "Every event of a tenant, provably in the journal")
+        .answers::<Receipt>();
     all.get("/api/tenants/{id}/history", "getTenantHistory", "What became of a tenant")
         .query::<history::HistoryQuery>()
         .answers::<history::HistoryPage<'_>>();

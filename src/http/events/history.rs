@@ -68,7 +68,9 @@ pub(super) async fn history(
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DiffQuery {
+    /// The one moment: a position or an RFC 3339 time.
     from: String,
+    /// The other moment; the present without it.
     to: Option<String>,
 }
 

@@ -93,7 +93,6 @@ fn output(all: &mut Describe) {
     .streams::<merge::LogLine>()
     .socket::<tail::Said, merge::LogLine>();
     all.post("/api/logs/search", "searchLogs", "Search what processes printed")
-        .only_checks()
         .body::<search::Body>()
         .answers::<search::Results>();
 }
@@ -106,7 +105,6 @@ fn configuration(all: &mut Describe) {
         .answers::<config::Valid>()
         .fails::<config::Invalid>(400);
     all.post("/api/config/validate", "validateConfigByPost", "Say what is wrong with a configuration")
-        .only_checks()
         .other_body("application/json", false, text())
         .answers::<config::Valid>()
         .fails::<config::Invalid>(400);

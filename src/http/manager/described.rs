@@ -249,9 +249,7 @@ fn running(all: &mut Describe) {
 
 fn machine(all: &mut Describe) {
     all.post("/api/nginx/reload", "reloadNginx", "Test and reload nginx").answers::<nginx::Reloaded>();
-    all.post("/api/nginx/test", "testNginx", "Test the nginx configuration")
-        .only_checks()
-        .answers::<nginx::TestedView>();
+    all.post("/api/nginx/test", "testNginx", "Test the nginx configuration").answers::<nginx::TestedView>();
     all.get("/api/nginx/configs", "listNginxConfigs", "List nginx sites").answers::<nginx::Configs>();
     all.get("/api/ports", "listPorts", "List pairs of ports").answers::<ports::Allocations<'_>>();
     all.get("/api/ports/next-available", "getNextPorts", "The pair that the next tenant would get")

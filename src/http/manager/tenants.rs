@@ -243,6 +243,7 @@ pub(super) struct DeleteQuery {
     remove_nginx: bool,
     #[serde(default = "yes")]
     remove_services: bool,
+    /// Also destroys the tenant's key, so that nobody can ever read again what is theirs.
     #[serde(default)]
     erase: bool,
 }
@@ -256,6 +257,7 @@ fn yes() -> bool {
 pub(super) struct Deleted {
     message: &'static str,
     removed: Removed,
+    /// Only there, and true, when it was forgotten for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     erased: Option<bool>,
 }

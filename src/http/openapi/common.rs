@@ -8,11 +8,12 @@ use crate::http::write::DryRun;
 use tenantry_journal::name::{InstanceName, ServiceName};
 
 /// Statuses of errors, with what each means.
-const ERRORS: [(u16, &str); 15] = [
+const ERRORS: [(u16, &str); 16] = [
     (400, "The request is wrong; the sentence names the field or parameter."),
     (401, "No credential, or none that is valid."),
     (403, "The credential does not go that far, or the request comes from a page of another origin."),
     (404, "There is no such thing, or none that the caller may see."),
+    (406, "What it shows cannot be followed with `Accept: text/event-stream`."),
     (409, "It contradicts what is there."),
     (412, "The resource has changed since the entity tag of `If-Match`."),
     (413, "The body is longer than what is read."),
@@ -58,8 +59,8 @@ fn family_name(family: Family) -> &'static str {
 fn shape(family: Family) -> Value {
     match family {
         Family::Manager => reference("ManagerError"),
-        Family::Instances => reference("Error"),
-        Family::Listener => any_of(vec![reference("ManagerError"), reference("Error")]),
+        Family::Instances => reference("ApiError"),
+        Family::Listener => any_of(vec![reference("ManagerError"), reference("ApiError")]),
     }
 }
 
@@ -128,7 +129,7 @@ pub(super) fn parameters() -> Value {
         "min_seq": one("X-Min-Seq", "header", position.clone(),
             "Waits until the answer includes this event, at most 5 s."),
         "last_event_id": one("Last-Event-ID", "header", position.clone(),
-            "Goes on after this event; wins over `from_seq`."),
+            "Goes on after this event; wins over `from_seq`. A live query leaves a state out that it showed."),
         "dry_run": one("dry_run", "query", json!({ "type": "boolean", "default": false }),
             "Answers the events that would be recorded; nothing is recorded, nothing done."),
         "idempotency_key": one("Idempotency-Key", "header",

@@ -25,8 +25,6 @@ pub(super) struct Entry {
     pub(super) errors: BTreeMap<u16, Value>,
     pub(super) has_etag: bool,
     pub(super) is_located: bool,
-    /// It is no GET and records nothing.
-    pub(super) only_checks: bool,
     /// What a client says on the socket, and what it is told.
     pub(super) socket: Option<(Value, Value)>,
     /// What each event of a stream holds.
@@ -163,7 +161,7 @@ impl Op<'_> {
     /// A 200 of another kind than JSON.
     pub fn gives(self, media_types: &[&'static str]) -> Self {
         let schema = |media_type: &str| match media_type.split_once('/') {
-            Some(("image", _)) => json!({}),
+            Some(("image", _) | (_, "vnd.msgpack")) => json!({}),
             _ => json!({ "type": "string" }),
         };
         let answers = self.entry.answers.entry(200).or_default();
@@ -211,12 +209,6 @@ impl Op<'_> {
     /// The answer has a `Location`.
     pub fn located(self) -> Self {
         self.entry.is_located = true;
-        self
-    }
-
-    /// It is no GET and records nothing, so it has no dry run and no repetition.
-    pub fn only_checks(self) -> Self {
-        self.entry.only_checks = true;
         self
     }
 }

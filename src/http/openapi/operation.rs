@@ -83,8 +83,19 @@ fn is_read(declared: &Declared) -> bool {
 }
 
 /// Whether it records something.
-fn is_write(declared: &Declared, entry: &Entry) -> bool {
-    !is_read(declared) && !is_open(declared) && !entry.only_checks
+fn is_write(declared: &Declared) -> bool {
+    !is_read(declared) && !is_open(declared) && !declared.access.checks
+}
+
+/// Whether it is a GET that may name a moment of the past.
+fn has_past(declared: &Declared) -> bool {
+    is_read(declared) && declared.access.shows == Shows::State
+}
+
+/// What a live query of it shows: a GET of state can be followed, when it is JSON.
+fn followed(declared: &Declared, entry: &Entry) -> Option<Value> {
+    let json = entry.answers.get(&200)?.iter().find(|(media_type, _)| *media_type == "application/json");
+    json.filter(|_| has_past(declared)).map(|(_, schema)| schema.clone())
 }
 
 fn security(declared: &Declared) -> Value {
@@ -107,15 +118,15 @@ fn parameters(declared: &Declared, entry: &Entry) -> Vec<Value> {
         return all;
     }
     if is_read(declared) {
-        if declared.access.shows == Shows::State {
+        if has_past(declared) {
             all.push(parameter("as_of"));
         }
         all.push(parameter("min_seq"));
     }
-    if entry.resumes {
+    if entry.resumes || followed(declared, entry).is_some() {
         all.push(parameter("last_event_id"));
     }
-    if is_write(declared, entry) {
+    if is_write(declared) {
         all.extend(["dry_run", "idempotency_key", "if_match"].map(parameter));
     }
     all
@@ -164,7 +175,12 @@ fn content<'a>(all: impl IntoIterator<Item = (&'a str, Value)>) -> Map<String, V
 fn responses(declared: &Declared, entry: &Entry) -> Map<String, Value> {
     let mut all = Map::new();
     let mut answers = entry.answers.clone();
-    if is_write(declared, entry) {
+    let stream = entry
+        .streamed
+        .clone()
+        .or_else(|| followed(declared, entry))
+        .map(|item| json!({ "schema": { "type": "string" }, "x-item-schema": item }));
+    if is_write(declared) {
         // What a dry run answers.
         let dry = reference("DryRun");
         let ok = answers.entry(200).or_default();
@@ -175,9 +191,8 @@ fn responses(declared: &Declared, entry: &Entry) -> Map<String, Value> {
     }
     for (status, media_types) in answers {
         let mut content = content(media_types);
-        if let Some(item) = entry.streamed.as_ref().filter(|_| status == 200) {
-            let stream = json!({ "schema": { "type": "string" }, "x-item-schema": item });
-            content.insert("text/event-stream".to_owned(), stream);
+        if let Some(item) = stream.as_ref().filter(|_| status == 200) {
+            content.insert("text/event-stream".to_owned(), item.clone());
         }
         let mut response = json!({
             "description": common::told(status),
@@ -188,14 +203,13 @@ fn responses(declared: &Declared, entry: &Entry) -> Map<String, Value> {
         }
         all.insert(status.to_string(), response);
     }
-    if entry.streamed.is_some() && !entry.answers.contains_key(&200) {
-        let stream = json!({ "schema": { "type": "string" }, "x-item-schema": entry.streamed });
+    if let Some(item) = stream.filter(|_| !entry.answers.contains_key(&200)) {
         all.insert(
             "200".to_owned(),
             json!({
                 "description": "A stream of server-sent events.",
                 "headers": headers(declared, entry, 200),
-                "content": { "text/event-stream": stream },
+                "content": { "text/event-stream": item },
             }),
         );
     }
@@ -219,10 +233,10 @@ fn headers(declared: &Declared, entry: &Entry, status: u16) -> Map<String, Value
     let mut names = vec!["X-Request-Id"];
     if !is_open(declared) {
         names.extend(["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]);
-        if is_read(declared) && declared.access.shows == Shows::State {
+        if has_past(declared) {
             names.push("X-As-Of-Seq");
         }
-        if is_write(declared, entry) {
+        if is_write(declared) {
             names.push("X-Event-Seq");
         }
     }
@@ -244,13 +258,16 @@ fn statuses(declared: &Declared, entry: &Entry) -> Vec<u16> {
     if declared.path.contains('{') {
         all.push(404);
     }
+    if is_read(declared) && declared.access.shows != Shows::Lines {
+        all.push(406);
+    }
     if !is_read(declared) {
         all.push(413);
     }
     if entry.body.is_some() {
         all.push(415);
     }
-    if is_write(declared, entry) {
+    if is_write(declared) {
         all.extend([409, 412, 422, 504]);
     }
     if entry.socket.is_some() {

@@ -54,6 +54,23 @@ fn it_is_the_same_each_time() {
 }
 
 #[test]
+fn the_committed_document_is_the_one_that_is_served() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/openapi/openapi.json");
+    let built = serde_json::to_string_pretty(&build()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_OPENAPI").is_some() {
+        std::fs::write(path, &built).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let mut lines = committed.lines().zip(built.lines()).enumerate();
+    let differs = lines.find(|(_, (one, other))| one != other);
+    assert!(
+        committed == built,
+        "src/http/openapi/openapi.json is not what the code serves, from {differs:?} on; renew it with \
+         `UPDATE_OPENAPI=1 cargo test -p tenantry --lib the_committed_document`, and look at what changed"
+    );
+}
+
+#[test]
 fn each_operation_has_a_name_of_its_own_that_a_generator_takes() {
     let mut seen = BTreeSet::new();
     for (place, operation) in documented(&build()) {
@@ -177,11 +194,19 @@ fn what_is_common_comes_from_the_table() {
         let all = document["paths"][path][method]["parameters"].as_array().unwrap().iter();
         all.filter_map(|one| one["$ref"].as_str()?.rsplit('/').next().map(str::to_owned)).collect()
     };
-    assert_eq!(names("/api/tenants", "get"), set(["as_of", "min_seq"]));
+    assert_eq!(names("/api/tenants", "get"), set(["as_of", "min_seq", "last_event_id"]));
+    assert_eq!(names("/api/tenants/{id}/theme/logos/{kind}", "get"), set(["as_of", "min_seq"]));
+    assert_eq!(names("/api/events/stream", "get"), set(["min_seq", "last_event_id"]));
     assert_eq!(names("/api/nginx/configs", "get"), set(["min_seq"]));
     assert_eq!(names("/api/tenants", "post"), set(["dry_run", "idempotency_key", "if_match"]));
     assert_eq!(names("/api/logs/search", "post"), BTreeSet::new());
     assert_eq!(names("/health", "get"), BTreeSet::new());
+    let answers = |path: &str| document["paths"][path]["get"]["responses"].clone();
+    let state = &answers("/api/tenants")["200"]["content"];
+    assert_eq!(state["text/event-stream"]["x-item-schema"], state["application/json"]["schema"]);
+    assert_eq!(answers("/api/nginx/configs")["200"]["content"].get("text/event-stream"), None);
+    assert!(answers("/api/nginx/configs").get("406").is_some());
+    assert_eq!(answers("/api/events/stream").get("406"), None);
     assert_eq!(document["paths"]["/health"]["get"]["security"], json!([]));
     assert_eq!(
         document["paths"]["/api/tenants"]["get"]["security"],

@@ -1,14 +1,15 @@
 //! Words and examples for fields that have none of their own: by the field's name, and where
-//! one name means several things by schema and name. A comment on the field wins over both.
+//! one name means several things by schema and name. A comment on the field wins over both, but
+//! not over a parameter's own words.
 
 use serde_json::{Map, Value, json};
 
 /// Where a name means something else than elsewhere.
 const SPECIAL: &[(&str, &str)] = &[
     ("Problem.status", "The status code."),
-    ("Error.status", "The status code."),
+    ("ApiError.status", "The status code."),
     ("RefusedRestore.status", "The status code."),
-    ("Error.error", "What is wrong, as a name."),
+    ("ApiError.error", "What is wrong, as a name."),
     ("RefusedRestore.error", "What is wrong, as a name."),
     ("ManagerError.error", "What is wrong, a sentence."),
     ("ManagerError.detail", "More of what is wrong, or what to do next."),
@@ -350,7 +351,6 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("category", "Only lines of this category."),
     ("command_id", "Only of this command."),
     ("follow", "Goes on with what is printed from now on, as a stream."),
-    ("from", "The one moment: a position or an RFC 3339 time."),
     ("grep", "Only lines that match this regular expression."),
     ("health", "Only those of this health."),
     ("instance", "Only of this instance: `service:id`, or the id alone where the route is about output."),
@@ -373,13 +373,13 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("status", "Only those of this status."),
     ("stream", "Sends the log as server-sent events."),
     ("tenant_id", "Only of this tenant."),
-    ("to", "The other moment; the present without it."),
 ];
 
 /// The words for a parameter; what is known of its values is added to its schema.
-pub(super) fn parameter(name: &str, schema: &mut Value) -> &'static str {
+pub(super) fn parameter(name: &str, schema: &mut Value) -> String {
+    let mut comment = None;
     if let Some(members) = schema.as_object_mut() {
-        members.remove("description");
+        comment = members.remove("description");
         match name {
             "limit" => {
                 members.remove("format");
@@ -390,7 +390,8 @@ pub(super) fn parameter(name: &str, schema: &mut Value) -> &'static str {
         }
     }
     let own = PARAMETERS.iter().find(|(known, _)| *known == name).map(|(_, words)| *words);
-    own.or_else(|| Some(field(name)?.0)).unwrap_or_default()
+    let comment = comment.as_ref().and_then(Value::as_str);
+    own.or(comment).or_else(|| Some(field(name)?.0)).unwrap_or_default().to_owned()
 }
 
 fn field(name: &str) -> Option<(&'static str, &'static str)> {
