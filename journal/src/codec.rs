@@ -219,8 +219,7 @@ pub fn about(bytes: &[u8]) -> Result<About, BadWire> {
 /// # Errors
 /// When the record is damaged.
 pub fn tenant_of(seq: Seq, bytes: &[u8]) -> Result<Option<TenantId>, CodecError> {
-    let frame = Frame::read(bytes).map_err(|source| CodecError::Record { seq, source })?;
-    Ok(frame.tenant_id.map(TenantId))
+    about(bytes).map(|about| about.tenant).map_err(|source| CodecError::Record { seq, source })
 }
 
 /// A commit as it is stored.

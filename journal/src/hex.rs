@@ -12,6 +12,19 @@ pub fn encode(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes of lower-case digits; `None` when the text is anything else.
+#[must_use]
+pub fn decode(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    rest.is_empty().then(|| bytes.collect()).flatten()
+}
+
 /// A hash of 32 bytes; `None` when the text is none.
 #[must_use]
 pub fn hash(text: &str) -> Option<[u8; 32]> {

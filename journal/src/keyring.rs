@@ -126,7 +126,7 @@ impl MasterKey {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let derived = blake3::derive_key("tenantry 2026-11 fingerprint of the master key", self.0.as_ref());
-        crate::merkle::hex(&derived).chars().take(32).collect()
+        crate::hex::encode(&derived).chars().take(32).collect()
     }
 
     /// Reads `master.key` of a data directory.

@@ -15,17 +15,6 @@ use sha2::{Digest, Sha256};
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
-/// Bytes as lower-case hex, as people compare them.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// The hash of one record as a leaf.
 #[must_use]
 pub fn leaf(record: &[u8]) -> Hash {
@@ -116,6 +105,18 @@ impl Frontier {
 mod tests {
     use super::*;
 
+    /// The eight inputs of the certificate-transparency reference implementation.
+    pub(super) const PUBLISHED: [&[u8]; 8] = [
+        &[],
+        &[0],
+        &[0x10],
+        &[0x20, 0x21],
+        &[0x30, 0x31],
+        &[0x40, 0x41, 0x42, 0x43],
+        &[0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57],
+        &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f],
+    ];
+
     /// RFC 9162, section 2.1.1, word for word.
     fn reference(leaves: &[Vec<u8>]) -> Hash {
         match leaves {
@@ -141,19 +142,8 @@ mod tests {
 
     #[test]
     fn the_root_of_the_published_test_vectors() {
-        // The eight inputs of the certificate-transparency reference implementation.
-        let inputs: [&[u8]; 8] = [
-            &[],
-            &[0],
-            &[0x10],
-            &[0x20, 0x21],
-            &[0x30, 0x31],
-            &[0x40, 0x41, 0x42, 0x43],
-            &[0x50, 0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57],
-            &[0x60, 0x61, 0x62, 0x63, 0x64, 0x65, 0x66, 0x67, 0x68, 0x69, 0x6a, 0x6b, 0x6c, 0x6d, 0x6e, 0x6f],
-        ];
         let mut frontier = Frontier::default();
-        for input in inputs {
+        for input in PUBLISHED {
             frontier.push(leaf(input));
         }
         let hex: String = frontier.root().iter().map(|byte| format!("{byte:02x}")).collect();

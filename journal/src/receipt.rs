@@ -25,7 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use crate::checkpoint::{Checkpoint, SigningKey};
-use crate::codec::{self, CodecError};
+use crate::codec;
 use crate::hex;
 use crate::id::{Seq, TenantId};
 use crate::merkle::{Frontier, Hash, node};
@@ -122,9 +122,7 @@ pub fn write(
     let mut chain = Chain::of(tenant);
     let mut others = Vec::new();
     scan::records(store, &mut frontier, Seq(size), |seq, record, leaf| {
-        let about =
-            codec::about(record).map_err(|source| ScanError::from(CodecError::Record { seq, source }))?;
-        if about.tenant == Some(tenant) {
+        if codec::tenant_of(seq, record).map_err(ScanError::from)? == Some(tenant) {
             out.hashes(&mut others)?;
             out.record(seq, record)?;
             chain.add(&leaf);

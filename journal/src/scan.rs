@@ -296,39 +296,6 @@ pub fn leaves(store: &dyn Journal, from: Seq, to: Seq) -> Result<Vec<merkle::Has
 /// Bytes of commits that are fetched at a time for a few leaves.
 const LEAVES_BYTES: usize = 16 * 1024;
 
-/// Hands the exact bytes of the records `from..=to` to `each`, in order, until it breaks off. With
-/// a frontier over the events before `from`, each is hashed into it and the roots are checked.
-///
-/// # Errors
-/// At the first event that is missing or changed.
-pub fn record_bytes(
-    store: &dyn Journal,
-    from: Seq,
-    to: Seq,
-    mut frontier: Option<&mut Frontier>,
-    mut each: impl FnMut(Seq, &[u8]) -> ControlFlow<()>,
-) -> Result<(), ScanError> {
-    let from = from.max(Seq(1));
-    commits(store, from, to, |commit| {
-        if let Some(frontier) = &frontier {
-            check_root(commit, frontier)?;
-        }
-        for record in commit.records() {
-            let (seq, bytes) = record?;
-            if seq < from || seq > to {
-                continue;
-            }
-            if let Some(frontier) = &mut frontier {
-                frontier.push(merkle::leaf(bytes));
-            }
-            if each(seq, bytes).is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    })
-}
-
 /// Events from `from` on, no further than `to`: at most `max_events`, and not beyond the
 /// commit that reaches [`PAGE_BYTES`].
 ///

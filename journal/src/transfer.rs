@@ -24,9 +24,10 @@ mod leave;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, frame::Frame};
+use crate::hex;
 use crate::id::Seq;
 use crate::keyring::Wrapped;
-use crate::merkle::{Hash, hex};
+use crate::merkle::Hash;
 use crate::scan::ScanError;
 use crate::store::StoreError;
 
@@ -133,14 +134,14 @@ type Text = String;
 
 impl End {
     fn new(head: &Head, root: &Hash, keys: &Wrapped) -> End {
-        let keys: Vec<Text> = keys.records().map(|record| hex(record)).collect();
+        let keys: Vec<Text> = keys.records().map(|record| hex::encode(record)).collect();
         let check = check(head, root, &keys);
         let events = (head.until.0 + 1).saturating_sub(head.from.0);
-        End { events, root: hex(root), keys, check }
+        End { events, root: hex::encode(root), keys, check }
     }
 
     fn keys(&self) -> Option<Wrapped> {
-        let records = self.keys.iter().map(|text| unhex(text)).collect::<Option<Vec<_>>>()?;
+        let records = self.keys.iter().map(|text| hex::decode(text)).collect::<Option<Vec<_>>>()?;
         Wrapped::of_records(records)
     }
 }
@@ -152,18 +153,7 @@ fn check(head: &Head, root: &Hash, keys: &[Text]) -> Text {
     for key in keys {
         hasher.update(key.as_bytes());
     }
-    hex(hasher.finalize().as_bytes())
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
-    rest.is_empty().then(|| bytes.collect()).flatten()
+    hex::encode(hasher.finalize().as_bytes())
 }
 
 /// One event as a line for people and programs.
@@ -187,7 +177,7 @@ fn line(seq: Seq, record: &[u8], leaf: &Hash) -> Option<Vec<u8>> {
         at: crate::time::Timestamp(frame.at),
         kind: frame.kind,
         tenant_id: frame.tenant_id,
-        leaf: hex(leaf),
+        leaf: hex::encode(leaf),
         record: base64::engine::general_purpose::STANDARD.encode(record),
     };
     serde_json::to_vec(&line).ok()

@@ -5,7 +5,6 @@ mod backup;
 mod export;
 mod files;
 mod manifest;
-mod progress;
 mod rehearse;
 mod restore;
 

@@ -132,8 +132,8 @@ impl ResponseBody {
         ResponseBody { kind: Kind::Api(body), _answering: answering }
     }
 
-    pub(super) fn page(body: Full<Bytes>, answering: Answering) -> ResponseBody {
-        ResponseBody { kind: Kind::Page(body), _answering: answering }
+    pub(super) fn page(page: String, answering: Answering) -> ResponseBody {
+        ResponseBody { kind: Kind::Page(Full::from(page)), _answering: answering }
     }
 
     pub(super) fn answer(answer: Answer, answering: Answering) -> ResponseBody {

@@ -1,7 +1,5 @@
 //! What the proxy itself answers: a plain page that tells what is wrong and no more.
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 
@@ -71,7 +69,7 @@ impl Refusal {
     }
 
     /// What a reader sees.
-    pub(super) fn text(self) -> String {
+    fn text(self) -> String {
         let status = self.status();
         format!(
             "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{status}</title>\n<h1>{status}</h1>\n<p>{}</p>\n",
@@ -79,9 +77,9 @@ impl Refusal {
         )
     }
 
-    pub(super) fn page(self) -> hyper::Response<Full<Bytes>> {
+    pub(super) fn page(self) -> hyper::Response<String> {
         let status = self.status();
-        let mut response = hyper::Response::new(Full::new(Bytes::from(self.text())));
+        let mut response = hyper::Response::new(self.text());
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));

@@ -9,6 +9,7 @@
 mod answer;
 pub(super) mod api;
 mod head;
+mod own;
 
 use std::future::poll_fn;
 use std::io;
@@ -17,13 +18,13 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use hyper::header::CONNECTION;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use self::answer::{Answer, Came};
 use self::head::MOST_HEADERS;
+use self::own::write_page;
 use super::Proxy;
 use super::alarm::Alarm;
 use super::exchange::{Failure, HEAD, Reached, Way};
@@ -429,23 +430,6 @@ impl Passing<'_, '_, '_> {
                 }
             }
         }
-    }
-}
-
-/// Writes an answer of our own.
-fn write_page(refusal: Refusal, is_head: bool, closes: bool, out: &mut Vec<u8>) {
-    let page = refusal.page();
-    let text = refusal.text();
-    out.extend_from_slice(
-        format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", page.status(), text.len()).as_bytes(),
-    );
-    for (name, value) in page.headers().iter().filter(|(name, _)| *name != CONNECTION) {
-        let parts: [&[u8]; 4] = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-        parts.iter().for_each(|part| out.extend_from_slice(part));
-    }
-    answer::end_head(false, closes, out);
-    if !is_head {
-        out.extend_from_slice(text.as_bytes());
     }
 }
 

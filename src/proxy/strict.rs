@@ -313,7 +313,8 @@ fn read_head(head: &[u8]) -> Result<Next, Ambiguous> {
     }
 }
 
-fn number(text: &[u8]) -> Result<u64, Ambiguous> {
+/// A number of decimal digits alone.
+pub(super) fn number(text: &[u8]) -> Result<u64, Ambiguous> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return Err(Ambiguous);
     }

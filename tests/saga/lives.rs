@@ -197,8 +197,10 @@ impl Lives<'_> {
             let text = std::fs::read_to_string(&trace).unwrap_or_default();
             // The last call that was entered and not left.
             let call = text.lines().rev().find(|line| {
-                // The second half of a line that was interrupted does not say of what.
-                !line.contains("resumed>") && (line.contains(" = ?") || line.contains("unfinished"))
+                // The second half of a line that was interrupted does not say of what, and a
+                // thread that was killed as it entered its call leaves `???`: it is not the one.
+                let is_named = !line.contains("resumed>") && !line.contains("???(");
+                is_named && (line.contains(" = ?") || line.contains("unfinished"))
             });
             through.calls.extend(call.map(str::to_owned));
         }

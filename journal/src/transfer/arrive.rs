@@ -6,9 +6,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::leave::packed;
-use super::{End, FORMAT, Form, Head, TransferError, VERSION, check, line, unhex};
+use super::{End, FORMAT, Form, Head, TransferError, VERSION, check, line};
 use crate::codec::MAX_COMMIT_BYTES;
 use crate::codec::frame::Frame;
+use crate::hex;
 use crate::id::Seq;
 use crate::keyring::Wrapped;
 use crate::merkle::{self, Frontier};
@@ -73,7 +74,7 @@ pub fn read(
     let damaged = |what: &str| TransferError::End { seq: last, what: what.to_owned() };
     let end: End = stream.value().map_err(|what| damaged(&what.to_string()))?;
     let root = frontier.root();
-    if unhex(&end.root).as_deref() != Some(root.as_slice()) {
+    if hex::decode(&end.root).as_deref() != Some(root.as_slice()) {
         return Err(damaged("the Merkle root over what came is another"));
     }
     if end.check != check(&head, &root, &end.keys)

@@ -1,7 +1,6 @@
 //! Out: from a store to a stream.
 
 use std::io::Write;
-use std::ops::ControlFlow;
 
 use serde::Serialize;
 
@@ -41,23 +40,12 @@ pub fn write(
     let from = Seq(frontier.size() + 1);
     let head = Head::new(from, until);
     put(out, form, &head).map_err(failed)?;
-    let mut stopped = None;
     if from <= until {
-        scan::record_bytes(store, from, until, Some(&mut frontier), |seq, record| {
-            match entry(out, form, seq, record) {
-                Ok(()) => {
-                    each(seq);
-                    ControlFlow::Continue(())
-                }
-                Err(error) => {
-                    stopped = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
+        scan::records(store, &mut frontier, until, |seq, record, _| {
+            entry(out, form, seq, record).map_err(failed)?;
+            each(seq);
+            Ok::<(), TransferError>(())
         })?;
-    }
-    if let Some(error) = stopped {
-        return Err(failed(error));
     }
     put(out, form, &End::new(&head, &frontier.root(), &keys)).map_err(failed)?;
     out.flush().map_err(failed)?;

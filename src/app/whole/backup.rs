@@ -20,9 +20,9 @@ use tenantry_journal::transfer::{self, Export, Form};
 
 use super::files;
 use super::manifest::{Manifest, Part, Segment};
-use super::progress::Progress;
 use crate::app::offline;
 use crate::cli::Backup;
+use crate::cli::progress::Progress;
 
 pub(super) fn backup(asked: &Backup) -> anyhow::Result<()> {
     let (data, into) = (&asked.data_dir, &asked.into);
@@ -106,12 +106,12 @@ fn journal(
     files::directory(&into.join("journal"))?;
     let file = format!("journal/{:020}.tnj", from.0);
     let path = into.join(&file);
-    let progress = Progress::new("backing up", head.0);
+    let progress = Progress::over_events("backing up", head.0, false);
     let (tree, hash) = files::write(&path, |out| {
         let mut out = Hashing { out, hasher: blake3::Hasher::new() };
         let export =
             Export { store, before: tree, until: head, keys: Wrapped::default(), form: Form::Msgpack };
-        let tree = transfer::write(export, &mut out, |seq| progress.at(seq))?;
+        let tree = transfer::write(export, &mut out, |seq| progress.at(seq.0))?;
         Ok((tree, out.hasher.finalize()))
     })?;
     let part = Part { file, blake3: hash.to_hex().to_string() };

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
+use tenantry_journal::hex;
 use tenantry_journal::keyring::{MasterKey, Wrapped};
-use tenantry_journal::merkle::{Frontier, hex};
+use tenantry_journal::merkle::Frontier;
 use tenantry_journal::store::Journal;
 use tenantry_journal::transfer::{self, Builder, Form};
 
 use super::files::{self, NewDirectory};
-use super::progress::Progress;
 use crate::app::offline;
+use crate::cli::progress::Progress;
 use crate::cli::{Export, ExportFormat, Import, Verdict};
 use crate::clock;
 use crate::engine::JournalSource;
@@ -33,11 +34,11 @@ pub(super) fn export(asked: &Export) -> anyhow::Result<()> {
         ExportFormat::Jsonl => Form::Jsonl,
         ExportFormat::Msgpack => Form::Msgpack,
     };
-    let progress = Progress::new("exporting", until.0);
+    let progress = Progress::over_events("exporting", until.0, false);
     let send = |out: &mut dyn std::io::Write| -> anyhow::Result<Frontier> {
         let export =
             transfer::Export { store: &*store, before: Frontier::default(), until, keys: keys.clone(), form };
-        Ok(transfer::write(export, out, |seq| progress.at(seq))?)
+        Ok(transfer::write(export, out, |seq| progress.at(seq.0))?)
     };
     let tree = match &asked.output {
         Some(path) => files::write(path, send)?,
@@ -49,11 +50,11 @@ pub(super) fn export(asked: &Export) -> anyhow::Result<()> {
         }
     };
     drop(progress);
-    let told = json!({"events": tree.size(), "root": hex(&tree.root()), "keys": keys.len()});
+    let told = json!({"events": tree.size(), "root": hex::encode(&tree.root()), "keys": keys.len()});
     if asked.json {
         eprintln!("{told}");
     } else {
-        eprintln!("{} events, root {}", tree.size(), hex(&tree.root()));
+        eprintln!("{} events, root {}", tree.size(), hex::encode(&tree.root()));
     }
     Ok(())
 }
@@ -71,9 +72,9 @@ pub(super) fn import(asked: &Import) -> anyhow::Result<Verdict> {
     let new = NewDirectory::begin(&asked.into)?;
     let mut stream = open(&asked.file)?;
     let mut builder = Builder::begin(new.place())?;
-    let progress = Progress::new("importing", 0);
+    let progress = Progress::over_events("importing", 0, false);
     let arrival = transfer::read(&mut *stream, Frontier::default(), |seq, record| {
-        progress.at(seq);
+        progress.at(seq.0);
         builder.push(seq, record).map(drop)
     });
     drop(progress);
@@ -90,7 +91,7 @@ pub(super) fn import(asked: &Import) -> anyhow::Result<Verdict> {
         }
     };
     let built = builder.finish()?;
-    let root = hex(&built.frontier.root());
+    let root = hex::encode(&built.frontier.root());
     if let Some(wanted) = &asked.root {
         ensure!(*wanted == root, "its Merkle root is {root}, not {wanted}; nothing was imported");
     }

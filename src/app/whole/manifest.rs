@@ -73,7 +73,7 @@ impl Manifest {
             written_by: env!("CARGO_PKG_VERSION").to_owned(),
             at,
             events: tree.size(),
-            root: tenantry_journal::merkle::hex(&tree.root()),
+            root: tenantry_journal::hex::encode(&tree.root()),
             peaks: tree.peaks().to_vec(),
             master_key,
             journal: Vec::new(),

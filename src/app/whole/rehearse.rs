@@ -7,8 +7,8 @@ use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
 use tenantry_projections::snapshot::Snapshots;
 
-use super::progress::Progress;
 use crate::app::offline;
+use crate::cli::progress::Progress;
 use crate::cli::{Rehearse, Verdict};
 use crate::rehearsal::{Compared, Rehearsal};
 
@@ -16,8 +16,8 @@ pub(super) fn rehearse(asked: &Rehearse) -> anyhow::Result<Verdict> {
     let opened = offline::open(&asked.data_dir)?;
     let vault = Arc::clone(&opened.keyring) as Arc<dyn Vault>;
     let snapshots = Snapshots::open_read_only(asked.data_dir.join("snapshots"), Arc::clone(&vault));
-    let progress = Progress::new("rehearsing", opened.store.head().0);
-    let found = crate::rehearsal::rehearse(&*opened.store, &vault, &snapshots, |seq| progress.at(seq))
+    let progress = Progress::over_events("rehearsing", opened.store.head().0, false);
+    let found = crate::rehearsal::rehearse(&*opened.store, &vault, &snapshots, |seq| progress.at(seq.0))
         .with_context(|| offline::cannot_read(&asked.data_dir))?;
     drop(progress);
     if asked.json {

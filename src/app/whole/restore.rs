@@ -4,25 +4,25 @@
 
 use std::fs::File;
 use std::io::BufReader;
-use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::json;
 use tenantry_journal::codec;
+use tenantry_journal::hex;
 use tenantry_journal::id::{KeyId, Seq};
 use tenantry_journal::keyring::{MasterKey, Wrapped};
-use tenantry_journal::merkle::{Frontier, hex};
-use tenantry_journal::scan;
+use tenantry_journal::merkle::Frontier;
+use tenantry_journal::scan::{self, ScanError};
 use tenantry_journal::store::Journal;
 use tenantry_journal::transfer::{self, Builder, Built, TransferError};
 use tenantry_projections::as_of::Point;
 
 use super::files::{self, NewDirectory};
 use super::manifest::Manifest;
-use super::progress::Progress;
 use crate::app::offline;
 use crate::cli::RestoreJournal;
+use crate::cli::progress::Progress;
 use crate::clock;
 
 pub(super) fn restore(asked: &RestoreJournal) -> anyhow::Result<()> {
@@ -37,7 +37,7 @@ pub(super) fn restore(asked: &RestoreJournal) -> anyhow::Result<()> {
         "into": asked.into.display().to_string(),
         "events": built.frontier.size(),
         "at": built.at,
-        "root": hex(&built.frontier.root()),
+        "root": hex::encode(&built.frontier.root()),
         "left_out_of_last_command": moved_back,
     });
     if asked.json {
@@ -98,6 +98,26 @@ impl Cut {
     }
 }
 
+/// Why a journal is not read on.
+enum Halt {
+    /// What was wanted lies before.
+    Past,
+    Unreadable(ScanError),
+    Untaken(TransferError),
+}
+
+impl From<ScanError> for Halt {
+    fn from(error: ScanError) -> Halt {
+        Halt::Unreadable(error)
+    }
+}
+
+impl From<TransferError> for Halt {
+    fn from(error: TransferError) -> Halt {
+        Halt::Untaken(error)
+    }
+}
+
 /// Copies the blobs of tenants that there were; `blobs` are paths and their bytes.
 fn keep_blob(dir: &Path, keys: &[KeyId], path: &str, bytes: &[u8]) -> anyhow::Result<()> {
     let tenant = path.split('/').next().unwrap_or_default();
@@ -118,22 +138,16 @@ fn from_data(asked: &RestoreJournal, dir: &Path) -> anyhow::Result<(Built, usize
         None => None,
     };
     let mut cut = Cut::new(dir, until)?;
-    let progress = Progress::new("restoring", head.0);
-    let mut failed = None;
-    let mut tree = Frontier::default();
-    scan::record_bytes(&*opened.store, Seq(1), head, Some(&mut tree), |seq, record| {
-        progress.at(seq);
-        match cut.take(seq, record) {
-            Ok(()) if cut.is_past => ControlFlow::Break(()),
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
+    let progress = Progress::over_events("restoring", head.0, false);
+    let read = scan::records(&*opened.store, &mut Frontier::default(), head, |seq, record, _| {
+        progress.at(seq.0);
+        cut.take(seq, record)?;
+        if cut.is_past { Err(Halt::Past) } else { Ok(()) }
+    });
+    match read {
+        Ok(()) | Err(Halt::Past) => {}
+        Err(Halt::Unreadable(error)) => return Err(error.into()),
+        Err(Halt::Untaken(error)) => return Err(error.into()),
     }
     let master = MasterKey::load(&asked.data_dir)?;
     let done = cut.finish(dir, Wrapped::read(&asked.data_dir)?, &master)?;
@@ -178,20 +192,20 @@ fn from_backup(
         None => None,
     };
     let mut cut = Cut::new(dir, until)?;
-    let progress = Progress::new("restoring", manifest.events);
+    let progress = Progress::over_events("restoring", manifest.events, false);
     let mut tree = Frontier::default();
     for segment in &manifest.journal {
         let path = backup.join(&segment.part.file);
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut stream = BufReader::with_capacity(1 << 20, file);
         let arrival = transfer::read(&mut stream, tree, |seq, record| {
-            progress.at(seq);
+            progress.at(seq.0);
             cut.take(seq, record)
         });
         tree = arrival.with_context(|| format!("{} is damaged", path.display()))?.frontier;
     }
     ensure!(
-        tree == manifest.tree()? && hex(&tree.root()) == manifest.root,
+        tree == manifest.tree()? && hex::encode(&tree.root()) == manifest.root,
         "the Merkle root over the backup's journal is not the one that was backed up"
     );
     let keyring = backup.join(&manifest.keyring.file);

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use httparse::{Header, ParserConfig, Response, Status};
 
-use super::super::strict::{Ambiguous, Chunks};
+use super::super::strict::{Ambiguous, Chunks, number};
 use super::head::{MOST_HEADERS, write_line};
 
 /// How the end of a body is known.
@@ -119,7 +119,7 @@ fn write_head(
             7 if is("upgrade") || is("trailer") => {}
             10 if is("connection") || is("keep-alive") => {}
             14 if is("content-length") => {
-                let length = number(header.value)?;
+                let length = number(header.value.trim_ascii())?;
                 if told.length.replace(length).is_some_and(|other| other != length) {
                     return Err(Ambiguous);
                 }
@@ -157,14 +157,6 @@ fn named<'b>(headers: &[Header<'b>], told: &mut Told) -> Vec<&'b [u8]> {
         }
     }
     named
-}
-
-fn number(text: &[u8]) -> Result<u64, Ambiguous> {
-    let text = text.trim_ascii();
-    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
-        return Err(Ambiguous);
-    }
-    str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or(Ambiguous)
 }
 
 /// Writes what is ours to say, and the end of the head.

@@ -9,20 +9,19 @@ use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame};
-use hyper::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::http::uri::PathAndQuery;
-use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
+use hyper::{Method, Request, Uri};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::super::guarded::Guarded;
 use super::super::serve::{Client, Watch};
 use super::super::strict::HEAD_LIMIT;
-use super::answer::end_head;
 use super::head::{self, Head, MOST_HEADERS};
+use super::own::write_head;
 use super::{Left, Short};
 use crate::http::api::Api;
 use crate::http::origin;
@@ -197,31 +196,4 @@ async fn write_data(short: &mut Short<'_>, data: &[u8], is_chunked: bool) -> boo
         short.answer.extend_from_slice(b"\r\n");
     }
     true
-}
-
-/// Writes the head of an answer. Gives whether its body is sent in chunks; `None` without a body.
-fn write_head(response: &Response, is_head: bool, closes: bool, out: &mut Vec<u8>) -> Option<bool> {
-    let status = response.status();
-    let headers: &HeaderMap = response.headers();
-    // Writing to memory does not fail.
-    let _ = write!(out, "HTTP/1.1 {status}\r\n");
-    for (name, value) in headers {
-        if *name != CONNECTION && *name != TRANSFER_ENCODING {
-            let parts: [&[u8]; 4] = [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"];
-            parts.iter().for_each(|part| out.extend_from_slice(part));
-        }
-    }
-    let has_none = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let known = headers.contains_key(CONTENT_LENGTH);
-    let length = response.body().size_hint().exact();
-    let is_chunked = !has_none && !known && length.is_none();
-    match length {
-        Some(length) if !known && !has_none => {
-            let _ = write!(out, "content-length: {length}\r\n");
-        }
-        _ if is_chunked && !is_head => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        _ => {}
-    }
-    end_head(headers.contains_key(DATE), closes, out);
-    (!is_head && !has_none && !response.body().is_end_stream()).then_some(is_chunked)
 }
