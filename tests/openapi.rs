@@ -68,7 +68,14 @@ impl Checked {
     fn look(&self, method: &str, path: &str, answer: &Answer) {
         let kind = answer.headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
         let (status, text) = (answer.status, answer.text.as_str());
-        self.contract.check(&Given { method, path, status, media_type: kind, text });
+        self.contract.check(&Given {
+            method,
+            path,
+            status,
+            media_type: kind,
+            headers: &answer.headers,
+            text,
+        });
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -158,6 +165,11 @@ async fn open_routes(it: &Checked) {
         for at in [At::Manager, At::Instances] {
             let request = |request: RequestBuilder| request.header("accept", "*/*");
             assert_eq!(it.ask_with(at, "GET", path, request).await.status, 200, "{path}");
+            let base = if matches!(at, At::Manager) { &it.app.manager } else { &it.app.instances };
+            let anonymous = it.app.send(it.app.client.get(format!("{base}{path}"))).await;
+            let policy = anonymous.headers["content-security-policy"].to_str().unwrap();
+            assert!(policy.contains("default-src 'none'") && !policy.contains("//"), "{path}: {policy}");
+            assert_eq!(anonymous.status, 200, "{path}");
         }
     }
 }

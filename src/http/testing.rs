@@ -234,7 +234,14 @@ impl TestApi {
         let body = axum::body::to_bytes(response.into_body(), 10_000_000).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
         let media_type = headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
-        CONTRACT.check(&Given { method: &method, path: &uri, status, media_type, text: &text });
+        CONTRACT.check(&Given {
+            method: &method,
+            path: &uri,
+            status,
+            media_type,
+            headers: &headers,
+            text: &text,
+        });
         Answer { status, headers, text }
     }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use axum::http::HeaderMap;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ pub(crate) struct Given<'a> {
     pub(crate) path: &'a str,
     pub(crate) status: u16,
     pub(crate) media_type: &'a str,
+    pub(crate) headers: &'a HeaderMap,
     pub(crate) text: &'a str,
 }
 
@@ -56,6 +58,9 @@ impl Contract {
         if (200..300).contains(&given.status) {
             let id = operation["operationId"].as_str().unwrap().to_owned();
             *self.seen.lock().unwrap().entry(id).or_default() += 1;
+            if let Some(wrong) = wrong_headers(given, response) {
+                return vec![format!("{place}: {wrong}")];
+            }
         }
         let Some(content) = response.get("content") else {
             return if given.text.is_empty() { vec![] } else { vec![format!("{place} must be empty")] };
@@ -131,6 +136,19 @@ impl Contract {
         let operation = paths[template].get(method.to_ascii_lowercase())?;
         Some((template.as_str(), operation))
     }
+}
+
+/// Headers that say something of an answer are described, and a GET has those that it promises.
+fn wrong_headers(given: &Given<'_>, response: &Value) -> Option<String> {
+    let described = |name: &str| response["headers"].get(name).is_some();
+    let stray = ["ETag", "Location", "X-Event-Seq", "X-As-Of-Seq"]
+        .into_iter()
+        .find(|name| given.headers.contains_key(*name) && !described(name));
+    if let Some(name) = stray {
+        return Some(format!("the header {name} is not described"));
+    }
+    let is_promised = given.method == "GET" && given.media_type == "application/json" && described("ETag");
+    (is_promised && !given.headers.contains_key("ETag")).then(|| "there is no ETag".to_owned())
 }
 
 /// Takes nothing that is not named.

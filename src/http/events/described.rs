@@ -96,8 +96,9 @@ pub(in crate::http) fn describe(all: &mut Describe) {
     all.post("/api/events/{seq}/undo", "undoCommand", "Take back the command that an event belongs to")
         .answers::<undo::Undone<'_>>();
     all.get("/api/events/stream", "streamEvents", "Follow the journal (server-sent events)")
-        .notes("`id` is the position, `event` the kind. `order` and `limit` are refused here.")
+        .notes("`id` is the position, `event` the kind.")
         .query::<filter::Params>()
+        .without(&["order", "limit"])
         .streams::<EventView<'_>>()
         .resumes();
     all.get("/ws/events", "followEvents", "Follow the journal (WebSocket)")

@@ -77,10 +77,9 @@ fn output(all: &mut Describe) {
         .streams::<merge::LogLine>()
         .socket::<tail::Said, merge::LogLine>();
     all.get("/api/logs/{service}/{id}", "listInstanceLogs", "What an instance printed")
-        .notes(
-            "`follow=true` as for `/api/logs`. `service`, `instance` and `source=control` are refused here.",
-        )
+        .notes("`follow=true` as for `/api/logs`. `source=control` is refused here.")
         .query::<logs::Params>()
+        .without(&["service", "instance"])
         .answers::<logs::One>()
         .streams::<merge::LogLine>()
         .socket::<tail::Said, merge::LogLine>();

@@ -109,6 +109,12 @@ impl Op<'_> {
         self
     }
 
+    /// Of the query's parameters so far, those that this route refuses.
+    pub fn without(self, refused: &[&str]) -> Self {
+        self.entry.query.retain(|(name, _, _)| !refused.contains(&name.as_str()));
+        self
+    }
+
     /// The JSON that it reads.
     pub fn body<T: JsonSchema>(self) -> Self {
         self.entry.body = Some(("application/json", true, self.schemas.read::<T>()));

@@ -201,6 +201,11 @@ fn what_is_common_comes_from_the_table() {
     assert_eq!(names("/api/tenants", "post"), set(["dry_run", "idempotency_key", "if_match"]));
     assert_eq!(names("/api/logs/search", "post"), BTreeSet::new());
     assert_eq!(names("/health", "get"), BTreeSet::new());
+    let query = |path: &str, name: &str| {
+        let all = document["paths"][path]["get"]["parameters"].as_array().unwrap().clone();
+        all.iter().any(|one| one["name"] == name)
+    };
+    assert!(query("/api/events", "limit") && !query("/api/events/stream", "limit"));
     let answers = |path: &str| document["paths"][path]["get"]["responses"].clone();
     let state = &answers("/api/tenants")["200"]["content"];
     assert_eq!(state["text/event-stream"]["x-item-schema"], state["application/json"]["schema"]);
