@@ -30,6 +30,8 @@ pub struct Receipt {
     root_hash: Hash,
     /// The signed note.
     pub checkpoint: String,
+    /// The signer's key, for other tools; who checks uses the one that they know.
+    pub public_key: String,
     /// Events and the subtrees between them, from the first event to the last.
     entries: Vec<Entry>,
 }
