@@ -44,7 +44,8 @@ const CHECKPOINT: &str = "checkpoint";
 const NODES: &str = "tree";
 
 /// A signed checkpoint, as the API shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Checkpoint")]
 pub struct Signed {
     /// Whose journal; the key's name.
     pub origin: String,
@@ -52,6 +53,7 @@ pub struct Signed {
     pub tree_size: u64,
     /// The tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     pub root_hash: Hash,
     /// The whole note, for other tools.
     pub note: String,
@@ -69,7 +71,8 @@ pub struct Span {
 }
 
 /// What verifying found, as the API shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "JournalReport")]
 pub struct Report {
     /// Whether everything is as it was written.
     pub valid: bool,

@@ -23,6 +23,7 @@ mod logs;
 mod metrics;
 mod names;
 mod nginx;
+mod openapi;
 mod outline;
 mod ports;
 pub mod progress;
@@ -144,6 +145,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Print the API's description (OpenAPI 3.1, JSON), for generators. No server is asked.
+    Openapi,
     /// Print a shell's completion script.
     Completions(Completions),
     /// Write the manual pages.
@@ -374,6 +377,7 @@ pub fn run(cli: Cli, program: &dyn Program) -> ExitCode {
             ConfigCommand::Validate(args) => remote_config::validate(&args),
             ConfigCommand::Reload(args) => reload::reload(&args),
         },
+        Command::Openapi => openapi::print().map(done),
         Command::Completions(args) => completions::completions(&args, Cli::command()).map(done),
         Command::Man(args) => completions::man(&args, Cli::command()).map(done),
     };

@@ -22,6 +22,7 @@ pub mod listing;
 mod live;
 pub mod manager;
 pub mod observed;
+pub mod openapi;
 pub mod origin;
 pub mod rate;
 pub mod repeat;

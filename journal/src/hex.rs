@@ -40,6 +40,24 @@ pub fn hash(text: &str) -> Option<[u8; 32]> {
     Some(hash)
 }
 
+/// What stands in a JSON text for a hash of 32 bytes; for schemas alone.
+#[derive(Debug)]
+pub enum Digits {}
+
+impl schemars::JsonSchema for Digits {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Hash".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
+
 /// For a field that is one hash.
 pub mod one {
     use serde::de::Error as _;

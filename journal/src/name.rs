@@ -22,9 +22,11 @@ fn shown(text: &str) -> String {
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident = $check:path;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $check:path, $pattern:literal;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(schemars::JsonSchema)]
+        #[schemars(extend("pattern" = $pattern))]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 
@@ -68,13 +70,13 @@ macro_rules! names {
 
 names! {
     /// A tenant's short name: `[a-z0-9]` and `-`, 1 to 63 long, no dash at either end.
-    Slug = check_slug;
+    Slug = check_slug, "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
     /// A host name in lower case (RFC 1123), at most 253 long; no port, no trailing dot.
-    Domain = check_domain;
+    Domain = check_domain, r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
     /// A service of the configuration file: `[A-Za-z0-9]`, `_`, `-`, `.`; 1 to 63 long.
-    ServiceName = check_service;
+    ServiceName = check_service, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$";
     /// What follows the service in an instance's name; same alphabet as [`ServiceName`].
-    InstanceName = check_instance;
+    InstanceName = check_instance, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$";
 }
 
 fn check_slug(text: &str) -> Result<(), BadName> {
@@ -127,7 +129,10 @@ fn check_instance(text: &str) -> Result<(), BadName> {
 }
 
 /// An instance's full name, `service:id`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[schemars(extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}:[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"))]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceKey {
     /// The service of the configuration file, or `frontend` and `backend` of a tenant.

@@ -4,9 +4,13 @@
 //! and `null` once their key is gone. Secrets write themselves as hidden. An event is
 //! written straight into the caller's buffer, for thousands of them go out each second.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
-use tenantry_journal::id::{CommandId, InstanceId, Seq, TenantId};
+use tenantry_journal::event::Event;
+use tenantry_journal::id::{CommandId, EventId, InstanceId, Seq, TenantId};
 use tenantry_journal::name::InstanceKey;
 use tenantry_journal::recorded::{Actor, Recorded};
 use tenantry_journal::time::Timestamp;
@@ -88,6 +92,70 @@ impl Serialize for EventView<'_> {
         out.serialize_field("caused_by", &recorded.caused_by)?;
         out.serialize_field("data", &recorded.event)?;
         out.end()
+    }
+}
+
+/// The fields of an [`ActorView`], for its schema.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, never made")]
+struct ActorFields {
+    /// What sort of actor: the control plane itself is `system`.
+    #[schemars(extend("enum" = ["user", "token", "system"]))]
+    r#type: String,
+    /// The user's or token's id; `null` for the control plane itself.
+    id: Option<Uuid>,
+    /// What they are called now; `null` when that is erased.
+    name: Option<String>,
+}
+
+impl JsonSchema for ActorView<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "Actor".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        ActorFields::json_schema(generator)
+    }
+}
+
+/// The fields of an [`EventView`], for its schema.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "described, never made")]
+struct EventFields<'a> {
+    /// Its position in the one order of everything; starts at 1 and has no gaps.
+    seq: Seq,
+    /// Its id.
+    id: EventId,
+    /// When it was decided.
+    at: Timestamp,
+    /// What happened.
+    #[schemars(extend("enum" = kinds()))]
+    kind: String,
+    /// Who did it.
+    actor: ActorView<'a>,
+    /// The tenant that it is about.
+    tenant_id: Option<TenantId>,
+    /// The instance that it is about, `service:id`.
+    instance: Option<InstanceKey>,
+    /// Ties together all that one command did.
+    command_id: CommandId,
+    /// The event that this one answers.
+    caused_by: Option<Seq>,
+    /// The fields of its kind. Secrets and files stand here as references or digests only.
+    data: serde_json::Map<String, serde_json::Value>,
+}
+
+fn kinds() -> Vec<&'static str> {
+    Event::KINDS.iter().map(|(kind, _)| *kind).collect()
+}
+
+impl JsonSchema for EventView<'_> {
+    fn schema_name() -> Cow<'static, str> {
+        "EventView".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        EventFields::json_schema(generator)
     }
 }
 

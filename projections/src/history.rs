@@ -24,7 +24,7 @@ pub const MAX_ENTRIES: usize = 1000;
 const MOST_LOOKED_AT: u64 = 300_000;
 
 /// A field that is not what it was.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub struct Change {
     /// Which, such as `domain`, `config.site_title` or `frontend.phase`.
     pub field: String,
@@ -44,7 +44,8 @@ pub struct Entry {
 }
 
 /// An [`Entry`] with the name of who did it.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "HistoryEntry")]
 pub struct EntryView<'a> {
     seq: Seq,
     id: EventId,

@@ -14,7 +14,8 @@ use super::listening::{self, Listener};
 use super::owner::{self, Owned};
 
 /// Somebody who listens on a port that is not theirs.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "PortStranger")]
 pub struct Stranger {
     /// The port.
     pub port: u16,

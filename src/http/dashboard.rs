@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::dispatch::Params;
 use super::error::{ApiError, Family};
+use super::openapi::Describe;
 use super::router::{Access, Routes};
 use assets::Asset;
 use encoding::Accepted;
@@ -36,6 +37,14 @@ pub fn routes() -> Routes {
         Access::ANYONE,
         asset,
     )
+}
+
+/// Says what they give, for `/openapi.json`.
+pub(super) fn describe(all: &mut Describe) {
+    all.get("/", "getPage", "The dashboard").gives(&["text/html"]).etag();
+    all.get("/dashboard/assets/{name}", "getDashboardAsset", "A file of the dashboard")
+        .gives(&["text/javascript", "text/css", "text/plain"])
+        .etag();
 }
 
 async fn page(headers: HeaderMap) -> Result<Response, ApiError> {

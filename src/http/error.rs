@@ -229,8 +229,9 @@ fn printed_name(status: StatusCode, code: &'static str) -> &'static str {
     }
 }
 
-#[derive(Serialize)]
-struct Manager<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ManagerError")]
+pub(super) struct Manager<'a> {
     error: &'a str,
     detail: &'a str,
     code: &'a str,
@@ -239,8 +240,9 @@ struct Manager<'a> {
     more: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-#[derive(Serialize)]
-struct Instances<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ApiError")]
+pub(super) struct Instances<'a> {
     error: &'a str,
     message: String,
     status: u16,
@@ -248,8 +250,8 @@ struct Instances<'a> {
     more: &'a serde_json::Map<String, serde_json::Value>,
 }
 
-#[derive(Serialize)]
-struct Problem<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Problem<'a> {
     r#type: String,
     title: &'a str,
     status: u16,

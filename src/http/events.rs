@@ -4,6 +4,7 @@
 //! read that does not stop at the head. A slow reader holds its position and one page, and
 //! nobody else notices it.
 
+pub(super) mod described;
 mod export;
 mod filter;
 mod get;

@@ -3,6 +3,7 @@
 mod config;
 #[cfg(test)]
 mod config_tests;
+pub(super) mod described;
 pub(crate) mod dump;
 mod get;
 mod list;

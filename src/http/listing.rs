@@ -17,7 +17,7 @@ pub struct Page {
 }
 
 /// Document 2's `pagination`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Pagination {
     /// How many entries at most.
     pub limit: usize,

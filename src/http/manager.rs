@@ -8,6 +8,7 @@ mod deployment_control;
 mod deployment_feed;
 mod deployment_ws;
 mod deployments;
+pub(super) mod described;
 pub(crate) mod dump;
 mod health;
 mod health_ws;

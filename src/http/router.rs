@@ -350,7 +350,8 @@ mod tests {
         const OPEN: [&str; 6] =
             ["/health", "/ready", "/metrics", "/openapi.json", "/docs", "/api/auth/login"];
         for route in routes().table.iter().filter(|route| route.access.who == Who::Anyone) {
-            let is_page = route.path == "/" || route.path.starts_with("/dashboard/");
+            let is_page =
+                route.path == "/" || ["/dashboard/", "/docs/"].iter().any(|at| route.path.starts_with(at));
             assert!(OPEN.contains(&route.path) || is_page, "{} {}", route.method, route.path);
         }
     }

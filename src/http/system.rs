@@ -3,9 +3,12 @@
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use super::error::Family;
+use super::openapi::{self, Describe};
 use super::router::{Access, Routes};
 use super::state::AppState;
 use super::write::answer;
@@ -17,12 +20,52 @@ pub fn routes() -> Routes {
         .get("/health", Access::ANYONE, health)
         .get("/ready", Access::ANYONE, ready)
         .get("/metrics", Access::ANYONE, metrics)
+        .get("/openapi.json", Access::ANYONE, openapi::document)
+        .get("/docs", Access::ANYONE, openapi::docs::page)
+        .get("/docs/{file}", Access::ANYONE, openapi::docs::file)
+}
+
+/// Says what they give, for `/openapi.json`.
+pub(super) fn describe(all: &mut Describe) {
+    const PAGE: [&str; 1] = ["text/html"];
+    all.get("/health", "getHealth", "Whether it runs").answers::<Health>();
+    all.get("/ready", "getReadiness", "Whether it takes requests").answers::<Ready>().fails::<NotReady>(503);
+    all.get("/metrics", "getMetrics", "Numbers for Prometheus").gives(&["text/plain"]);
+    all.get("/openapi.json", "getOpenApi", "This document").gives_json(json!({ "type": "object" })).etag();
+    all.get("/docs", "getDocs", "This document as a page").gives(&PAGE);
+    all.get("/docs/{file}", "getDocsFile", "A file of that page")
+        .gives(&["text/javascript", "text/css"])
+        .etag();
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// That it runs.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    #[schemars(extend("enum" = ["ok"]))]
+    status: &'static str,
+    version: &'static str,
+}
+
+/// That it takes requests.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ready {
+    #[schemars(extend("enum" = ["ready"]))]
+    status: &'static str,
+    version: &'static str,
+}
+
+/// That it does not, and why.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NotReady {
+    #[schemars(extend("enum" = ["not_ready"]))]
+    status: &'static str,
+    reasons: Vec<&'static str>,
+}
+
 async fn health() -> Response {
-    answer(StatusCode::OK, &json!({ "status": "ok", "version": VERSION }))
+    answer(StatusCode::OK, &Health { status: "ok", version: VERSION })
 }
 
 /// Says why it is not ready, in words that name no path and no tenant.
@@ -38,9 +81,9 @@ async fn ready(State(app): State<AppState>) -> Response {
         reasons.push("the control plane is ending");
     }
     if reasons.is_empty() {
-        return answer(StatusCode::OK, &json!({ "status": "ready", "version": VERSION }));
+        return answer(StatusCode::OK, &Ready { status: "ready", version: VERSION });
     }
-    answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not_ready", "reasons": reasons }))
+    answer(StatusCode::SERVICE_UNAVAILABLE, &NotReady { status: "not_ready", reasons })
 }
 
 async fn metrics(State(app): State<AppState>) -> Response {

@@ -1,9 +1,12 @@
 //! The API over a real engine in memory, for tests: no process is started, a stand-in tells
 //! the engine what a supervisor would.
 
+#[path = "../../tests/support/contract.rs"]
+mod contract;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -28,6 +31,8 @@ use tenantry_projections::world::World;
 use tenantry_projections::world::instances::{Desired, Instance, Phase};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use contract::{Contract, Given};
 
 use super::api::Api;
 use super::events::rendered::Rendered;
@@ -68,6 +73,9 @@ health = '/health'
 command = '/bin/worker'
 restart = 'never'
 ";
+
+/// Every answer that a test gets is held against the API's description.
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| Contract::new(super::openapi::build()));
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -220,10 +228,21 @@ impl TestApi {
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, uri) = (request.method().to_string(), request.uri().to_string());
         let response = self.router().oneshot(request).await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = axum::body::to_bytes(response.into_body(), 10_000_000).await.unwrap();
-        Answer { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        let media_type = headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
+        CONTRACT.check(&Given {
+            method: &method,
+            path: &uri,
+            status,
+            media_type,
+            headers: &headers,
+            text: &text,
+        });
+        Answer { status, headers, text }
     }
 
     pub(super) fn request(&self, method: &str, path: &str) -> axum::http::request::Builder {

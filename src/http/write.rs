@@ -145,8 +145,8 @@ pub(super) fn nothing_recorded() -> Response {
 }
 
 /// The answer of a dry run.
-#[derive(Serialize)]
-struct DryRun<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct DryRun<'a> {
     events: Vec<EventView<'a>>,
 }
 

@@ -163,9 +163,10 @@ impl Upgrade {
 }
 
 /// The first message of a client without a bearer header.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "SocketAuth")]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum First {
+pub(super) enum First {
     Auth { token: String },
 }
 

@@ -10,7 +10,9 @@ use crate::sealed::{Sealed, Secret};
 use crate::time::Timestamp;
 
 /// What somebody may do. Each role may do all that the ones before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Reads, and runs what only checks.
@@ -22,7 +24,8 @@ pub enum Role {
 }
 
 /// To what somebody's powers are limited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "TokenScope")]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// To nothing.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::TenantId;
 
 /// What the checks of a tenant's parts add up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "HealthStatus")]
 #[serde(rename_all = "snake_case")]
 pub enum TenantHealth {
     /// Everything that should answer does.

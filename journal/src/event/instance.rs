@@ -37,7 +37,7 @@ pub enum RestartPolicy {
 }
 
 /// How far a process is kept from the rest of the machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Isolation {
     /// A session of its own, nothing more.
@@ -48,7 +48,7 @@ pub enum Isolation {
 }
 
 /// What a process may use, and as whom it runs. What is missing is not limited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub struct Limits {
     /// Memory of the whole process tree, in MiB.
@@ -143,7 +143,10 @@ pub struct ProcessSpec {
 }
 
 /// Which of a tenant's two processes an instance is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[schemars(rename = "ServiceRole")]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Serves the tenant's `domain`.
@@ -297,7 +300,7 @@ pub struct InstanceStartFailed {
 }
 
 /// What the checks say about a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceHealth {
     /// Not checked yet.

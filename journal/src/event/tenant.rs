@@ -138,7 +138,10 @@ pub struct TenantErased {
 }
 
 /// A part of a tenant that can be brought back by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[schemars(rename = "TenantPart")]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
     /// What it is called, where it is served and comes from, and the remarks.
@@ -172,7 +175,7 @@ pub struct Conflict {
 }
 
 /// Something that did not come back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct NotRestored {
     /// What.
     pub field: String,

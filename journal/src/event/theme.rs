@@ -53,7 +53,7 @@ impl LogoFormat {
 }
 
 /// Who thought of a suggestion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SuggestionSource {
     /// Claude, through the Anthropic API.
@@ -150,7 +150,7 @@ pub struct Suggestion {
 }
 
 /// A color that was found on the page.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Swatch {
     /// `#rrggbb`.
     pub color: String,

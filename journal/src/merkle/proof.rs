@@ -22,7 +22,7 @@ pub trait Subtrees {
 }
 
 /// That an event is in a tree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Inclusion {
     /// Events in the tree.
     pub tree_size: u64,
@@ -30,17 +30,20 @@ pub struct Inclusion {
     pub leaf_index: u64,
     /// `SHA-256(0x00 || record)`.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     pub leaf_hash: Hash,
     /// Siblings from the leaf to the root.
     #[serde(with = "hex::many")]
+    #[schemars(with = "Vec<hex::Digits>")]
     pub inclusion_path: Vec<Hash>,
     /// The tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     pub root_hash: Hash,
 }
 
 /// That a tree begins with all of an earlier one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Consistency {
     /// Events in the earlier tree.
     pub tree_size_1: u64,
@@ -48,12 +51,15 @@ pub struct Consistency {
     pub tree_size_2: u64,
     /// The earlier tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     pub root_hash_1: Hash,
     /// The later tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     pub root_hash_2: Hash,
     /// The nodes between them.
     #[serde(with = "hex::many")]
+    #[schemars(with = "Vec<hex::Digits>")]
     pub consistency_path: Vec<Hash>,
 }
 

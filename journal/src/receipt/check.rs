@@ -12,7 +12,7 @@ use crate::id::{Seq, TenantId};
 use crate::merkle::{self, Hash, node};
 
 /// A receipt, as its file says it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 pub struct Receipt {
     /// Whose.
     pub tenant_id: TenantId,
@@ -20,26 +20,42 @@ pub struct Receipt {
     pub tree_size: u64,
     /// Events of the tenant.
     pub events: u64,
+    /// What commits to the tenant's events in their order.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     chain: Hash,
+    /// The tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     root_hash: Hash,
     /// The signed note.
     pub checkpoint: String,
+    /// The signer's key, for other tools; who checks uses the one that they know.
+    pub public_key: String,
+    /// Events and the subtrees between them, from the first event to the last.
     entries: Vec<Entry>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ReceiptEntry")]
 #[serde(untagged)]
 enum Entry {
+    /// An event of the tenant.
     Own {
+        /// Its position.
         seq: Seq,
+        /// Its bytes, in base64.
         record: String,
     },
+    /// Events of others.
     Others {
+        /// The first.
         from: Seq,
+        /// The last.
         to: Seq,
+        /// The root of the perfect subtree over them.
         #[serde(with = "hex::one")]
+        #[schemars(with = "hex::Digits")]
         hash: Hash,
     },
 }

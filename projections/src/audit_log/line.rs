@@ -13,7 +13,8 @@ use tenantry_journal::sealed::Sealed;
 use crate::world::World;
 
 /// How grave a line is; document 1's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ControlLogLevel")]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// As it should be.
@@ -27,7 +28,8 @@ pub enum Level {
 }
 
 /// What a line is about; document 1's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ControlLogCategory")]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
     /// A deployment and its steps.

@@ -8,7 +8,10 @@ use tenantry_journal::spool::Stream;
 use super::escape::sequence;
 
 /// How grave a line is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[schemars(rename = "LogLevel")]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Also what loggers call trace or verbose.

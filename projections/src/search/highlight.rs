@@ -9,7 +9,7 @@ use super::tokens;
 const MOST: usize = 100;
 
 /// A place in a message, in characters (Unicode scalar values), the end not included.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Highlight {
     /// Where it begins.
     pub start: usize,

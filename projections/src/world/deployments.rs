@@ -20,7 +20,7 @@ use super::{Attention, World};
 const KEPT_PER_TENANT: usize = 50;
 
 /// Document 1's status of a deployment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeploymentStatus {
     /// No step was begun.
@@ -36,7 +36,7 @@ pub enum DeploymentStatus {
 }
 
 /// Document 1's status of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StepStatus {
     /// Not begun.

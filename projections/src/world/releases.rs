@@ -6,7 +6,7 @@ use tenantry_journal::id::DeploymentId;
 use tenantry_journal::time::Timestamp;
 
 /// What is known of a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReleaseStatus {
     /// Its files are there; it never served.

@@ -25,7 +25,7 @@ use super::themes::Theme;
 use super::{Attention, World};
 
 /// Document 1's `status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantStatus {
     /// Never deployed.

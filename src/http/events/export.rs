@@ -28,7 +28,8 @@ const PIECE: usize = 64 * 1024;
 /// Pieces that may wait for a slow reader.
 const PIECES_AHEAD: usize = 4;
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(inline)]
 #[serde(rename_all = "snake_case")]
 enum Format {
     #[default]
@@ -36,11 +37,13 @@ enum Format {
     Msgpack,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ExportQuery {
+    /// JSON Lines or MessagePack.
     #[serde(default)]
     format: Format,
+    /// Up to and with this position or time; all without it.
     until: Option<String>,
 }
 

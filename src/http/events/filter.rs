@@ -14,7 +14,8 @@ use crate::http::error::ApiError;
 const LONGEST_KIND: usize = 64;
 
 /// What a filter may say, besides the position from which to read.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "EventFilter")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Said {
     to_seq: Option<Seq>,
@@ -58,7 +59,8 @@ fn wrong(message: String) -> ApiError {
 
 /// The parameters of a query that filters events. The fields of [`Said`] stand here again,
 /// because a flattened struct would neither refuse unknown names nor read numbers.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "EventQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Params {
     pub(super) from_seq: Option<Seq>,
@@ -75,7 +77,8 @@ pub(super) struct Params {
 }
 
 /// In which direction to read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "EventOrder")]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Order {
     #[default]

@@ -31,15 +31,16 @@ const LOOK_AHEAD: u64 = 50_000;
 /// Events that are read at a time.
 const STEP: usize = 512;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GetQuery {
     /// Only the bytes that are hashed.
     raw: Option<bool>,
 }
 
-#[derive(Serialize)]
-struct Explained<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ExplainedEvent")]
+pub(super) struct Explained<'a> {
     #[serde(flatten)]
     event: EventView<'a>,
     causes: Vec<EventView<'a>>,

@@ -16,7 +16,7 @@ use crate::http::write::answer;
 /// Entries in one answer when the query does not say.
 const DEFAULT_LIMIT: u64 = 100;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     from_seq: Option<Seq>,
@@ -24,8 +24,9 @@ pub(super) struct HistoryQuery {
     limit: Option<i64>,
 }
 
-#[derive(Serialize)]
-struct HistoryPage<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantHistory")]
+pub(super) struct HistoryPage<'a> {
     tenant_id: TenantId,
     history: Vec<EntryView<'a>>,
     next_seq: Option<Seq>,
@@ -64,15 +65,18 @@ pub(super) async fn history(
     Ok(reading.await.map_err(|_| ApiError::internal())??)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DiffQuery {
+    /// The one moment: a position or an RFC 3339 time.
     from: String,
+    /// The other moment; the present without it.
     to: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Difference {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantDiff")]
+pub(super) struct Difference {
     tenant_id: TenantId,
     from_seq: Seq,
     to_seq: Seq,

@@ -36,16 +36,24 @@ static RECEIPTS: Semaphore = Semaphore::const_new(2);
 /// What is sent of a receipt at a time.
 const CHUNK: usize = 64 * 1024;
 
-#[derive(Serialize)]
-struct Stats {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Journal")]
+pub(super) struct Stats {
+    /// The last event, now or at the moment that was asked for.
     head_seq: u64,
+    /// The tree's root.
     #[serde(with = "hex::one")]
+    #[schemars(with = "hex::Digits")]
     root: Hash,
+    /// How many there are.
     events: u64,
     /// Null in the past: it is not known what a journal took then.
     bytes: Option<u64>,
+    /// Time of the first event.
     first_at: Timestamp,
+    /// Time of the last event.
     last_at: Timestamp,
+    /// What vouches for the root.
     checkpoint: Signed,
 }
 
@@ -76,20 +84,26 @@ pub(super) async fn stats(
     .await
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProofQuery {
+    /// The event that is to be proved.
     seq: Option<u64>,
+    /// Over how many events; over all without it.
     tree_size: Option<u64>,
+    /// Size of the earlier tree.
     from: Option<u64>,
+    /// Size of the later tree; that of now without it.
     to: Option<u64>,
 }
 
 /// A proof with the checkpoint that vouches for its root.
-#[derive(Serialize)]
-struct Proof<P> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "{P}Proof")]
+pub(super) struct Proof<P> {
     #[serde(flatten)]
     proof: P,
+    /// What vouches for its root.
     checkpoint: Signed,
 }
 

@@ -36,14 +36,15 @@ use crate::http::write::{Answer, Write, answer};
 const MATCH_WAIT: Duration = Duration::from_secs(60);
 
 /// A moment as JSON has it.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 enum Moment {
     Seq(u64),
     Text(String),
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "OnConflict")]
 #[serde(rename_all = "snake_case")]
 enum Taken {
     #[default]
@@ -51,7 +52,8 @@ enum Taken {
     Reassign,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "RestoreWanted")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     as_of: Moment,
@@ -62,11 +64,13 @@ pub(super) struct Wanted {
     on_conflict: Taken,
 }
 
-#[derive(Serialize)]
-struct Restored<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RestoredTenant")]
+pub(super) struct Restored<'a> {
     tenant_id: TenantId,
     restored_to_seq: Seq,
     changes: Vec<Change>,
+    #[schemars(with = "Vec<super::described::RestoreConflict>")]
     conflicts: Vec<Value>,
     not_restored: &'a [NotRestored],
     deployment_id: Option<DeploymentId>,

@@ -28,8 +28,9 @@ use crate::http::write::{Answer, Write, answer};
 /// Events of one command that are looked at; the largest one records some dozens.
 const MOST_EVENTS: u64 = 1000;
 
-#[derive(Serialize)]
-struct Undone<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "UndoneCommand")]
+pub(super) struct Undone<'a> {
     undone_seq: Seq,
     undone_command_id: CommandId,
     command_id: CommandId,

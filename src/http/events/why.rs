@@ -39,7 +39,8 @@ const LOOK_BACK: u64 = 200_000;
 /// Events that are read at a time.
 const STEP: u64 = 512;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "WhyQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Subject {
     instance: Option<InstanceKey>,
@@ -52,7 +53,8 @@ struct Present {
     cause: Seq,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "WhyLink")]
 struct Link<'a> {
     #[serde(flatten)]
     event: EventView<'a>,
@@ -60,8 +62,8 @@ struct Link<'a> {
     because: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct Why<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct Why<'a> {
     instance: Option<&'a InstanceKey>,
     tenant_id: Option<TenantId>,
     state: &'static str,

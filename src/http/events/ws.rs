@@ -30,9 +30,10 @@ pub(super) async fn upgrade(State(app): State<AppState>, _: NoQuery, upgrade: Up
 }
 
 /// What a client says.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "FeedRequest")]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Asked {
+pub(super) enum Asked {
     Subscribe {
         sub: Option<String>,
         from_seq: Option<Seq>,
@@ -50,9 +51,10 @@ enum Asked {
 }
 
 /// What is said to it, besides events.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "FeedNotice")]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Told<'a> {
+pub(super) enum Told<'a> {
     Subscribed {
         head_seq: Seq,
         #[serde(skip_serializing_if = "Option::is_none")]

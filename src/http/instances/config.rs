@@ -27,14 +27,16 @@ pub(super) async fn get(State(app): State<AppState>, _: Scope, _: NoQuery) -> An
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct Valid {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ValidConfig")]
+pub(super) struct Valid {
     valid: bool,
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct Invalid {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InvalidConfig")]
+pub(super) struct Invalid {
     valid: bool,
     errors: Vec<String>,
     /// The same, each with its line apart.
@@ -42,7 +44,8 @@ struct Invalid {
     warnings: Vec<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ConfigProblem")]
 struct ProblemView {
     line: Option<usize>,
     message: String,
@@ -120,8 +123,9 @@ fn invalid(errors: ConfigErrors) -> ApiError {
 }
 
 /// What became of it.
-#[derive(Serialize)]
-struct Reloaded<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ReloadedConfig")]
+pub(super) struct Reloaded<'a> {
     hash: &'a str,
     changed: &'a [String],
     needs_restart: &'a [String],

@@ -7,7 +7,7 @@ use tenantry_journal::event::instance::InstanceHealth;
 use tenantry_journal::name::ServiceName;
 use tenantry_projections::world::instances::Instance;
 
-use super::view::InstanceView;
+use super::view::{InstanceView, status_names};
 use crate::http::error::ApiError;
 use crate::http::extract::{Query, Scope};
 use crate::http::listing::{LARGEST_PAGE, Page, Pagination};
@@ -18,18 +18,21 @@ use crate::telemetry::labels::Status;
 /// Document 2 lists all of them, so as many as one answer may have.
 const DEFAULT_LIMIT: u64 = LARGEST_PAGE;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Filter {
     limit: Option<i64>,
     offset: Option<i64>,
     service: Option<ServiceName>,
+    #[schemars(extend("enum" = status_names()))]
     status: Option<String>,
     health: Option<InstanceHealth>,
 }
 
-#[derive(Serialize)]
-struct Listed<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceList")]
+pub(super) struct Listed<'a> {
     instances: Vec<InstanceView<'a>>,
     pagination: Pagination,
 }

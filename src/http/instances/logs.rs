@@ -32,7 +32,8 @@ const LONGEST_PATTERN: usize = 1024;
 /// What a compiled pattern may take, in bytes. The engine is linear in the line's length.
 const PATTERN_MEMORY: usize = 1 << 20;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "LogQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Params {
     limit: Option<i64>,
@@ -47,7 +48,8 @@ pub(super) struct Params {
     source: Option<From>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "LogSource")]
 #[serde(rename_all = "lowercase")]
 enum From {
     Control,
@@ -105,7 +107,8 @@ impl Wanted {
 }
 
 /// What a stream takes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "LogStreamQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct StreamParams {
     service: Option<ServiceName>,
@@ -141,8 +144,9 @@ fn compile(pattern: &str) -> Result<regex::Regex, ApiError> {
     })
 }
 
-#[derive(Serialize)]
-struct All {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Logs")]
+pub(super) struct All {
     logs: Vec<LogLine>,
     pagination: Pagination,
     /// Only there, and true, when older lines were not looked at.
@@ -150,8 +154,9 @@ struct All {
     incomplete: bool,
 }
 
-#[derive(Serialize)]
-struct One {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceLogs")]
+pub(super) struct One {
     instance: InstanceKey,
     logs: Vec<LogLine>,
     pagination: Pagination,

@@ -17,7 +17,7 @@ use crate::http::observed::{Backwards, Line, OutputError, Outputs};
 const MOST_LOOKED_AT: usize = 1_000_000;
 
 /// A line as document 2 shows it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 pub(super) struct LogLine {
     timestamp: Timestamp,
     instance: InstanceKey,

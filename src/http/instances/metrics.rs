@@ -20,15 +20,17 @@ use crate::http::state::AppState;
 use crate::http::write::{Answer, answer};
 use crate::supervisor::{INTERVAL_MS, Meter};
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "CheckCounts")]
 struct Checks {
     total: u64,
     passed: u64,
     failed: u64,
 }
 
-#[derive(Serialize)]
-struct Metrics<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceMetrics")]
+pub(super) struct Metrics<'a> {
     instance: &'a InstanceKey,
     uptime_seconds: f64,
     memory_mb: f64,
@@ -41,6 +43,7 @@ struct Metrics<'a> {
     health_checks: Checks,
     processes: u32,
     /// `cgroup` or `proc`.
+    #[schemars(extend("enum" = ["cgroup", "proc"]))]
     source: &'static str,
 }
 
@@ -70,7 +73,8 @@ pub(super) async fn now(State(app): State<AppState>, scope: Scope, Key(key): Key
 }
 
 /// A sample as it goes out; without a process its usage is null.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "MetricsSample")]
 struct Point {
     at: Timestamp,
     memory_mb: Option<f64>,
@@ -94,8 +98,9 @@ impl Point {
     }
 }
 
-#[derive(Serialize)]
-struct History<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "MetricsHistory")]
+pub(super) struct History<'a> {
     instance: &'a InstanceKey,
     interval_seconds: u64,
     samples: Vec<Point>,

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
+use tenantry_journal::name::InstanceKey;
 use tokio::time::Instant;
 
 use super::{Key, find};
@@ -16,6 +17,14 @@ use crate::http::write::{Answer, Write, answer};
 
 /// After KILL at the stop timeout: what the kernel takes to end a large process.
 const MARGIN: Duration = Duration::from_secs(10);
+
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "StoppedInstance")]
+pub(super) struct Stopped<'a> {
+    instance: &'a InstanceKey,
+    #[schemars(extend("enum" = ["stopped"]))]
+    status: &'static str,
+}
 
 pub(super) async fn remove(
     State(app): State<AppState>,
@@ -36,5 +45,5 @@ pub(super) async fn remove(
         return Err(ApiError::timed_out(message).into());
     };
     write.note_seq(seq);
-    Ok(answer(StatusCode::OK, &json!({ "instance": key, "status": "stopped" })))
+    Ok(answer(StatusCode::OK, &Stopped { instance: &key, status: "stopped" }))
 }

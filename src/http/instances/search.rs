@@ -26,7 +26,8 @@ use crate::http::write::{Answer, answer};
 /// As for the logs of document 2.
 const DEFAULT_LIMIT: u64 = 50;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "LogSearch")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Body {
     query: String,
@@ -41,7 +42,8 @@ pub(super) struct Body {
     level: Option<Level>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "SearchOrder")]
 #[serde(rename_all = "lowercase")]
 enum By {
     #[default]
@@ -49,8 +51,9 @@ enum By {
     Relevance,
 }
 
-#[derive(Serialize)]
-struct Results {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SearchResults")]
+pub(super) struct Results {
     results: Vec<Marked>,
     total: usize,
     pagination: Pagination,
@@ -59,7 +62,8 @@ struct Results {
     indexing: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SearchHit")]
 struct Marked {
     #[serde(flatten)]
     line: LogLine,

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tenantry_journal::event::instance::{ExitStatus, InstanceHealth};
 use tenantry_journal::name::{InstanceKey, InstanceName, ServiceName};
 use tenantry_journal::sealed::Secret;
@@ -27,13 +26,24 @@ use tenantry_journal::event::access::Scope as Reach;
 /// Past the startup timeout: until the supervisor has noticed and the journal has recorded it.
 const MARGIN: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "NewInstance")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     service: ServiceName,
     id: InstanceName,
     #[serde(default)]
     env: BTreeMap<String, Secret>,
+}
+
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SpawnedInstance")]
+pub(super) struct Spawned<'a> {
+    instance: &'a InstanceKey,
+    socket: Option<&'a str>,
+    #[schemars(extend("enum" = ["running"]))]
+    status: &'static str,
+    uptime_ms: u64,
 }
 
 pub(super) async fn spawn(
@@ -72,12 +82,12 @@ pub(super) async fn spawn(
     };
     let instance = ended?;
     write.note_seq(instance.changed);
-    let body = json!({
-        "instance": key,
-        "socket": socket(&instance),
-        "status": "running",
-        "uptime_ms": uptime_ms(&instance, app.now()),
-    });
+    let body = Spawned {
+        instance: &key,
+        socket: socket(&instance),
+        status: "running",
+        uptime_ms: uptime_ms(&instance, app.now()),
+    };
     Ok(located(answer(StatusCode::CREATED, &body), &format!("/api/instances/{}/{}", key.service, key.id)))
 }
 

@@ -57,9 +57,10 @@ pub(super) fn run(upgrade: Upgrade, app: AppState, wanted: Wanted, filter: LineF
 }
 
 /// What a client may say.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "LogStreamRequest")]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Said {
+pub(super) enum Said {
     /// From here on only these lines.
     Filter {
         service: Option<ServiceName>,

@@ -24,14 +24,16 @@ const DEFAULT_LIMIT: u64 = LARGEST_PAGE;
 const MOST_DAYS: u64 = 3650;
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "TokenQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Paging {
     limit: Option<i64>,
     offset: Option<i64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Token")]
 struct TokenView<'a> {
     id: TokenId,
     name: Option<&'a str>,
@@ -42,8 +44,9 @@ struct TokenView<'a> {
     scope: &'a Reach,
 }
 
-#[derive(Serialize)]
-struct Listed<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TokenList")]
+pub(super) struct Listed<'a> {
     tokens: Vec<TokenView<'a>>,
     pagination: Pagination,
 }
@@ -63,7 +66,8 @@ pub(super) async fn list(State(app): State<AppState>, scope: Scope, Query(paging
     Ok(answer(StatusCode::OK, &Listed { tokens, pagination: page.pagination(total) }))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "NewToken")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     name: String,
@@ -109,8 +113,9 @@ fn granted(wanted: Option<Role>, own: Role) -> Result<Role, ApiError> {
     }
 }
 
-#[derive(Serialize)]
-struct Created<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "CreatedToken")]
+pub(super) struct Created<'a> {
     id: TokenId,
     token: &'a str,
     name: &'a str,

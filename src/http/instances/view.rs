@@ -9,13 +9,20 @@ use tenantry_projections::world::instances::Instance;
 use crate::http::observed::Measures;
 use crate::telemetry::labels::Status;
 
+/// What `status` may say.
+pub(super) fn status_names() -> [&'static str; Status::ALL.len()] {
+    Status::ALL.map(Status::as_str)
+}
+
 /// An instance in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceSummary")]
 pub(super) struct InstanceView<'a> {
     instance: &'a InstanceKey,
     service: &'a ServiceName,
     id: &'a InstanceName,
     socket: Option<&'a str>,
+    #[schemars(extend("enum" = status_names()))]
     status: &'static str,
     uptime_ms: Option<u64>,
     health: InstanceHealth,
@@ -24,7 +31,8 @@ pub(super) struct InstanceView<'a> {
 }
 
 /// An instance by itself.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Instance")]
 pub(super) struct InstanceDetails<'a> {
     #[serde(flatten)]
     view: InstanceView<'a>,
@@ -39,7 +47,8 @@ pub(super) struct InstanceDetails<'a> {
 }
 
 /// How a run ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "LastExit")]
 struct Ended {
     at: Timestamp,
     /// In words, such as `exit code 3` or `memory limit: ...`.
@@ -56,7 +65,8 @@ impl Ended {
 }
 
 /// What an instance may use.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "InstanceLimits")]
 struct LimitsView<'a> {
     #[serde(flatten)]
     limits: &'a Limits,

@@ -43,22 +43,23 @@ pub(super) fn begin(app: &AppState, address: IpAddr, username: &str) -> Result<(
     })
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Login {
     username: String,
     password: Secret,
 }
 
-#[derive(Serialize)]
-struct LoggedIn<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct LoggedIn<'a> {
     access_token: String,
+    #[schemars(extend("enum" = ["bearer"]))]
     token_type: &'static str,
     user: LoginUser<'a>,
 }
 
 /// A user as a login shows it.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 pub(super) struct LoginUser<'a> {
     id: UserId,
     username: &'a str,

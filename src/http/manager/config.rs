@@ -30,11 +30,13 @@ use crate::http::write::{Answer, Write, answer};
 const WRITE_WAIT: Duration = Duration::from_secs(30);
 
 /// A configuration as document 1 prints it. Secrets are hidden from everybody.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantConfig")]
 pub(super) struct ConfigView {
     id: Uuid,
     tenant_id: TenantId,
     #[serde(flatten)]
+    #[schemars(with = "super::described::ConfigFields")]
     fields: BTreeMap<&'static str, String>,
     custom_env: BTreeMap<String, String>,
     secret_env: Vec<String>,
@@ -78,7 +80,8 @@ pub(super) async fn get(scope: Scope, Id(id): Id<TenantId>, _: NoQuery) -> Resul
 }
 
 /// What can be set. A field that is `null` follows from the tenant again.
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantConfigChanges")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "cleared_or_set")]
@@ -145,8 +148,9 @@ pub(super) async fn update(
     Ok(page(&outcome.world, tenant))
 }
 
-#[derive(Serialize)]
-struct Regenerated {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RegeneratedEnv")]
+pub(super) struct Regenerated {
     message: &'static str,
     path: String,
     /// `null` when there was no file before.

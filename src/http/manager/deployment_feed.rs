@@ -13,7 +13,8 @@ use super::view::Seconds;
 use crate::http::state::AppState;
 
 /// A message of document 1.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploymentMessage")]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Message {
     /// How far it is.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::event::Event;
+use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::id::{DeploymentId, TenantId};
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
@@ -52,7 +53,8 @@ pub(super) fn find(scope: &Scope, id: DeploymentId) -> Result<&Deployment, ApiEr
         .ok_or_else(|| missing::<DeploymentId>(&id.to_string()))
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploySwitches")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Switches {
     skip_ssl: bool,
@@ -61,16 +63,18 @@ pub(super) struct Switches {
     git_ref: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeployQuery {
     #[serde(default)]
     queue: bool,
 }
 
-#[derive(Serialize)]
-struct Requested {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RequestedDeployment")]
+pub(super) struct Requested {
     deployment_id: DeploymentId,
+    #[schemars(extend("enum" = ["running", "pending"]))]
     status: &'static str,
     started_at: Timestamp,
     estimated_duration: u64,
@@ -144,8 +148,10 @@ fn estimate_s(world: &World, tenant: TenantId, id: DeploymentId) -> u64 {
     middle.map_or(FIRST_ESTIMATE_S, |ms| ms.div_ceil(1000).max(1))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploymentStep")]
 struct StepView<'a> {
+    #[schemars(extend("enum" = StepKind::ALL.map(StepKind::name)))]
     name: &'static str,
     status: StepStatus,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +175,8 @@ impl<'a> StepView<'a> {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Deployment")]
 pub(super) struct DeploymentView<'a> {
     id: DeploymentId,
     tenant_id: TenantId,
@@ -235,15 +242,16 @@ pub(super) async fn get(
     Ok(response)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploymentQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     limit: Option<i64>,
     offset: Option<i64>,
 }
 
-#[derive(Serialize)]
-struct DeploymentList<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct DeploymentList<'a> {
     deployments: Vec<DeploymentView<'a>>,
     total: usize,
     limit: usize,
@@ -264,15 +272,17 @@ pub(super) async fn list(
     Ok(answer(StatusCode::OK, &list))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploymentLogQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
     #[serde(default)]
     stream: bool,
 }
 
-#[derive(Serialize)]
-struct Logs {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeploymentLogs")]
+pub(super) struct Logs {
     deployment_id: DeploymentId,
     logs: String,
 }

@@ -13,8 +13,10 @@ use crate::http::router::Access;
 use crate::http::state::{AppState, HealthReport};
 use crate::http::ws::{Close, Incoming, Session, Upgrade};
 
-#[derive(Serialize)]
-struct Update {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "HealthMessage")]
+pub(super) struct Update {
+    #[schemars(extend("enum" = ["health_update"]))]
     r#type: &'static str,
     tenant_id: TenantId,
     overall_status: TenantHealth,

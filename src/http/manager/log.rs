@@ -23,7 +23,8 @@ use crate::http::write::answer;
 /// Document 1's.
 const DEFAULT_LIMIT: u64 = 100;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ControlLogQuery")]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct Params {
     tenant_id: Option<TenantId>,
@@ -33,16 +34,19 @@ pub(in crate::http) struct Params {
     offset: Option<i64>,
     /// `control`; looked at by whoever chose this log.
     #[serde(rename = "source")]
+    #[schemars(skip)]
     _source: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ControlLogLine")]
 struct Line<'a> {
     id: EventId,
     tenant_id: Option<TenantId>,
     level: Level,
     category: Category,
     message: String,
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     details: &'a Event,
     created_at: Timestamp,
 }
@@ -61,8 +65,9 @@ impl<'a> Line<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct Lines<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ControlLog")]
+pub(in crate::http) struct Lines<'a> {
     logs: Vec<Line<'a>>,
     total: u64,
     limit: usize,

@@ -39,8 +39,9 @@ fn invalid(output: &str) -> ApiError {
         .with("output", output)
 }
 
-#[derive(Serialize)]
-struct Reloaded {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ReloadedNginx")]
+pub(super) struct Reloaded {
     message: &'static str,
     timestamp: Timestamp,
 }
@@ -64,8 +65,9 @@ pub(super) async fn reload(State(app): State<AppState>, write: Write, _: NoQuery
     Ok(answer(StatusCode::OK, &Reloaded { message: "NGINX reloaded successfully", timestamp }))
 }
 
-#[derive(Serialize)]
-struct TestedView {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "NginxTest")]
+pub(super) struct TestedView {
     valid: bool,
     output: String,
 }
@@ -76,15 +78,18 @@ pub(super) async fn test(State(app): State<AppState>, _: Scope, _: NoQuery) -> R
     Ok(answer(StatusCode::OK, &TestedView { valid, output }))
 }
 
-#[derive(Serialize)]
-struct Configs {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "NginxConfigList")]
+pub(super) struct Configs {
     configs: Vec<ConfigView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "NginxConfig")]
 struct ConfigView {
     domain: String,
     path: String,
+    #[schemars(extend("enum" = ["frontend", "api", "shared"]))]
     r#type: &'static str,
     tenant_id: Option<TenantId>,
     enabled: bool,

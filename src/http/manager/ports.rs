@@ -21,7 +21,8 @@ use crate::http::state::AppState;
 use crate::http::write::answer;
 use crate::supervisor::drift;
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "PortAllocation")]
 struct Line<'a> {
     frontend_port: u16,
     backend_port: u16,
@@ -30,14 +31,16 @@ struct Line<'a> {
     tenant_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     allocated_at: Option<Timestamp>,
+    #[schemars(extend("enum" = ["available", "unavailable", "in_use"]))]
     status: &'static str,
     /// Who listens on a port of the pair and is neither the keeper nor the tenant's process.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     drift: Vec<Stranger>,
 }
 
-#[derive(Serialize)]
-struct Allocations<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "PortAllocationList")]
+pub(super) struct Allocations<'a> {
     allocations: Vec<Line<'a>>,
     available_count: usize,
     in_use_count: usize,
@@ -113,8 +116,9 @@ fn line(pair: PortPair, status: &'static str) -> Line<'static> {
     }
 }
 
-#[derive(Serialize)]
-struct Pair {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "PortPair")]
+pub(super) struct Pair {
     frontend_port: u16,
     backend_port: u16,
 }

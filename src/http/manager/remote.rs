@@ -44,6 +44,14 @@ pub(super) async fn persons(scope: Scope, Id(id): Id<TenantId>, _: NoQuery) -> R
     Ok(answer(StatusCode::OK, &count))
 }
 
+#[derive(serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RemoteBackup")]
+pub(super) struct BackedUp<'a> {
+    message: &'static str,
+    backup_path: &'a str,
+    size_mb: Option<f64>,
+}
+
 /// `POST /api/tenants/{id}/remote/backup`
 pub(super) async fn backup(scope: Scope, write: Write, Id(id): Id<TenantId>, _: NoQuery) -> Answer {
     write.check_version(Some(scope.tenant(id)?.changed))?;
@@ -60,11 +68,7 @@ pub(super) async fn backup(scope: Scope, write: Write, Id(id): Id<TenantId>, _: 
         }
     };
     let backup = outcome.events.iter().find_map(recorded_backup).ok_or_else(ApiError::internal)?;
-    let body = serde_json::json!({
-        "message": "Backup initiated",
-        "backup_path": backup.path,
-        "size_mb": backup.size_mb,
-    });
+    let body = BackedUp { message: "Backup initiated", backup_path: &backup.path, size_mb: backup.size_mb };
     Ok(answer(StatusCode::OK, &body))
 }
 

@@ -19,7 +19,8 @@ use crate::http::write::{Answer, Write, answer};
 /// Releases in one answer when the query does not say.
 const DEFAULT_LIMIT: u64 = 50;
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "RollbackWanted")]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Rollback {
     release: Option<u32>,
@@ -39,7 +40,8 @@ pub(super) async fn rollback(
     requested(&app, &outcome, id).await
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Release")]
 struct ReleaseView<'a> {
     release: u32,
     deployment_id: DeploymentId,
@@ -49,15 +51,16 @@ struct ReleaseView<'a> {
     status: ReleaseStatus,
 }
 
-#[derive(Serialize)]
-struct ReleaseList<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct ReleaseList<'a> {
     releases: Vec<ReleaseView<'a>>,
     total: usize,
     limit: usize,
     offset: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ReleaseQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     limit: Option<i64>,

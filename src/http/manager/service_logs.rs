@@ -28,7 +28,8 @@ const MOST_LINES: usize = 1000;
 /// Time between comments on a quiet stream: below the idle timeouts of usual proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ServiceLogQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Params {
     service: Option<Role>,
@@ -37,8 +38,9 @@ pub(super) struct Params {
     follow: bool,
 }
 
-#[derive(Serialize)]
-struct Logs {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ServiceLogs")]
+pub(super) struct Logs {
     tenant_id: TenantId,
     service: Role,
     logs: String,

@@ -88,15 +88,19 @@ pub(super) async fn restart(
     carry_out(&app, &scope, &write, id, Wish::Restart).await
 }
 
-#[derive(Serialize)]
-struct Done {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ServicesDone")]
+pub(super) struct Done {
     message: &'static str,
     services: States,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ServiceStates")]
 struct States {
+    #[schemars(extend("enum" = ["active", "activating", "deactivating", "failed", "inactive"]))]
     frontend: &'static str,
+    #[schemars(extend("enum" = ["active", "activating", "deactivating", "failed", "inactive"]))]
     backend: &'static str,
 }
 

@@ -46,10 +46,13 @@ fn unset(config: &Config, key: &str) -> Option<String> {
     })
 }
 
-#[derive(Serialize)]
-struct SettingView {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Setting")]
+pub(super) struct SettingView {
+    #[schemars(extend("enum" = KNOWN.map(|known| known.key)))]
     key: &'static str,
     value: Option<String>,
+    #[schemars(extend("enum" = ["integer", "string"]))]
     value_type: &'static str,
     description: &'static str,
     is_secret: bool,
@@ -76,8 +79,9 @@ impl SettingView {
     }
 }
 
-#[derive(Serialize)]
-struct Listed {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SettingList")]
+pub(super) struct Listed {
     settings: Vec<SettingView>,
 }
 
@@ -120,10 +124,12 @@ pub(super) async fn get(
     Ok(response)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "NewSetting")]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewValue {
     /// Text or a number; `null` is what the file says. It must be there.
+    #[schemars(extend("type" = ["string", "number", "null"]))]
     value: Value,
 }
 

@@ -37,9 +37,10 @@ const LONGEST_SEARCH: usize = 256;
 /// timeouts and a large directory.
 const DELETE_WAIT: Duration = Duration::from_secs(30);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TenantQuery {
+    #[schemars(with = "Option<TenantStatus>")]
     status: Option<StatusName>,
     search: Option<String>,
     limit: Option<i64>,
@@ -70,8 +71,8 @@ impl StatusName {
     }
 }
 
-#[derive(Serialize)]
-struct TenantList<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct TenantList<'a> {
     tenants: Vec<TenantLine<'a>>,
     total: usize,
     limit: usize,
@@ -159,7 +160,7 @@ pub(super) async fn get(
     Ok(response)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewTenant {
     name: String,
@@ -202,12 +203,15 @@ pub(super) async fn create(
     ))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantChanges")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
     #[serde(default, deserialize_with = "set")]
+    #[schemars(with = "String")]
     name: Option<String>,
     #[serde(default, deserialize_with = "set")]
+    #[schemars(with = "Domain")]
     domain: Option<Domain>,
     #[serde(default, deserialize_with = "cleared_or_set")]
     api_domain: Option<Option<Domain>>,
@@ -244,7 +248,7 @@ pub(super) async fn update(
     Ok(page(&app, &outcome.world, tenant, false, StatusCode::OK))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
     #[serde(default)]
@@ -253,6 +257,7 @@ pub(super) struct DeleteQuery {
     remove_nginx: bool,
     #[serde(default = "yes")]
     remove_services: bool,
+    /// Also destroys the tenant's key, so that nobody can ever read again what is theirs.
     #[serde(default)]
     erase: bool,
 }
@@ -261,15 +266,18 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Serialize)]
-struct Deleted {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeletedTenant")]
+pub(super) struct Deleted {
     message: &'static str,
     removed: Removed,
+    /// Only there, and true, when it was forgotten for good.
     #[serde(skip_serializing_if = "Option::is_none")]
     erased: Option<bool>,
 }
 
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RemovedOfTenant")]
 struct Removed {
     files: bool,
     nginx: bool,

@@ -49,7 +49,8 @@ const LOGO_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbo
 static LOOKS: Semaphore = Semaphore::const_new(2);
 
 /// Document 1's theme.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Theme")]
 pub(super) struct ThemeView {
     id: Uuid,
     tenant_id: TenantId,
@@ -119,8 +120,9 @@ pub(super) async fn get(scope: Scope, Id(id): Id<TenantId>, _: NoQuery) -> Resul
     Ok(response)
 }
 
-#[derive(Serialize)]
-struct Updated {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "UpdatedTheme")]
+pub(super) struct Updated {
     #[serde(flatten)]
     theme: ThemeView,
     message: &'static str,

@@ -26,7 +26,8 @@ use crate::http::write::{Answer, Write, answer, located};
 /// by the analysis itself.
 const RESOLVE: Duration = Duration::from_secs(3);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "AnalysisWanted")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     website_url: String,
@@ -38,9 +39,11 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Serialize)]
-struct Requested {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "RequestedAnalysis")]
+pub(super) struct Requested {
     analysis_id: AnalysisId,
+    #[schemars(extend("enum" = ["processing"]))]
     status: &'static str,
     message: String,
 }
@@ -87,13 +90,15 @@ pub(super) async fn analyze(
     Ok(located(answer(StatusCode::ACCEPTED, &body), &location))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "AnalysisQuery")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     analysis_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ThemeSuggestion")]
 struct SuggestionView<'a> {
     id: SuggestionId,
     suggestion_number: usize,
@@ -103,6 +108,7 @@ struct SuggestionView<'a> {
     secondary_color: &'a str,
     accent_color: &'a str,
     text_color: &'a str,
+    #[schemars(with = "std::collections::BTreeMap<String, String>")]
     palette_json: serde_json::Value,
     reasoning: &'a str,
 }
@@ -124,9 +130,11 @@ impl<'a> SuggestionView<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct AnalysisView<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ThemeAnalysis")]
+pub(super) struct AnalysisView<'a> {
     analysis_id: AnalysisId,
+    #[schemars(extend("enum" = ["processing", "complete", "failed"]))]
     status: &'static str,
     website_url: &'a str,
     screenshot: Option<String>,
@@ -216,14 +224,16 @@ pub(super) async fn screenshot(
     file(&app, id, digest, LogoFormat::Png, "page.png", &headers).await?.ok_or_else(none)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "ChosenSuggestion")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
     suggestion_id: SuggestionId,
 }
 
-#[derive(Serialize)]
-struct Applied {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "AppliedSuggestion")]
+pub(super) struct Applied {
     message: &'static str,
     theme: ThemeView,
 }

@@ -29,8 +29,9 @@ use crate::http::write::{Answer, Write, answer, located};
 /// Users in one answer when the query does not say.
 const DEFAULT_LIMIT: u64 = 50;
 
-#[derive(Serialize)]
-struct UserView<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "User")]
+pub(super) struct UserView<'a> {
     #[serde(flatten)]
     user: LoginUser<'a>,
     /// `null` is all.
@@ -63,15 +64,15 @@ fn find(world: &World, id: UserId) -> Result<&User, ApiError> {
     world.access.user(id).map(|user| &**user).ok_or_else(|| missing::<UserId>(&id.to_string()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserQuery {
     limit: Option<i64>,
     offset: Option<i64>,
 }
 
-#[derive(Serialize)]
-struct UserList<'a> {
+#[derive(Serialize, schemars::JsonSchema)]
+pub(super) struct UserList<'a> {
     users: Vec<UserView<'a>>,
     total: usize,
     limit: usize,
@@ -113,7 +114,7 @@ fn reach(tenant_ids: Option<BTreeSet<TenantId>>) -> Reach {
     tenant_ids.map_or(Reach::All, Reach::Tenants)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
     username: String,
@@ -144,7 +145,8 @@ pub(super) async fn create(
     Ok(located(page(user, StatusCode::CREATED), &format!("/api/users/{}", user.id)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
+#[schemars(rename = "UserChanges")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Changes {
     email: Option<String>,
@@ -170,8 +172,9 @@ pub(super) async fn update(
     Ok(page(find(&outcome.world, id)?, StatusCode::OK))
 }
 
-#[derive(Serialize)]
-struct Deleted {
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DeletedUser")]
+pub(super) struct Deleted {
     message: &'static str,
 }
 
@@ -182,7 +185,7 @@ pub(super) async fn delete(scope: Scope, write: Write, Id(id): Id<UserId>, _: No
     Ok(answer(StatusCode::OK, &Deleted { message: "User deleted successfully" }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewPassword {
     password: Secret,

@@ -35,8 +35,23 @@ impl Serialize for Seconds {
     }
 }
 
+impl schemars::JsonSchema for Seconds {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Seconds".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "number", "minimum": 0 })
+    }
+}
+
 /// A tenant in a list.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantSummary")]
 pub(super) struct TenantLine<'a> {
     id: TenantId,
     name: &'a str,
@@ -76,7 +91,8 @@ impl<'a> TenantLine<'a> {
 }
 
 /// A tenant by itself.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Tenant")]
 pub(super) struct TenantPage<'a> {
     #[serde(flatten)]
     line: TenantLine<'a>,
@@ -89,7 +105,8 @@ pub(super) struct TenantPage<'a> {
 }
 
 /// The certificate of a tenant's sites.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Certificate")]
 struct CertificateView<'a> {
     domain: &'a str,
     issuer: &'a str,
@@ -105,10 +122,13 @@ fn certificate(tenant: &Tenant) -> Option<CertificateView<'_>> {
     Some(CertificateView { domain, issuer: &known.issuer, not_after: known.not_after })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
 struct HealthDetails<'a> {
+    #[schemars(extend("enum" = ["up", "down", "unknown"]))]
     frontend: &'a str,
+    #[schemars(extend("enum" = ["up", "down", "unknown"]))]
     backend: &'a str,
+    #[schemars(extend("enum" = ["healthy", "missing", "damaged", "unknown"]))]
     database: &'a str,
     last_check: Option<Timestamp>,
 }
@@ -147,7 +167,8 @@ pub(super) fn service_state(world: &World, tenant: &Tenant, role: Role) -> &'sta
 }
 
 /// The checks of a tenant.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "HealthChecks")]
 pub(super) struct Checks {
     frontend: ProbeView,
     backend: ProbeView,
@@ -155,28 +176,36 @@ pub(super) struct Checks {
     services: Services,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ProbeCheck")]
 struct ProbeView {
+    #[schemars(extend("enum" = ["up", "down", "unknown"]))]
     status: String,
     response_time_ms: Option<u64>,
     status_code: Option<u16>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "DatabaseCheck")]
 struct DatabaseView {
+    #[schemars(extend("enum" = ["healthy", "missing", "damaged", "unknown"]))]
     status: String,
     size_mb: Option<f64>,
     connections: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "ServiceChecks")]
 struct Services {
+    #[schemars(extend("enum" = ["active", "activating", "deactivating", "failed", "inactive"]))]
     frontend_service: &'static str,
+    #[schemars(extend("enum" = ["active", "activating", "deactivating", "failed", "inactive"]))]
     backend_service: &'static str,
 }
 
 /// A tenant's health, by itself and in messages.
-#[derive(Serialize)]
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "TenantHealthReport")]
 pub(super) struct HealthView {
     pub(super) tenant_id: TenantId,
     pub(super) overall_status: TenantHealth,
