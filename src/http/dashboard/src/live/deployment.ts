@@ -5,6 +5,7 @@ import { useEffect } from 'preact/hooks'
 import { session } from '../api/session'
 import { lost, mended, pause, rest } from './link'
 import { isPast } from './moment'
+import { shut } from './socket'
 
 export type Message =
   | { type: 'progress'; status: string; current_step: string | null; progress_percent: number }
@@ -45,7 +46,7 @@ export function after(known: Progress, messages: readonly Message[]): Progress {
 function connect(id: string, token: string, signal: AbortSignal, take: (message: Message) => void): Promise<number> {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/deployments/${id}`)
-    const close = (): void => socket.close()
+    const close = (): void => shut(socket)
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => socket.send(JSON.stringify({ type: 'auth', token })))
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => take(JSON.parse(data) as Message))

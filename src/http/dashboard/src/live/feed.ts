@@ -4,6 +4,7 @@ import { session } from '../api/session'
 import type { Event } from '../api/types'
 import { lost, mended, pause, rest } from './link'
 import { asOf } from './moment'
+import { shut } from './socket'
 import { effect } from '@preact/signals'
 
 type Listener = (events: Event[]) => void
@@ -39,7 +40,7 @@ function take(message: Message): void {
 function connect(token: string, signal: AbortSignal): Promise<number> {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/events`)
-    const close = (): void => socket.close()
+    const close = (): void => shut(socket)
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
       socket.send(JSON.stringify({ type: 'auth', token }))
