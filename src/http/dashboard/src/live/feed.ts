@@ -31,7 +31,11 @@ function handOn(): void {
 }
 
 function take(message: Message): void {
-  if (message.type === 'subscribed' && 'head_seq' in message) last ??= message.head_seq
+  if (message.type === 'subscribed' && 'head_seq' in message && last === null) {
+    last = message.head_seq
+    // What happened while the feed was being opened comes to nobody: whoever has read something reads it again.
+    for (const listener of listeners) listener([])
+  }
   if (message.type !== 'event' || !('event' in message)) return
   last = message.event.seq
   if (waiting.push(message.event) === 1) setTimeout(handOn, TOGETHER_MS)
@@ -86,7 +90,7 @@ function look(): void {
 
 effect(look)
 
-/** Hands on events as they come, until what is returned is called. None come while the past is shown. */
+/** Hands on events as they come, until what is returned is called; none at once when the feed begins. Nothing comes while the past is shown. */
 export function follow(listener: Listener): () => void {
   listeners.add(listener)
   look()
