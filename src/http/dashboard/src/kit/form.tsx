@@ -73,15 +73,18 @@ type FieldProps = {
   lines?: number
   autoComplete?: string
   focus?: boolean
+  /** Shown, and not to be changed by who is here. */
+  locked?: boolean
 }
 
-export function Field({ field, label, hint, type = 'text', lines, autoComplete = 'off', focus = false }: FieldProps) {
+export function Field({ field, label, hint, type = 'text', lines, autoComplete = 'off', focus = false, locked = false }: FieldProps) {
   const id = useId()
   const mistake = field.mistake.value
   const shared = {
     id,
     value: field.value.value,
     disabled: isPast.value,
+    readOnly: locked,
     autoComplete,
     autoFocus: focus,
     spellcheck: false,

@@ -4,6 +4,7 @@ import { session } from '../api/session'
 import type { Event } from '../api/types'
 import { lost, mended, pause, rest } from './link'
 import { asOf } from './moment'
+import { shut } from './socket'
 import { effect } from '@preact/signals'
 
 type Listener = (events: Event[]) => void
@@ -30,7 +31,11 @@ function handOn(): void {
 }
 
 function take(message: Message): void {
-  if (message.type === 'subscribed' && 'head_seq' in message) last ??= message.head_seq
+  if (message.type === 'subscribed' && 'head_seq' in message && last === null) {
+    last = message.head_seq
+    // What happened while the feed was being opened comes to nobody: whoever has read something reads it again.
+    for (const listener of listeners) listener([])
+  }
   if (message.type !== 'event' || !('event' in message)) return
   last = message.event.seq
   if (waiting.push(message.event) === 1) setTimeout(handOn, TOGETHER_MS)
@@ -39,7 +44,7 @@ function take(message: Message): void {
 function connect(token: string, signal: AbortSignal): Promise<number> {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/events`)
-    const close = (): void => socket.close()
+    const close = (): void => shut(socket)
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
       socket.send(JSON.stringify({ type: 'auth', token }))
@@ -85,7 +90,7 @@ function look(): void {
 
 effect(look)
 
-/** Hands on events as they come, until what is returned is called. None come while the past is shown. */
+/** Hands on events as they come, until what is returned is called; none at once when the feed begins. Nothing comes while the past is shown. */
 export function follow(listener: Listener): () => void {
   listeners.add(listener)
   look()

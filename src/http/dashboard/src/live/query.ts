@@ -127,7 +127,6 @@ export class LiveQuery {
   }
 
   async #reread(signal: AbortSignal): Promise<void> {
-    await this.#read(signal)
     let waiting = false
     const stop = follow(() => {
       if (waiting) return
@@ -138,6 +137,8 @@ export class LiveQuery {
       }, REREAD_MS)
     })
     signal.addEventListener('abort', stop)
+    // After it follows, so that nothing falls between.
+    await this.#read(signal)
   }
 }
 

@@ -1,5 +1,6 @@
 // Every tenant: search, filter, sort, create.
 import { useSignal } from '@preact/signals'
+import type { PageProps } from '../pages'
 import type { TenantLine } from '../api/types'
 import { Badge } from '../kit/badge'
 import { WriteButton } from '../kit/button'
@@ -7,7 +8,8 @@ import { Empty, Failed, Loading } from '../kit/states'
 import { type Column, Table } from '../kit/table'
 import { Ago } from '../kit/time'
 import { useTenants } from '../live/fleet'
-import { note, place } from '../shell/router'
+import { go, note, place } from '../shell/router'
+import { TenantPage } from './tenant'
 import { CreateTenant } from './tenants/create'
 import { STATES, matching } from './tenants/filter'
 
@@ -33,7 +35,12 @@ const COLUMNS: readonly Column<TenantLine>[] = [
   { key: 'created', title: 'Created', width: '8rem', wideOnly: true, by: (tenant) => tenant.created_at, cell: (tenant) => <Ago at={tenant.created_at} /> },
 ]
 
-export function Tenants() {
+export function Tenants({ rest }: PageProps) {
+  const [known] = rest
+  return known === undefined ? <TenantList /> : <TenantPage known={known} />
+}
+
+function TenantList() {
   const tenants = useTenants()
   const isCreating = useSignal(false)
   const { query } = place.value
@@ -63,6 +70,7 @@ export function Tenants() {
           columns={COLUMNS}
           keyOf={(tenant) => tenant.id}
           order={{ column: 'name', isDown: false }}
+          onOpen={(tenant) => go(`/tenants/${tenant.slug}`)}
           empty={all.length === 0
             ? <Empty title="No tenants yet"><p>A tenant is one customer's own copy of the application.</p></Empty>
             : <Empty title="No tenant matches"><button type="button" onClick={() => note({ search: null, state: null })}>Show all</button></Empty>}

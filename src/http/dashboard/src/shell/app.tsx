@@ -1,5 +1,6 @@
 // The whole: the login page, or the bar with the page that the address names.
 import { useEffect, useRef } from 'preact/hooks'
+import { may } from '../api/may'
 import { session } from '../api/session'
 import { Empty } from '../kit/states'
 import { Toasts } from '../kit/toast'
@@ -13,7 +14,7 @@ import { href, parts } from './router'
 
 function Shown() {
   const [first = '', ...rest] = parts.value
-  const page = pages.find(({ path }) => path === first)
+  const page = pages.find(({ path, needs = 'viewer' }) => path === first && may(needs))
   const main = useRef<HTMLElement>(null)
   const before = useRef(first)
   useEffect(() => {

@@ -1,4 +1,5 @@
 // The bar at the top: where one can go, whether the connection stands, who is here.
+import { may } from '../api/may'
 import { end, session } from '../api/session'
 import { isLost } from '../live/link'
 import { isPast } from '../live/moment'
@@ -20,7 +21,7 @@ export function Header() {
     <header class="bar">
       <a class="brand" href={href('/')}>Tenantry</a>
       <nav aria-label="Pages">
-        {pages.map(({ path, title, key }) => (
+        {pages.filter(({ needs = 'viewer' }) => may(needs)).map(({ path, title, key }) => (
           <a key={path} href={href(`/${path}`)} aria-current={path === here ? 'page' : undefined} title={`${title} (g ${key})`}>{title}</a>
         ))}
       </nav>

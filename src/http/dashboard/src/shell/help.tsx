@@ -1,4 +1,5 @@
 // What the keys do.
+import { may } from '../api/may'
 import { Dialog } from '../kit/dialog'
 import { pages } from '../pages'
 import { isHelpOpen } from './keyboard'
@@ -16,7 +17,7 @@ export function Help() {
   return (
     <Dialog title="Keyboard" onClose={() => (isHelpOpen.value = false)}>
       <dl class="keys dialog-body">
-        {pages.map(({ key, title }) => (
+        {pages.filter(({ needs = 'viewer' }) => may(needs)).map(({ key, title }) => (
           <div key={key}><dt><kbd>g</kbd> <kbd>{key}</kbd></dt><dd>{title}</dd></div>
         ))}
         {KEYS.map(([keys, what]) => (

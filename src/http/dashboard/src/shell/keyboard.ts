@@ -1,5 +1,6 @@
 // Keys that work on every page, unless somebody types into a field or a dialog is open.
 import { signal } from '@preact/signals'
+import { may } from '../api/may'
 import { pages } from '../pages'
 import { go } from './router'
 
@@ -19,7 +20,7 @@ export function onKey(event: KeyboardEvent): void {
   const isSecond = event.timeStamp - chord < CHORD_MS && chord > 0
   chord = 0
   if (isSecond) {
-    const page = pages.find(({ key }) => key === event.key)
+    const page = pages.find(({ key, needs = 'viewer' }) => key === event.key && may(needs))
     if (page) go(`/${page.path}`)
   } else if (event.key === 'g') {
     chord = event.timeStamp

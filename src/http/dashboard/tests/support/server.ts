@@ -113,6 +113,11 @@ export class Server {
     return path.join(this.#dir, 'data')
   }
 
+  /** The text of a file of the data directory. */
+  file(name: string): string {
+    return fs.readFileSync(path.join(this.data, name), 'utf8')
+  }
+
   /** Ends the program as a crash would. */
   async kill(): Promise<void> {
     const child = this.#child

@@ -2,9 +2,24 @@
 import { test as base, expect, type Page } from '@playwright/test'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
+import path from 'node:path'
 import { PASSWORD, Server } from './server'
 
 export { expect } from '@playwright/test'
+
+/** A directory with a built dashboard that takes the place of the embedded one, so that a change in it needs no new program. */
+const BUILT = process.env['DASHBOARD'] ?? ''
+
+/** The program's own page and headers, with the files of the directory under the names that the page asks for. */
+async function replace(page: Page): Promise<void> {
+  const files = fs.readdirSync(path.join(BUILT, 'assets'))
+  const stem = (name: string): string => `${name.split('-')[0]}${path.extname(name)}`
+  const alike = (asked: string): string => files.find((name) => stem(name) === stem(asked)) ?? asked
+  await page.route(/\/dashboard\/assets\//, (route) => {
+    const { pathname } = new URL(route.request().url())
+    return route.fulfill({ path: path.join(BUILT, 'assets', alike(path.basename(pathname))) })
+  })
+}
 
 type Fixtures = {
   server: Server
@@ -29,6 +44,7 @@ export const test = base.extend<Fixtures>({
       if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${message.type()}: ${message.text()}`)
     })
     page.on('pageerror', (error) => complaints.push(`uncaught: ${error.message}`))
+    if (BUILT !== '') await replace(page)
     await page.exposeFunction('complain', (text: string) => complaints.push(text))
     await page.addInitScript(() => {
       addEventListener('securitypolicyviolation', (event) => {
@@ -40,10 +56,10 @@ export const test = base.extend<Fixtures>({
   },
 })
 
-export async function login(page: Page): Promise<void> {
+export async function login(page: Page, username = 'admin', password = PASSWORD): Promise<void> {
   await page.goto('/')
-  await page.getByLabel('User name').fill('admin')
-  await page.getByLabel('Password').fill(PASSWORD)
+  await page.getByLabel('User name').fill(username)
+  await page.getByLabel('Password').fill(password)
   await page.getByRole('button', { name: 'Log in' }).click()
   await expect(page.getByRole('button', { name: 'Log out' })).toBeVisible()
 }

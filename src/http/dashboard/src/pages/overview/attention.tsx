@@ -63,7 +63,7 @@ export function Attention({ tenants, instances }: { tenants: TenantLine[] | unde
       <ul class="lines">
         {all?.slice(0, MOST).map(({ key, name, state, ask }) => (
           <li key={key}>
-            <div class="line-head"><strong>{name}</strong><Badge state={state} /></div>
+            <div class="line-head">{ask['tenant_id'] === undefined ? <strong>{name}</strong> : <a href={href(`/tenants/${ask['tenant_id']}`)}>{name}</a>}<Badge state={state} /></div>
             <Cause ask={ask} state={state} />
           </li>
         ))}

@@ -4,6 +4,7 @@ import { Badge } from '../../kit/badge'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { Ago, duration } from '../../kit/time'
 import { useLive } from '../../live/use'
+import { href } from '../../shell/router'
 
 /** A deployment has some twenty events. */
 const LOOKED_AT = 400
@@ -45,7 +46,9 @@ export function Deployments({ tenants }: { tenants: TenantLine[] | undefined }) 
       <ul class="lines">
         {all?.slice(0, SHOWN).map((it) => (
           <li key={it.id}>
-            <div class="line-head"><strong>{names.get(it.tenant ?? '') ?? 'a deleted tenant'}</strong><Badge state={it.status} /></div>
+            <div class="line-head">{it.tenant !== null && names.has(it.tenant)
+                ? <a href={href(`/tenants/${it.tenant}`, { tab: 'deployments', deployment: it.id })}>{names.get(it.tenant)}</a>
+                : <strong>a deleted tenant</strong>}<Badge state={it.status} /></div>
             <p class="quiet">
               {it.ended === null ? `${it.step}, ` : `took ${duration(Date.parse(it.ended) - Date.parse(it.began))}, `}
               <Ago at={it.ended ?? it.began} />

@@ -1,0 +1,34 @@
+// Start, stop, restart, deploy, delete: at the head of every tab.
+import { useSignal } from '@preact/signals'
+import { write } from '../../api/client'
+import type { Tenant } from '../../api/types-tenant'
+import { WriteButton } from '../../kit/button'
+import { say } from '../../kit/toast'
+import { note } from '../../shell/router'
+import { DeleteTenant } from './delete'
+import { Deploy } from './deploy'
+
+type Act = 'start' | 'stop' | 'restart'
+const DONE: Record<Act, string> = { start: 'was started', stop: 'was stopped', restart: 'was restarted' }
+
+export function Actions({ tenant }: { tenant: Tenant }) {
+  const asking = useSignal<'deploy' | 'delete' | ''>('')
+  const wasDeployed = tenant.deployed_at !== null
+  const isRunning = tenant.status === 'running'
+  const act = (name: Act) => async (): Promise<void> => {
+    await write('POST', `/api/tenants/${tenant.id}/${name}`)
+    say(`${tenant.name} ${DONE[name]}.`)
+  }
+  const close = (): void => void (asking.value = '')
+  return (
+    <div class="tools">
+      {wasDeployed && !isRunning && <WriteButton act={act('start')}>Start</WriteButton>}
+      {wasDeployed && <WriteButton act={act('restart')} disabled={tenant.status === 'deploying'}>Restart</WriteButton>}
+      {wasDeployed && <WriteButton act={act('stop')} disabled={tenant.status === 'stopped'}>Stop</WriteButton>}
+      <WriteButton tone="primary" act={() => (asking.value = 'deploy')} disabled={tenant.status === 'deploying'}>Deploy</WriteButton>
+      <WriteButton act={() => (asking.value = 'delete')}>Delete</WriteButton>
+      {asking.value === 'deploy' && <Deploy tenant={tenant} onClose={close} onBegun={(id) => note({ tab: 'deployments', deployment: id })} />}
+      {asking.value === 'delete' && <DeleteTenant tenant={tenant} onClose={close} />}
+    </div>
+  )
+}
