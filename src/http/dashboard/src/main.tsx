@@ -5,6 +5,8 @@ import './style/base.css'
 import './style/shell.css'
 import './style/kit.css'
 import './style/pages.css'
+import './style/instances.css'
+import './style/time.css'
 
 const root = document.getElementById('app')
 if (root) render(<App />, root)

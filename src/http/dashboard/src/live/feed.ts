@@ -39,13 +39,18 @@ function take(message: Message): void {
 function connect(token: string, signal: AbortSignal): Promise<number> {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/events`)
-    const close = (): void => socket.close()
+    // Closing one that is still connecting stands in the console as an error.
+    const close = (): void => {
+      if (socket.readyState !== WebSocket.CONNECTING) socket.close()
+    }
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
+      if (signal.aborted) return socket.close()
       socket.send(JSON.stringify({ type: 'auth', token }))
       socket.send(JSON.stringify({ type: 'subscribe', ...(last === null ? {} : { from_seq: last + 1 }) }))
     })
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => {
+      if (signal.aborted) return
       mended(feed)
       take(JSON.parse(data) as Message)
     })

@@ -41,7 +41,9 @@ export class LiveQuery {
     this.#start()
     return () => {
       this.#users -= 1
-      setTimeout(() => this.#users === 0 && this.#end(), LINGER_MS)
+      // What is over does not go on, and whoever drags through time waits for none of it.
+      const linger = this.#path.includes('as_of=') ? 0 : LINGER_MS
+      setTimeout(() => this.#users === 0 && this.#end(), linger)
     }
   }
 
