@@ -30,6 +30,7 @@ export class LiveQuery {
   #users = 0
   #running: AbortController | null = null
   #lastId = ''
+  #isGone = false
 
   constructor(path: string) {
     this.#path = path
@@ -78,6 +79,8 @@ export class LiveQuery {
           return
         }
       }
+      // What is gone does not come back under this address; asking again would only be refused.
+      if (this.#isGone) return
       if (signal.aborted || document.hidden) continue
       lost(this)
       await rest(pause(attempt), signal)
@@ -111,6 +114,7 @@ export class LiveQuery {
   #take({ id, event, data }: { id: string; event: string; data: string }): void {
     this.#lastId = id
     if (event === 'gone') {
+      this.#isGone = true
       this.error.value = new ApiError({ status: 404, code: 'gone', message: 'This is gone.', hint: '', more: {} })
       return
     }

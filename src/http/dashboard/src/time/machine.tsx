@@ -10,6 +10,14 @@ import { Strip } from './strip'
 import { backToNow, moveBy, moveToMark } from './travel'
 
 const FOLDED = 'tenantry.time-folded'
+/** As in the style sheets. */
+const NARROW = '(max-width: 720px)'
+
+/** As it was left; on a narrow screen it takes much of the page, so it waits there. */
+function isFoldedAtFirst(): boolean {
+  const left = localStorage.getItem(FOLDED)
+  return left === null ? matchMedia(NARROW).matches : left === 'yes'
+}
 
 const KEYS: Record<string, () => void> = {
   '[': () => moveBy(-1), ']': () => moveBy(1), '{': () => moveToMark(-1), '}': () => moveToMark(1), n: backToNow,
@@ -29,7 +37,7 @@ function onKey(event: KeyboardEvent): void {
 export function TimeMachine() {
   useJournal()
   useStanding()
-  const isFolded = useSignal(localStorage.getItem(FOLDED) === 'yes')
+  const isFolded = useSignal(isFoldedAtFirst())
   useEffect(() => {
     addEventListener('keydown', onKey)
     return () => removeEventListener('keydown', onKey)

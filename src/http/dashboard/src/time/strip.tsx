@@ -94,11 +94,11 @@ export function Strip({ isFolded, onFold }: { isFolded: boolean; onFold: () => v
     <section class={classes} aria-label="Time machine">
       {!isFolded && (
         <div class="strip-slider">
-          <Step label="Mark before" keys="{" act={() => moveToMark(-1)}>⏮</Step>
-          <Step label="Event before" keys="[" act={() => moveBy(-1)}>◀</Step>
+          <Step label="Mark before" keys="{" act={() => moveToMark(-1)}>«</Step>
+          <Step label="Event before" keys="[" act={() => moveBy(-1)}>‹</Step>
           <Track />
-          <Step label="Next event" keys="]" act={() => moveBy(1)}>▶</Step>
-          <Step label="Next mark" keys="}" act={() => moveToMark(1)}>⏭</Step>
+          <Step label="Next event" keys="]" act={() => moveBy(1)}>›</Step>
+          <Step label="Next mark" keys="}" act={() => moveToMark(1)}>»</Step>
         </div>
       )}
       <div class="strip-foot">
