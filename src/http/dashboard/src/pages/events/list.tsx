@@ -13,9 +13,9 @@ import { brief } from './words'
 
 function columns(names: ReadonlyMap<string, string>): readonly Column<Event>[] {
   return [
-    { key: 'seq', title: 'Event', width: '6rem', align: 'end', cell: (event) => <span class="number">{event.seq}</span> },
+    { key: 'seq', title: 'Event', width: 'minmax(4.5rem, 6rem)', align: 'end', cell: (event) => <span class="number">{event.seq}</span> },
     { key: 'at', title: 'Time', width: '6rem', cell: (event) => <At at={event.at} short /> },
-    { key: 'kind', title: 'Kind', width: 'minmax(10rem, 17rem)', cell: (event) => <span class={`kind kind-${event.kind.split('.')[0]}`}>{event.kind}</span> },
+    { key: 'kind', title: 'Kind', width: 'minmax(10rem, 17rem)', cell: (event) => <span class="two-lines"><span class={`kind kind-${event.kind.split('.')[0]}`}>{event.kind}</span><small class="narrow-only">{subject(event, names)}</small></span> },
     { key: 'subject', title: 'About', width: 'minmax(8rem, 1fr)', wideOnly: true, cell: (event) => subject(event, names) },
     { key: 'data', title: 'What', width: 'minmax(8rem, 2fr)', wideOnly: true, cell: (event) => <span class="quiet">{brief(event)}</span> },
     { key: 'actor', title: 'By', width: '8rem', wideOnly: true, cell: (event) => event.actor.name ?? event.actor.type },
