@@ -59,6 +59,7 @@ function Track() {
         min={1}
         max={Math.max(1, head.value)}
         step={1}
+        disabled={head.value === 0}
         value={at}
         onInput={(event) => moveTo(Number(event.currentTarget.value))}
       />
