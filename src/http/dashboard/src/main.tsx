@@ -7,6 +7,8 @@ import './style/kit.css'
 import './style/pages.css'
 import './style/tenant.css'
 import './style/forms.css'
+import './style/instances.css'
+import './style/time.css'
 
 const root = document.getElementById('app')
 if (root) render(<App />, root)

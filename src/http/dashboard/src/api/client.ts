@@ -1,5 +1,6 @@
 // Requests to the API. Every GET of state is asked of the moment that the page shows; a write is refused
 // while that is the past; a 401 ends the session.
+import { signal } from '@preact/signals'
 import { asOf } from '../live/moment'
 import { ApiError, problemOf } from './problem'
 import { end, session } from './session'
@@ -56,11 +57,23 @@ export async function ask(path: string, init: RequestInit): Promise<Response> {
   throw new ApiError(problemOf(response.status, await bodyOf(response)))
 }
 
+/** Reads that wait for their answer. */
+export const inFlight = signal(0)
+
 export async function get<T>(path: string, asked: Asked = {}): Promise<T> {
+  inFlight.value += 1
+  try {
+    return await read<T>(path, asked)
+  } finally {
+    inFlight.value -= 1
+  }
+}
+
+async function read<T>(path: string, asked: Asked): Promise<T> {
   const headers: Record<string, string> = { Accept: ACCEPT }
   if (asked.atLeast !== undefined && asOf.value === null) headers['X-Min-Seq'] = String(asked.atLeast)
-  const signal = asked.signal ? { signal: asked.signal } : {}
-  const response = await ask(address(path, asked), { headers: authorized(headers), ...signal })
+  const stop = asked.signal ? { signal: asked.signal } : {}
+  const response = await ask(address(path, asked), { headers: authorized(headers), ...stop })
   return (await bodyOf(response)) as T
 }
 

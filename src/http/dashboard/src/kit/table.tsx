@@ -27,12 +27,14 @@ type TableProps<Row> = {
   order?: Order
   /** Stands in the place of rows when there are none. */
   empty?: ComponentChildren
+  /** The last row can be seen: more may be read. */
+  onEnd?: () => void
 }
 
 /** Also in the style sheet, as `--row`. */
 const ROW = 40
 
-export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, empty }: TableProps<Row>) {
+export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, empty, onEnd }: TableProps<Row>) {
   const id = useId()
   const scroller = useRef<HTMLDivElement>(null)
   const scrolled = useSignal(0)
@@ -55,6 +57,9 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
   useEffect(() => {
     if (active.value >= ordered.length) active.value = ordered.length - 1
   }, [ordered.length])
+  useEffect(() => {
+    if (window.last === ordered.length && ordered.length > 0) onEnd?.()
+  }, [window.last, ordered.length])
 
   const show = (row: number): void => {
     const element = scroller.current

@@ -47,10 +47,12 @@ function connect(token: string, signal: AbortSignal): Promise<number> {
     const close = (): void => shut(socket)
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
+      if (signal.aborted) return socket.close()
       socket.send(JSON.stringify({ type: 'auth', token }))
       socket.send(JSON.stringify({ type: 'subscribe', ...(last === null ? {} : { from_seq: last + 1 }) }))
     })
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => {
+      if (signal.aborted) return
       mended(feed)
       take(JSON.parse(data) as Message)
     })

@@ -30,6 +30,7 @@ export class LiveQuery {
   #users = 0
   #running: AbortController | null = null
   #lastId = ''
+  #isGone = false
 
   constructor(path: string) {
     this.#path = path
@@ -41,7 +42,9 @@ export class LiveQuery {
     this.#start()
     return () => {
       this.#users -= 1
-      setTimeout(() => this.#users === 0 && this.#end(), LINGER_MS)
+      // What is over does not go on, and whoever drags through time waits for none of it.
+      const linger = this.#path.includes('as_of=') ? 0 : LINGER_MS
+      setTimeout(() => this.#users === 0 && this.#end(), linger)
     }
   }
 
@@ -76,6 +79,8 @@ export class LiveQuery {
           return
         }
       }
+      // What is gone does not come back under this address; asking again would only be refused.
+      if (this.#isGone) return
       if (signal.aborted || document.hidden) continue
       lost(this)
       await rest(pause(attempt), signal)
@@ -109,6 +114,7 @@ export class LiveQuery {
   #take({ id, event, data }: { id: string; event: string; data: string }): void {
     this.#lastId = id
     if (event === 'gone') {
+      this.#isGone = true
       this.error.value = new ApiError({ status: 404, code: 'gone', message: 'This is gone.', hint: '', more: {} })
       return
     }

@@ -9,6 +9,7 @@ import { Login } from '../pages/login'
 import { Header } from './header'
 import { Help } from './help'
 import { onKey } from './keyboard'
+import { TimeMachine } from '../time/machine'
 import { PastBanner } from './past'
 import { href, parts } from './router'
 
@@ -45,6 +46,7 @@ export function App() {
       <PastBanner />
       <Shown />
       <footer class="foot"><a href="/dashboard/assets/licenses.txt" target="_blank" rel="noreferrer">Licences of what is built in</a></footer>
+      <TimeMachine />
       <Help />
       <Toasts />
     </>

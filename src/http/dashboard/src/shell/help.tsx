@@ -9,6 +9,9 @@ const KEYS: readonly [keys: string, what: string][] = [
   ['?', 'This help'],
   ['↑ ↓', 'Move in a table; Page Up and Down, Home and End, too'],
   ['Enter', 'Open the row'],
+  ['[ ]', 'The event before, and the next one'],
+  ['{ }', 'The mark before, and the next one'],
+  ['n', 'Back to now'],
   ['Esc', 'Close, or leave a field'],
 ]
 

@@ -10,7 +10,7 @@ export const isHelpOpen = signal(false)
 const CHORD_MS = 1500
 let chord = 0
 
-const typing = (target: EventTarget | null): boolean =>
+export const typing = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
 
 export function onKey(event: KeyboardEvent): void {

@@ -39,7 +39,28 @@ test('pictures of every page', async ({ page, server, complaints }) => {
       await page.screenshot({ path: `${TO}/${title.toLowerCase()}-${look}.png` })
     }
   }
+  const { head_seq: head } = await server.ask<{ head_seq: number }>('GET', '/api/journal')
+  const past = Math.floor(head / 2)
+  const details = [
+    ['event', `/#/events/${past}`, 'verified here'], ['instance', '/#/instances/api/user1', 'Output'], ['past', `/#/?as_of=${past}`, 'This is the past'],
+  ] as const
+  for (const { look, colorScheme, width, height } of LOOKS) {
+    await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+    await page.setViewportSize({ width, height })
+    for (const [name, address, sign] of details) {
+      await page.goto(address)
+      await expect(page.getByText(sign).first()).toBeVisible()
+      await expect(page.getByText('Loading')).toHaveCount(0)
+      await page.screenshot({ path: `${TO}/${name}-${look}.png`, fullPage: name !== 'past' })
+    }
+  }
+  await page.emulateMedia({ colorScheme: 'light' })
   await page.setViewportSize({ width: 1280, height: 800 })
+  await page.getByRole('button', { name: 'Restore a tenant to here' }).click()
+  await page.getByRole('dialog').getByRole('button', { name: /Gallrein/ }).click()
+  await expect(page.getByRole('dialog').getByText('Type ed-gallrein')).toBeVisible()
+  await page.screenshot({ path: `${TO}/restore-light.png` })
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click()
   await page.goto('/#/tenants')
   await page.getByRole('button', { name: 'Create tenant' }).click()
   await page.getByRole('dialog').getByRole('button', { name: 'Create', exact: true }).click()

@@ -26,7 +26,15 @@ async function freeRange(): Promise<number> {
   }
 }
 
-function configuration(ports: number): string {
+/** Two ports for each tenant. */
+type Room = { tenants: number; services?: string }
+const SMALL: Room = { tenants: 10 }
+/** Far apart, for people who read them. */
+const STEP = 10
+
+function configuration(ports: number, { tenants, services = '' }: Room): string {
+  const isSmall = tenants <= SMALL.tenants
+  const last = ports + (isSmall ? SMALL.tenants * STEP : tenants * 2) - 1
   const app = path.join(ROOT, 'tests/fixtures/api.py')
   return `
 [settings]
@@ -35,10 +43,10 @@ rate_limit_per_minute = 1000000
 rate_limit_per_hour = 1000000
 [ports]
 first = ${ports}
-last = ${ports + 99}
-step = 10
-instances_first = ${ports + 100}
-instances_last = ${ports + 199}
+last = ${last}
+step = ${isSmall ? STEP : 2}
+instances_first = ${last + 1}
+instances_last = ${last + 100}
 [deploy]
 root = "{data_dir}/tenants"
 nginx = "off"
@@ -59,7 +67,7 @@ command = "python3"
 args = [${JSON.stringify(app)}]
 health = "/health"
 stop_timeout = 2
-`
+${services}`
 }
 
 export class Server {
@@ -76,11 +84,11 @@ export class Server {
     this.#config = config
   }
 
-  static async start(): Promise<Server> {
+  static async start(room: Room = SMALL): Promise<Server> {
     // Below the temporary directory, so that socket paths stay short.
     const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tnd'))
     const config = path.join(dir, 'tenantry.toml')
-    fs.writeFileSync(config, configuration(await freeRange()))
+    fs.writeFileSync(config, configuration(await freeRange(), room))
     const server = new Server(dir, config)
     await server.serve()
     return server
