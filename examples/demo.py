@@ -296,6 +296,7 @@ def print_tour(places, tenant, password):
         shown, in_shell = "{}   (kept in {})".format(password, places.password_file), "$(cat '{}')".format(places.password_file)
     print("""
 Tenantry is running.
+  dashboard  {manager}/
   manager    {manager}
   instances  {instances}
   login      admin / {shown}
