@@ -11,6 +11,8 @@ export default defineConfig({
   timeout: 120_000,
   expect: { timeout: 30_000 },
   forbidOnly: true,
+  // A browser on a machine that others load is not always in time. What passes only then is told by the summary.
+  retries: process.env['CI'] ? 1 : 0,
   reporter: [['list'], ['./tests/support/summary.ts']],
   use: { browserName: 'chromium', launchOptions: chromium(), viewport: { width: 1280, height: 800 }, locale: 'en-GB', timezoneId: 'UTC' },
 })
