@@ -4,7 +4,7 @@ import { signal } from '@preact/signals'
 import { asOf } from '../live/moment'
 import { ApiError, problemOf } from './problem'
 import { end, session } from './session'
-import type { Login } from './types'
+import type { Credentials, Login } from './types'
 
 type Query = Record<string, string | number | boolean | undefined>
 export type Asked = {
@@ -96,7 +96,7 @@ export async function write<T>(method: 'POST' | 'PUT' | 'DELETE', path: string, 
 
 export async function login(username: string, password: string): Promise<Login> {
   const headers = { Accept: ACCEPT, 'Content-Type': 'application/json' }
-  const body = JSON.stringify({ username, password })
+  const body = JSON.stringify({ username, password } satisfies Credentials)
   const response = await ask('/api/auth/login', { method: 'POST', headers, body })
   return (await bodyOf(response)) as Login
 }

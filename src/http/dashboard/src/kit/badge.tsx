@@ -5,7 +5,7 @@ export type Tone = 'good' | 'busy' | 'warn' | 'bad' | 'quiet'
 const TONES: Record<string, Tone> = {
   running: 'good', healthy: 'good', success: 'good', up: 'good', active: 'good', ready: 'good',
   deploying: 'busy', starting: 'busy', stopping: 'busy', pending: 'busy', activating: 'busy', processing: 'busy',
-  degraded: 'warn', backoff: 'warn', restarting: 'warn', warning: 'warn', cancelled: 'warn', rolled_back: 'warn',
+  degraded: 'warn', restarting: 'warn', warning: 'warn', cancelled: 'warn', rolled_back: 'warn',
   error: 'bad', unhealthy: 'bad', failed: 'bad', down: 'bad', critical: 'bad',
 }
 

@@ -3,15 +3,10 @@
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { session } from '../api/session'
+import type { DeploymentMessage as Message, SocketAuth } from '../api/types'
 import { lost, mended, pause, rest } from './link'
 import { isPast } from './moment'
 import { shut } from './socket'
-
-export type Message =
-  | { type: 'progress'; status: string; current_step: string | null; progress_percent: number }
-  | { type: 'log'; message: string }
-  | { type: 'complete'; status: string; duration_seconds: number }
-  | { type: string }
 
 export type Progress = { percent: number; status: string; lines: readonly string[]; seconds: number | null }
 
@@ -29,12 +24,12 @@ export function after(known: Progress, messages: readonly Message[]): Progress {
   const next = { ...known }
   const lines: string[] = []
   for (const message of messages) {
-    if (message.type === 'log' && 'message' in message) lines.push(message.message)
-    if (message.type === 'progress' && 'progress_percent' in message) {
+    if (message.type === 'log') lines.push(message.message)
+    if (message.type === 'progress') {
       next.percent = Math.max(next.percent, message.progress_percent)
       next.status = message.status
     }
-    if (message.type === 'complete' && 'duration_seconds' in message) {
+    if (message.type === 'complete') {
       next.status = message.status
       next.seconds = message.duration_seconds
     }
@@ -48,7 +43,7 @@ function connect(id: string, token: string, signal: AbortSignal, take: (message:
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/deployments/${id}`)
     const close = (): void => shut(socket)
     signal.addEventListener('abort', close)
-    socket.addEventListener('open', () => socket.send(JSON.stringify({ type: 'auth', token })))
+    socket.addEventListener('open', () => socket.send(JSON.stringify({ type: 'auth', token } satisfies SocketAuth)))
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => take(JSON.parse(data) as Message))
     socket.addEventListener('close', ({ code }) => {
       signal.removeEventListener('abort', close)

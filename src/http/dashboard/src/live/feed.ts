@@ -1,18 +1,13 @@
 // The feed of events, live, over one WebSocket (which does not count among a browser's few connections).
 // After a loss it goes on behind the last event, so none is missed.
 import { session } from '../api/session'
-import type { Event } from '../api/types'
+import type { Event, FeedMessage, FeedRequest } from '../api/types'
 import { lost, mended, pause, rest } from './link'
 import { asOf } from './moment'
 import { shut } from './socket'
 import { effect } from '@preact/signals'
 
 type Listener = (events: Event[]) => void
-type Message =
-  | { type: 'subscribed'; head_seq: number }
-  | { type: 'event'; event: Event }
-  | { type: 'caught_up'; seq: number }
-  | { type: string }
 
 /** Events are handed on together, so that a burst is one rendering. */
 const TOGETHER_MS = 100
@@ -30,13 +25,13 @@ function handOn(): void {
   for (const listener of listeners) listener(events)
 }
 
-function take(message: Message): void {
-  if (message.type === 'subscribed' && 'head_seq' in message && last === null) {
+function take(message: FeedMessage): void {
+  if (message.type === 'subscribed' && last === null) {
     last = message.head_seq
     // What happened while the feed was being opened comes to nobody: whoever has read something reads it again.
     for (const listener of listeners) listener([])
   }
-  if (message.type !== 'event' || !('event' in message)) return
+  if (message.type !== 'event') return
   last = message.event.seq
   if (waiting.push(message.event) === 1) setTimeout(handOn, TOGETHER_MS)
 }
@@ -45,16 +40,17 @@ function connect(token: string, signal: AbortSignal): Promise<number> {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws/events`)
     const close = (): void => shut(socket)
+    const say = (request: FeedRequest): void => socket.send(JSON.stringify(request))
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
       if (signal.aborted) return socket.close()
-      socket.send(JSON.stringify({ type: 'auth', token }))
-      socket.send(JSON.stringify({ type: 'subscribe', ...(last === null ? {} : { from_seq: last + 1 }) }))
+      say({ type: 'auth', token })
+      say({ type: 'subscribe', ...(last === null ? {} : { from_seq: last + 1 }) })
     })
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => {
       if (signal.aborted) return
       mended(feed)
-      take(JSON.parse(data) as Message)
+      take(JSON.parse(data) as FeedMessage)
     })
     socket.addEventListener('close', ({ code }) => {
       signal.removeEventListener('abort', close)

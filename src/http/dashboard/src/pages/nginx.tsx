@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { get, write } from '../api/client'
 import { ApiError, messageOf } from '../api/problem'
-import type { Site } from '../api/types-tenant'
+import type { Site, SiteList, SitesReload, SitesTest } from '../api/types'
 import { Badge } from '../kit/badge'
 import { WriteButton } from '../kit/button'
 import { Empty, Failed, Loading } from '../kit/states'
@@ -14,8 +14,6 @@ import { useTenants } from '../live/fleet'
 import { isPast } from '../live/moment'
 import { href } from '../shell/router'
 
-type Tested = { valid: boolean; output: string }
-
 /** Events after which files may be others. A burst of them is one reading. */
 const REREAD_MS = 2000
 const TOUCH = /^(site|tenant|deployment|certificate|nginx)\./
@@ -23,7 +21,7 @@ const TOUCH = /^(site|tenant|deployment|certificate|nginx)\./
 export function Nginx() {
   const sites = useSignal<readonly Site[] | undefined>(undefined)
   const error = useSignal<unknown>(undefined)
-  const tested = useSignal<Tested | null>(null)
+  const tested = useSignal<SitesTest | null>(null)
   const tenants = useTenants()
   const hasPast = isPast.value
   useEffect(() => {
@@ -32,7 +30,7 @@ export function Nginx() {
     let timer: ReturnType<typeof setTimeout> | undefined
     const read = (): void => {
       timer = undefined
-      get<{ configs: Site[] }>('/api/nginx/configs', { now: true, signal: stop.signal }).then(
+      get<SiteList>('/api/nginx/configs', { now: true, signal: stop.signal }).then(
         ({ configs }) => {
           sites.value = configs
           error.value = undefined
@@ -50,10 +48,10 @@ export function Nginx() {
       unfollow()
     }
   }, [hasPast])
-  const test = async (): Promise<void> => void (tested.value = (await write<Tested>('POST', '/api/nginx/test')).body)
+  const test = async (): Promise<void> => void (tested.value = (await write<SitesTest>('POST', '/api/nginx/test')).body)
   const reload = async (): Promise<void> => {
     try {
-      say((await write<{ message: string }>('POST', '/api/nginx/reload')).body.message)
+      say((await write<SitesReload>('POST', '/api/nginx/reload')).body.message)
       tested.value = null
     } catch (refusal) {
       // What nginx says is too long for a notice.

@@ -1,5 +1,5 @@
 // Pairs of ports: who holds them, and who listens there without holding them.
-import type { Allocation, PortList, Stranger } from '../api/types-tenant'
+import type { Allocation, PortList, Stranger } from '../api/types'
 import { Badge } from '../kit/badge'
 import { Empty, Failed, Loading } from '../kit/states'
 import { type Column, Table } from '../kit/table'

@@ -2,7 +2,7 @@
 import { useRef } from 'preact/hooks'
 import { write } from '../api/client'
 import { may } from '../api/may'
-import type { Setting } from '../api/types-tenant'
+import type { NewSetting, Setting, SettingList } from '../api/types'
 import { SaveButton, WriteButton } from '../kit/button'
 import { type Check, Field, focusMistake, useForm } from '../kit/form'
 import { Failed, Loading } from '../kit/states'
@@ -14,7 +14,7 @@ import { useEditable } from './tenant/editable'
 const HIDDEN = '***hidden***'
 
 export function Settings() {
-  const { data, error } = useLive<{ settings: Setting[] }>('/api/settings')
+  const { data, error } = useLive<SettingList>('/api/settings')
   return (
     <div class="page">
       <div class="page-head"><h1>Settings</h1><p class="quiet">They go over what the configuration file says, and hold at once.</p></div>
@@ -47,7 +47,7 @@ function SettingForm({ setting, touched, onSaved }: FormProps) {
   const isTouched = form.text(key) !== before
   touched.current = isTouched
   const put = async (value: string | null): Promise<void> => {
-    const { body } = await write<Setting>('PUT', `/api/settings/${key}`, { value })
+    const { body } = await write<Setting>('PUT', `/api/settings/${key}`, { value } satisfies NewSetting)
     say(value === null ? `${description}: as the file says.` : `${description}: saved.`)
     // The answer says when it was set back; the list says that nobody has set it.
     onSaved(value === null ? { ...body, updated_at: null } : body)

@@ -1,6 +1,6 @@
 // One tenant: its state and what can be done with it, in tabs. The address names it by id or by slug.
 import { ApiError } from '../api/problem'
-import type { Tenant } from '../api/types-tenant'
+import type { Tenant } from '../api/types'
 import { Badge } from '../kit/badge'
 import { Empty, Failed, Loading } from '../kit/states'
 import { Tabs } from '../kit/tabs'

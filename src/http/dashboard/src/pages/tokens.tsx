@@ -1,7 +1,7 @@
 // Tokens for programs. One is shown when it is created and never again.
 import { useSignal } from '@preact/signals'
 import { write } from '../api/client'
-import type { CreatedToken, Token } from '../api/types-tenant'
+import type { CreatedToken, Token, TokenList } from '../api/types'
 import { WriteButton } from '../kit/button'
 import { Confirm } from '../kit/dialog'
 import { Empty, Failed, Loading } from '../kit/states'
@@ -16,7 +16,7 @@ import { TokenForm } from './access/token-form'
 const named = (token: Token): string => token.name ?? 'erased'
 
 export function Tokens() {
-  const { data, error } = useLive<{ tokens: Token[] }>('/api/tokens?limit=1000')
+  const { data, error } = useLive<TokenList>('/api/tokens?limit=1000')
   const tenants = useTenants()
   const isCreating = useSignal(false)
   const created = useSignal<CreatedToken | null>(null)

@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { write } from '../api/client'
 import { session } from '../api/session'
-import type { Account } from '../api/types-tenant'
+import type { Account, AccountList } from '../api/types'
 import { Badge } from '../kit/badge'
 import { WriteButton } from '../kit/button'
 import { Confirm } from '../kit/dialog'
@@ -18,7 +18,7 @@ import { PasswordForm } from './access/password-form'
 type Asking = { what: 'create' } | { what: 'edit' | 'password' | 'delete'; user: Account }
 
 export function Users() {
-  const { data, error } = useLive<{ users: Account[]; total: number }>('/api/users?limit=1000')
+  const { data, error } = useLive<AccountList>('/api/users?limit=1000')
   const tenants = useTenants()
   const asking = useSignal<Asking | null>(null)
   const close = (): void => void (asking.value = null)

@@ -1,5 +1,5 @@
 // A list of changes: what a field was, and what it is.
-import type { Change } from '../api/types-time'
+import type { Change } from '../api/types'
 import { grouped, shown } from './diff'
 
 const Value = ({ value, tone }: { value: unknown; tone: string }) => <td class={value === null ? 'quiet' : tone}>{shown(value)}</td>

@@ -1,6 +1,5 @@
 // What changed, in an order that people read.
-import type { Event } from '../api/types'
-import type { Change } from '../api/types-time'
+import type { Change, Event } from '../api/types'
 
 export type Group = { title: string; changes: Change[] }
 

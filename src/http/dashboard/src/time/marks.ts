@@ -9,7 +9,7 @@ export type Mark = { seq: number; at: number; type: MarkType }
 /** From the top lane of the strip to the lowest. */
 export const TYPES: readonly MarkType[] = ['failure', 'deployment', 'restore']
 
-const OF: Record<string, (event: Event) => MarkType> = {
+const OF: Partial<Record<Event['kind'], (event: Event) => MarkType>> = {
   'deployment.finished': (event) => (event.data['outcome'] === 'success' ? 'deployment' : 'failure'),
   'instance.restart_scheduled': () => 'failure',
   'instance.start_failed': () => 'failure',

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { OutputLine } from '../../src/api/types-time'
+import type { Level, OutputLine } from '../../src/api/types'
 import { continued, isAtLeast } from '../../src/pages/instances/lines'
 import { latest, plotsOf } from '../../src/pages/instances/plots'
 
-const line = (at: number, message: string, level = 'info'): OutputLine => ({ timestamp: new Date(at).toISOString(), instance: 'api:one', level, message })
+const line = (at: number, message: string, level: Level = 'info'): OutputLine => ({ timestamp: new Date(at).toISOString(), instance: 'api:one', level, message })
 const texts = (lines: readonly OutputLine[]): string[] => lines.map(({ message }) => message)
 
 describe('output', () => {
@@ -23,7 +23,7 @@ describe('output', () => {
   })
 
   it('of a level holds the graver ones', () => {
-    expect(['debug', 'info', 'warn', 'error'].filter((level) => isAtLeast(line(1, '', level), 'warn'))).toEqual(['warn', 'error'])
+    expect((['debug', 'info', 'warn', 'error'] as const).filter((level) => isAtLeast(line(1, '', level), 'warn'))).toEqual(['warn', 'error'])
     expect(isAtLeast(line(1, '', 'debug'), '')).toBe(true)
   })
 })

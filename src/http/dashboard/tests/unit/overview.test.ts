@@ -6,7 +6,7 @@ import { countBy } from '../../src/pages/overview/counts'
 import { deploymentsOf } from '../../src/pages/overview/deployments'
 import { matching } from '../../src/pages/tenants/filter'
 
-const event = (seq: number, kind: string, data: Record<string, unknown>): Event => ({
+const event = (seq: number, kind: Event['kind'], data: Record<string, unknown>): Event => ({
   seq, id: String(seq), at: new Date(seq * 1000).toISOString(), kind, actor: { type: 'system', id: null, name: null },
   tenant_id: 'T', instance: null, command_id: 'c', caused_by: null, data,
 })
@@ -47,8 +47,8 @@ describe('the fleet', () => {
 
   it('tells what is not well, a tenant and not its processes', () => {
     const tenants = [tenant('A', { health_status: 'degraded' }), tenant('B'), tenant('C', { status: 'error' })]
-    const instances = [instance('backend:a', { status: 'failed' }), instance('api:x', { status: 'backoff' }), instance('api:y'), instance('api:z', { status: 'starting', restart_count: 3 })]
-    expect(unwell(tenants, instances).map(({ name, state }) => [name, state])).toEqual([['A', 'degraded'], ['C', 'error'], ['api:x', 'backoff'], ['api:z', 'restarting']])
+    const instances = [instance('backend:a', { status: 'failed' }), instance('api:x', { status: 'restarting', restart_count: 1 }), instance('api:y', { status: 'restarting' }), instance('api:z', { status: 'starting', restart_count: 3 })]
+    expect(unwell(tenants, instances).map(({ name, state }) => [name, state])).toEqual([['A', 'degraded'], ['C', 'error'], ['api:x', 'restarting'], ['api:z', 'restarting']])
   })
 
   it('is found by every word, in any order, and by state', () => {
@@ -61,7 +61,7 @@ describe('the fleet', () => {
 
 describe('the ticker', () => {
   it('holds each event once, the newest first', () => {
-    const known = [event(3, 'a.b', {}), event(2, 'a.b', {})]
-    expect(joined(known, [event(4, 'a.b', {}), event(3, 'a.b', {})], 3).map((it) => it.seq)).toEqual([4, 3, 2])
+    const known = [event(3, 'tenant.updated', {}), event(2, 'tenant.updated', {})]
+    expect(joined(known, [event(4, 'tenant.updated', {}), event(3, 'tenant.updated', {})], 3).map((it) => it.seq)).toEqual([4, 3, 2])
   })
 })

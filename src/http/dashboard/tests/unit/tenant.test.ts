@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { address, host, mail, whole } from '../../src/kit/checks'
 import { MOST_LINES, NOTHING, after } from '../../src/live/deployment'
-import type { Step } from '../../src/api/types-tenant'
+import type { Step } from '../../src/api/types'
 import { contrast, inkOn, ratio, rgb, sixDigits, warningsOf } from '../../src/pages/tenant/contrast'
 import { HIDDEN, type Row, isSame, merged, mistakeOf, parse, rowsOf, sentOf } from '../../src/pages/tenant/env'
 import { declared, levelOf } from '../../src/pages/tenant/lines'
@@ -78,22 +78,24 @@ describe('contrast', () => {
 })
 
 describe('the progress of a deployment', () => {
-  const steps = (...states: Step['status'][]): Step[] => states.map((status, place) => ({ name: `step ${place + 1}`, status }))
+  const names = ['Copy files', 'Initialize database', 'Create systemd services', 'Configure NGINX'] as const
+  const steps = (...states: Step['status'][]): Step[] => states.map((status, place) => ({ name: names[place] ?? 'Start services', status }))
+  const of = { deployment_id: 'one' }
 
   it('counts what is done, and half of what runs', () => {
     expect(percentOf(steps('success', 'skipped', 'running', 'pending'), 'running')).toBe(62)
     expect(percentOf(steps('success', 'skipped'), 'success')).toBe(100)
     expect(percentOf([], 'pending')).toBe(0)
-    expect(summaryOf(steps('success', 'running', 'pending'), 'running')).toBe('step 2 (2 of 3)')
-    expect(summaryOf(steps('success', 'failed'), 'failed')).toBe('step 2 failed')
+    expect(summaryOf(steps('success', 'running', 'pending'), 'running')).toBe('Initialize database (2 of 3)')
+    expect(summaryOf(steps('success', 'failed'), 'failed')).toBe('Initialize database failed')
   })
 
   it('only grows, and keeps the last lines', () => {
-    const first = after(NOTHING, [{ type: 'log', message: 'a' }, { type: 'progress', status: 'running', current_step: 'x', progress_percent: 40 }])
-    const next = after(first, [{ type: 'progress', status: 'running', current_step: 'y', progress_percent: 20 }, { type: 'log', message: 'b' }])
+    const first = after(NOTHING, [{ type: 'log', message: 'a' }, { type: 'progress', ...of, status: 'running', current_step: 'x', progress_percent: 40 }])
+    const next = after(first, [{ type: 'progress', ...of, status: 'running', current_step: 'y', progress_percent: 20 }, { type: 'log', message: 'b' }])
     expect(next).toEqual({ percent: 40, status: 'running', lines: ['a', 'b'], seconds: null })
-    expect(after(next, [{ type: 'complete', status: 'success', duration_seconds: 3 }])).toMatchObject({ status: 'success', seconds: 3 })
-    const many = Array.from({ length: MOST_LINES + 2 }, (_, place) => ({ type: 'log', message: String(place) }))
+    expect(after(next, [{ type: 'complete', ...of, status: 'success', duration_seconds: 3 }])).toMatchObject({ status: 'success', seconds: 3 })
+    const many = Array.from({ length: MOST_LINES + 2 }, (_, place) => ({ type: 'log' as const, message: String(place) }))
     expect(after(next, many).lines).toHaveLength(MOST_LINES)
     expect(after(next, many).lines[0]).toBe('2')
   })

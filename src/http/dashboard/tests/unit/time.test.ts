@@ -4,7 +4,7 @@ import { Clock } from '../../src/time/clock'
 import { grouped, shown, summarized } from '../../src/time/diff'
 import { type Mark, density, marksOf, merged, neighbour, share } from '../../src/time/marks'
 
-const event = (seq: number, kind: string, more: Partial<Event> = {}): Event => ({
+const event = (seq: number, kind: Event['kind'], more: Partial<Event> = {}): Event => ({
   seq, kind, id: String(seq), at: new Date(seq * 1000).toISOString(), actor: { type: 'system', id: null, name: null },
   tenant_id: null, instance: null, command_id: 'c', caused_by: null, data: {}, ...more,
 })

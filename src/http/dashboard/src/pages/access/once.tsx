@@ -1,7 +1,7 @@
 // A token, this once.
 import { useSignal } from '@preact/signals'
 import { useRef } from 'preact/hooks'
-import type { CreatedToken } from '../../api/types-tenant'
+import type { CreatedToken } from '../../api/types'
 import { Dialog } from '../../kit/dialog'
 
 export function Once({ token, onClose }: { token: CreatedToken; onClose: () => void }) {

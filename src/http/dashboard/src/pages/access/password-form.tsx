@@ -1,7 +1,7 @@
 // A new password. One's own wants the present one, and ends one's own logins.
 import { write } from '../../api/client'
 import { session } from '../../api/session'
-import type { Account } from '../../api/types-tenant'
+import type { Account, NewPassword } from '../../api/types'
 import { needed } from '../../kit/checks'
 import { Dialog } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
@@ -16,7 +16,7 @@ export function PasswordForm({ user, onClose }: { user: Account; onClose: () => 
     const element = event.currentTarget as HTMLFormElement
     const isDone = await form.submit(async () => {
       const now = form.fields.current_password.value.value
-      const body = { password: form.fields.password.value.value, ...(isOwn ? { current_password: now } : {}) }
+      const body: NewPassword = { password: form.fields.password.value.value, ...(isOwn ? { current_password: now } : {}) }
       await write('PUT', `/api/users/${user.id}/password`, body)
       say(`The password of ${user.username} was changed.`)
     })

@@ -2,7 +2,7 @@
 import type { Signal } from '@preact/signals'
 import type { TenantLine } from '../../api/types'
 
-export function Reach({ reach, tenants }: { reach: Signal<readonly string[] | null>; tenants: readonly TenantLine[] }) {
+export function Reach({ reach, tenants }: { reach: Signal<string[] | null>; tenants: readonly TenantLine[] }) {
   const chosen = reach.value
   const toggle = (id: string, isOn: boolean): void => {
     const rest = (chosen ?? []).filter((known) => known !== id)

@@ -1,7 +1,6 @@
 // A new token.
 import { write } from '../../api/client'
-import type { TenantLine } from '../../api/types'
-import type { CreatedToken } from '../../api/types-tenant'
+import type { CreatedToken, NewToken, Role, TenantLine } from '../../api/types'
 import { needed, optional, whole } from '../../kit/checks'
 import { Dialog } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
@@ -27,8 +26,8 @@ export function TokenForm({ tenants, onClose, onCreated }: TokenFormProps) {
     const element = event.currentTarget as HTMLFormElement
     let created: CreatedToken | undefined
     const isDone = await form.submit(async () => {
-      const body: Record<string, unknown> = { name: form.text('name'), role: form.text('role') }
-      if (form.text('expires_in_days') !== '') body['expires_in_days'] = Number(form.text('expires_in_days'))
+      const body: NewToken = { name: form.text('name'), role: form.text('role') as Role }
+      if (form.text('expires_in_days') !== '') body.expires_in_days = Number(form.text('expires_in_days'))
       for (const key of ['tenant_id', 'service'] as const) if (form.text(key) !== '') body[key] = form.text(key)
       created = (await write<CreatedToken>('POST', '/api/tokens', body)).body
     })

@@ -1,8 +1,7 @@
 // A new user, or changes of one.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { Role, TenantLine } from '../../api/types'
-import type { Account } from '../../api/types-tenant'
+import type { Account, AccountChanges, NewAccount, Role, TenantLine } from '../../api/types'
 import { Check } from '../../kit/check'
 import { mail, needed } from '../../kit/checks'
 import { Dialog } from '../../kit/dialog'
@@ -26,7 +25,7 @@ export function UserForm({ user, tenants, onClose }: UserFormProps) {
   })
   const { fields } = form
   const disabled = useSignal(user?.disabled ?? false)
-  const reach = useSignal<readonly string[] | null>(user?.tenant_ids ?? null)
+  const reach = useSignal<string[] | null>(user?.tenant_ids ?? null)
   const submit = async (event: SubmitEvent): Promise<void> => {
     event.preventDefault()
     const element = event.currentTarget as HTMLFormElement
@@ -34,8 +33,8 @@ export function UserForm({ user, tenants, onClose }: UserFormProps) {
       const shared = { email: form.text('email'), role: form.text('role') as Role, tenant_ids: reach.value }
       const username = form.text('username')
       // A password may begin or end with a space.
-      if (isNew) await write('POST', '/api/users', { ...shared, username, password: fields.password.value.value })
-      else await write('PUT', `/api/users/${user.id}`, { ...shared, disabled: disabled.value })
+      if (isNew) await write('POST', '/api/users', { ...shared, username, password: fields.password.value.value } satisfies NewAccount)
+      else await write('PUT', `/api/users/${user.id}`, { ...shared, disabled: disabled.value } satisfies AccountChanges)
       say(isNew ? `${username} was created.` : `${username} was changed.`)
     })
     if (isDone) onClose()

@@ -2,8 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { get } from '../../api/client'
-import type { Event, Why } from '../../api/types'
-import type { ExplainedEvent } from '../../api/types-time'
+import type { Event, ExplainedEvent, Why } from '../../api/types'
 import { WriteButton } from '../../kit/button'
 import { Failed, Loading } from '../../kit/states'
 import { At } from '../../kit/time'
@@ -15,7 +14,7 @@ import { Tree } from './tree'
 import { UndoDialog } from './undo'
 
 /** After these there is nothing left to ask about. */
-const ENDS = new Set(['tenant.deleted', 'tenant.erased', 'tenant.erasure_requested', 'instance.removed'])
+const ENDS = new Set<Event['kind']>(['tenant.deleted', 'tenant.erased', 'tenant.erasure_requested', 'instance.removed'])
 
 function Sentence({ event }: { event: Event }) {
   const why = useSignal('')

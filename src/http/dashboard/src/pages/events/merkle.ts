@@ -1,6 +1,6 @@
 // Proofs that an event is in the journal, checked here and not believed: RFC 9162, sections 2.1.1 and 2.1.3.2, with the
 // browser's own SHA-256.
-import type { InclusionProof } from '../../api/types-time'
+import type { InclusionProof } from '../../api/types'
 
 const LEAF = 0
 const NODE = 1

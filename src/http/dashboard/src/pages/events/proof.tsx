@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { address, ask, authorized, get } from '../../api/client'
-import type { InclusionProof } from '../../api/types-time'
+import type { InclusionProof } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { Failed, Loading } from '../../kit/states'
 import { asOf } from '../../live/moment'

@@ -3,20 +3,18 @@ import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { write } from '../../api/client'
 import { messageOf } from '../../api/problem'
-import type { Event } from '../../api/types'
+import type { DryRun, Event, Undone } from '../../api/types'
 import { Confirm, Dialog } from '../../kit/dialog'
 import { Loading } from '../../kit/states'
 import { say } from '../../kit/toast'
 import { go } from '../../shell/router'
 
-type Tried = { events: { kind: string; data: Record<string, unknown> }[] }
-
 export function UndoDialog({ event, onClose }: { event: Event; onClose: () => void }) {
-  const tried = useSignal<Tried | null>(null)
+  const tried = useSignal<DryRun | null>(null)
   const refusal = useSignal('')
   const path = `/api/events/${event.seq}/undo`
   useEffect(() => {
-    write<Tried>('POST', `${path}?dry_run=true`).then(
+    write<DryRun>('POST', `${path}?dry_run=true`).then(
       ({ body }) => (tried.value = body),
       (error: unknown) => (refusal.value = messageOf(error)),
     )
@@ -27,7 +25,7 @@ export function UndoDialog({ event, onClose }: { event: Event; onClose: () => vo
   }
   if (tried.value === null) return <Dialog title={title} onClose={onClose}><Loading what="what it would do" /></Dialog>
   const act = async (): Promise<void> => {
-    const { body } = await write<{ seq: number }>('POST', path)
+    const { body } = await write<Undone>('POST', path)
     say(`Event ${event.seq} was taken back`)
     go(`/events/${body.seq}`)
   }

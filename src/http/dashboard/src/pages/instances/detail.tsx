@@ -1,7 +1,7 @@
 // One instance: how it is, what it uses, what it prints, and what can be done with it.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { InstanceDetails } from '../../api/types-time'
+import type { InstanceDetails } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { WriteButton } from '../../kit/button'
 import { Confirm } from '../../kit/dialog'

@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { get } from '../../api/client'
 import { session } from '../../api/session'
-import type { OutputLine, OutputPage } from '../../api/types-time'
+import type { OutputLine, OutputPage, OutputRequest } from '../../api/types'
 import { lost, mended, pause, rest } from '../../live/link'
 import { KEPT, continued } from './lines'
 
@@ -26,7 +26,7 @@ function stream(instance: string, signal: AbortSignal, begun: () => void, take: 
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
       if (signal.aborted) return socket.close()
-      socket.send(JSON.stringify({ type: 'auth', token: session.value?.token }))
+      socket.send(JSON.stringify({ type: 'auth', token: session.value?.token ?? '' } satisfies OutputRequest))
       begun()
     })
     socket.addEventListener('message', ({ data }: MessageEvent<string>) => {

@@ -1,5 +1,5 @@
 // Lines of output that come from two sides: what is there, and what comes.
-import type { OutputLine } from '../../api/types-time'
+import type { Level, OutputLine } from '../../api/types'
 import { MOST_LINES, type LogLine } from '../../kit/log'
 
 /** More than are drawn, so that a level can be chosen among them. */
@@ -17,9 +17,9 @@ export function continued(read: readonly OutputLine[], live: readonly OutputLine
   return [...read, ...live]
 }
 
-const WEIGHTS: Record<string, number> = { debug: 0, info: 1, warn: 2, error: 3 }
+const WEIGHTS: Record<Level, number> = { debug: 0, info: 1, warn: 2, error: 3 }
 
 /** Of this level or a graver one. */
-export const isAtLeast = (line: OutputLine, level: string): boolean => level === '' || (WEIGHTS[line.level] ?? 1) >= (WEIGHTS[level] ?? 0)
+export const isAtLeast = (line: OutputLine, level: Level | ''): boolean => level === '' || WEIGHTS[line.level] >= WEIGHTS[level]
 
 export const shown = (line: OutputLine, place: number): LogLine => ({ key: `${line.timestamp} ${place}`, at: line.timestamp, level: line.level, text: line.message })

@@ -13,8 +13,8 @@ import { usageOf } from './usage'
 /** With when its process began, by the clock of this browser. */
 type Row = InstanceLine & { since: string | null }
 
-const STATES = ['running', 'starting', 'stopping', 'idle', 'backoff', 'failed', 'stopped', 'unhealthy']
-const HAS_PROCESS = new Set(['running', 'starting', 'stopping'])
+const STATES: readonly (InstanceLine['status'] | InstanceLine['health'])[] = ['running', 'starting', 'stopping', 'sleeping', 'restarting', 'failed', 'stopped', 'unhealthy']
+const HAS_PROCESS = new Set<InstanceLine['status']>(['running', 'starting', 'stopping'])
 
 function Usage({ row, of }: { row: Row; of: 'memory_mb' | 'cpu_percent' }) {
   if (isPast.value || !HAS_PROCESS.has(row.status)) return <span class="quiet">none</span>

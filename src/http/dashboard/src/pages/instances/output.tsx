@@ -2,20 +2,20 @@
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
 import { messageOf } from '../../api/problem'
-import type { FoundLines } from '../../api/types-time'
+import type { FoundLines, Level, OutputSearch } from '../../api/types'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { Log } from '../../kit/log'
 import { type Followed, useOutput } from './follow'
 import { isAtLeast, shown } from './lines'
 
 const MOST_FOUND = 200
-const LEVELS = ['debug', 'info', 'warn', 'error']
+const LEVELS: readonly Level[] = ['debug', 'info', 'warn', 'error']
 
 type Found = { answer: FoundLines; marks: string[]; words: string }
 
 export function Output({ service, id }: { service: string; id: string }) {
   const output = useOutput(service, id)
-  const level = useSignal('')
+  const level = useSignal<Level | ''>('')
   /** What is shown while it is paused. */
   const held = useSignal<Followed['lines'] | null>(null)
   const words = useSignal('')
@@ -30,7 +30,7 @@ export function Output({ service, id }: { service: string; id: string }) {
       return
     }
     try {
-      const body = { query, instance: `${service}:${id}`, limit: MOST_FOUND, ...(level.value === '' ? {} : { level: level.value }) }
+      const body: OutputSearch = { query, instance: `${service}:${id}`, limit: MOST_FOUND, ...(level.value === '' ? {} : { level: level.value }) }
       const { body: answer } = await write<FoundLines>('POST', '/api/logs/search', body)
       const marks = answer.results.flatMap(({ message, highlights }) => {
         // Places are in characters, and not in halves of them.
@@ -55,7 +55,7 @@ export function Output({ service, id }: { service: string; id: string }) {
       <form class="output-tools" role="search" onSubmit={(event) => void search(event)}>
         <input type="search" aria-label="Search the output" placeholder="Search the output  /" value={words.value} onInput={(event) => (words.value = event.currentTarget.value)} />
         <button type="submit">Search</button>
-        <select aria-label="Level" value={level.value} onChange={(event) => (level.value = event.currentTarget.value)}>
+        <select aria-label="Level" value={level.value} onChange={(event) => (level.value = event.currentTarget.value as Level | '')}>
           <option value="">All levels</option>
           {LEVELS.map((name) => <option key={name} value={name}>{found.value === null ? `${name} and graver` : name}</option>)}
         </select>

@@ -1,6 +1,6 @@
 // Measurements as the charts draw them.
 import type { AlignedData } from 'uplot'
-import type { MetricsHistory, Sample } from '../../api/types-time'
+import type { MetricsHistory, Sample } from '../../api/types'
 
 export type Plot = {
   title: string

@@ -2,7 +2,7 @@
 // time, and known for as long as one measurement holds.
 import { type Signal, signal } from '@preact/signals'
 import { get } from '../../api/client'
-import type { InstanceMetrics } from '../../api/types-time'
+import type { InstanceMetrics } from '../../api/types'
 
 const AT_ONCE = 2
 /** The server's own interval between two measurements. */

@@ -1,6 +1,7 @@
 // An instance's share of its service's traffic.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
+import type { NewWeight } from '../../api/types'
 import { WriteButton } from '../../kit/button'
 import { say } from '../../kit/toast'
 import { isPast } from '../../live/moment'
@@ -12,7 +13,7 @@ export function Weight({ service, id, weight }: { service: string; id: string; w
   const text = useSignal(String(weight))
   const isWrong = !isWhole(text.value)
   const set = async (): Promise<void> => {
-    await write('PUT', `/api/instances/${encodeURIComponent(service)}/${encodeURIComponent(id)}/weight`, { weight: Number(text.value) })
+    await write('PUT', `/api/instances/${encodeURIComponent(service)}/${encodeURIComponent(id)}/weight`, { weight: Number(text.value) } satisfies NewWeight)
     say(`${service}:${id} has weight ${text.value}`)
   }
   return (

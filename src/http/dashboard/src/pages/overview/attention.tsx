@@ -12,15 +12,14 @@ import { href } from '../../shell/router'
 /** Each asks one question of the server. */
 const MOST = 8
 const TENANTS_OWN = new Set(['frontend', 'backend'])
-const BAD = new Set(['failed', 'backoff'])
 
 type Unwell = { key: string; name: string; state: string; ask: Record<string, string> }
 
 /** What is wrong with an instance, in a word; nothing when it is well. */
 function stateOf({ status, health, restart_count: restarts }: InstanceLine): string {
-  if (BAD.has(status)) return status
-  // One that crashes again and again is starting for most of its time.
-  if (status === 'starting' && restarts > 0) return 'restarting'
+  if (status === 'failed') return status
+  // One that crashes again and again waits or starts for most of its time. One that never did is only restarted by somebody.
+  if ((status === 'restarting' || status === 'starting') && restarts > 0) return 'restarting'
   return health === 'unhealthy' ? health : ''
 }
 

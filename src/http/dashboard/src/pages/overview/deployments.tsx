@@ -9,7 +9,7 @@ import { href } from '../../shell/router'
 /** A deployment has some twenty events. */
 const LOOKED_AT = 400
 const SHOWN = 8
-const FINISHED = 'deployment.finished'
+const FINISHED: Event['kind'] = 'deployment.finished'
 
 type Deployment = { id: string; tenant: string | null; status: string; step: string; began: string; ended: string | null }
 

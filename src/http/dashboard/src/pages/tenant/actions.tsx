@@ -1,7 +1,7 @@
 // Start, stop, restart, deploy, delete: at the head of every tab.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { Tenant } from '../../api/types-tenant'
+import type { Tenant } from '../../api/types'
 import { WriteButton } from '../../kit/button'
 import { say } from '../../kit/toast'
 import { note } from '../../shell/router'

@@ -2,7 +2,7 @@
 import { useEffect, useId } from 'preact/hooks'
 import { write } from '../../api/client'
 import { may } from '../../api/may'
-import { COLOR_FIELDS, type ColorField, type Colors, type Tenant, type Theme } from '../../api/types-tenant'
+import { COLOR_FIELDS, type ColorField, type Colors, type Tenant, type Theme } from '../../api/types'
 import { SaveButton } from '../../kit/button'
 import { type Check, Field, type FieldState, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { say } from '../../kit/toast'

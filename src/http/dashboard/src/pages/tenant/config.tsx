@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useMemo, useRef } from 'preact/hooks'
 import { write } from '../../api/client'
 import { may } from '../../api/may'
-import { CONFIG_FIELDS, type ConfigField, type TenantConfig } from '../../api/types-tenant'
+import { CONFIG_FIELDS, type ConfigField, type RegeneratedEnv, type TenantConfig, type TenantConfigChanges } from '../../api/types'
 import { SaveButton, WriteButton } from '../../kit/button'
 import { address, mail, optional } from '../../kit/checks'
 import { type Check, Field, FormMistake, focusMistake, useForm } from '../../kit/form'
@@ -70,7 +70,7 @@ function ConfigForm({ id, base, touched, onSaved }: FormProps) {
     const isEnvWrong = rows.value.some((row) => mistakeOf(row, rows.value) !== '')
     const isDone = !isEnvWrong && (await form.submit(async () => {
       // An empty field follows from the tenant again.
-      const changes: Record<string, unknown> = Object.fromEntries(changed.map((name) => [name, form.text(name) || null]))
+      const changes: TenantConfigChanges = Object.fromEntries(changed.map((name) => [name, form.text(name) || null]))
       if (isEnvChanged) Object.assign(changes, sentOf(rows.value))
       saved = (await write<TenantConfig>('PUT', `/api/tenants/${id}/config`, changes)).body
     }))
@@ -79,7 +79,7 @@ function ConfigForm({ id, base, touched, onSaved }: FormProps) {
     onSaved(saved)
   }
   const regenerate = async (): Promise<void> => {
-    const { body } = await write<{ path: string; backup: string | null }>('POST', `/api/tenants/${id}/config/regenerate-env`)
+    const { body } = await write<RegeneratedEnv>('POST', `/api/tenants/${id}/config/regenerate-env`)
     say(`Written to ${body.path}.${body.backup === null ? '' : ` The one before is ${body.backup}.`}`)
   }
   return (

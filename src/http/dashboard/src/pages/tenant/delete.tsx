@@ -1,7 +1,7 @@
 // The end of a tenant: asks for its name, and what shall go with it.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { Tenant } from '../../api/types-tenant'
+import type { Tenant } from '../../api/types'
 import { Check } from '../../kit/check'
 import { Confirm } from '../../kit/dialog'
 import { say } from '../../kit/toast'

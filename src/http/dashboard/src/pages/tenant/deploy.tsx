@@ -1,7 +1,7 @@
 // What a deployment shall do, before it begins.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { Requested, Tenant } from '../../api/types-tenant'
+import type { DeploySwitches, Requested, Tenant } from '../../api/types'
 import { Check } from '../../kit/check'
 import { Dialog } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
@@ -20,7 +20,7 @@ export function Deploy({ tenant, onClose, onBegun }: DeployProps) {
     const element = event.currentTarget as HTMLFormElement
     let begun = ''
     const isDone = await form.submit(async () => {
-      const switches = { skip_ssl: ssl.value, skip_nginx: nginx.value, skip_services: services.value }
+      const switches: DeploySwitches = { skip_ssl: ssl.value, skip_nginx: nginx.value, skip_services: services.value }
       const at = form.text('git_ref')
       const body = at === '' ? switches : { ...switches, git_ref: at }
       begun = (await write<Requested>('POST', `/api/tenants/${tenant.id}/deploy`, body)).body.deployment_id

@@ -1,5 +1,5 @@
 // Deployments of a tenant, one of them in full, and the releases that came of them.
-import type { Deployment, DeploymentList, Tenant } from '../../api/types-tenant'
+import type { Deployment, DeploymentList, Tenant } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { Ago, duration } from '../../kit/time'

@@ -1,6 +1,6 @@
 // A tenant's details. Only what was changed is sent.
 import { write } from '../../api/client'
-import type { Tenant, TenantChanges } from '../../api/types-tenant'
+import type { Tenant, TenantChanges } from '../../api/types'
 import { host, needed, optional } from '../../kit/checks'
 import { Dialog } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'

@@ -1,4 +1,5 @@
 // Environment variables: rows of an editor, the text of a `.env` file, and what is sent.
+import type { TenantConfig } from '../../api/types'
 
 /** What the server shows in place of a secret; sent back, it keeps the secret. */
 export const HIDDEN = '***hidden***'
@@ -39,7 +40,7 @@ export function mistakeOf(row: Row, rows: readonly Row[]): string {
 }
 
 /** What the API takes: all variables, those that are hidden as they were shown. */
-export function sentOf(rows: readonly Row[]): { custom_env: Record<string, string>; secret_env: string[] } {
+export function sentOf(rows: readonly Row[]): Pick<TenantConfig, 'custom_env' | 'secret_env'> {
   const named = rows.filter(({ name }) => name !== '')
   return {
     custom_env: Object.fromEntries(named.map(({ name, value, hides }) => [name, value === '' && hides === name ? HIDDEN : value])),

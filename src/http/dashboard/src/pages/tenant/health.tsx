@@ -1,7 +1,6 @@
 // How the parts of a tenant are, and how that changed.
 import { write } from '../../api/client'
-import type { Event, EventList } from '../../api/types'
-import type { HealthReport, Tenant } from '../../api/types-tenant'
+import type { Event, EventList, HealthReport, Tenant } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { WriteButton } from '../../kit/button'
 import { Empty, Failed, Loading } from '../../kit/states'

@@ -1,6 +1,6 @@
 // What a tenant is, and how it is.
 import { useSignal } from '@preact/signals'
-import type { Tenant } from '../../api/types-tenant'
+import type { Tenant } from '../../api/types'
 import { WriteButton } from '../../kit/button'
 import { Ago, At, duration } from '../../kit/time'
 import { Edit } from './edit'

@@ -1,5 +1,5 @@
 // What a tenant's site looks like in some colours. Colours are set as properties, never as markup.
-import type { Colors } from '../../api/types-tenant'
+import type { Colors } from '../../api/types'
 import { inkOn, rgb } from './contrast'
 
 const known = (color: string): string => (rgb(color) === null ? 'transparent' : color)

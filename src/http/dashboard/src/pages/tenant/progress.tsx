@@ -1,6 +1,6 @@
 // A deployment: its steps as they go, and what they print.
 import { write } from '../../api/client'
-import type { Deployment, Step } from '../../api/types-tenant'
+import type { Deployment, Step } from '../../api/types'
 import { Badge, toneOf } from '../../kit/badge'
 import { WriteButton } from '../../kit/button'
 import { Log, type LogLine } from '../../kit/log'

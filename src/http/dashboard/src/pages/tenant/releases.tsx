@@ -1,7 +1,7 @@
 // Releases that are kept, and the way back to one.
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
-import type { Release, ReleaseList, Requested, Tenant } from '../../api/types-tenant'
+import type { Release, ReleaseList, Requested, RollbackWanted, Tenant } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { WriteButton } from '../../kit/button'
 import { Confirm } from '../../kit/dialog'
@@ -17,7 +17,7 @@ export function Releases({ tenant, onBegun }: ReleasesProps) {
   const { data, error } = useLive<ReleaseList>(`/api/tenants/${tenant.id}/releases?limit=50`)
   const wanted = useSignal<Release | null>(null)
   const back = async (release: number): Promise<void> => {
-    const { body } = await write<Requested>('POST', `/api/tenants/${tenant.id}/rollback`, { release })
+    const { body } = await write<Requested>('POST', `/api/tenants/${tenant.id}/rollback`, { release } satisfies RollbackWanted)
     onBegun(body.deployment_id)
   }
   return (

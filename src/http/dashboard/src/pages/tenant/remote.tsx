@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { get, write } from '../../api/client'
 import { messageOf } from '../../api/problem'
-import type { PersonsCount, RemoteStats, Tenant } from '../../api/types-tenant'
+import type { PersonsCount, RemoteBackup, RemoteStats, Tenant } from '../../api/types'
 import { WriteButton } from '../../kit/button'
 import { Empty, Loading } from '../../kit/states'
 import { say } from '../../kit/toast'
@@ -13,9 +13,9 @@ type Answer = { stats: RemoteStats; persons: PersonsCount }
 
 const numbers = new Intl.NumberFormat()
 
-/** In the order in which they came: counts of the application, and of persons by status. */
+/** In the order in which they came: counts of the application, which may have others of its own, and of persons by status. */
 export function figuresOf({ stats, persons }: Answer): [name: string, value: string][] {
-  const all: [string, number | undefined][] = [
+  const all: [string, unknown][] = [
     ...Object.entries(stats),
     ...Object.entries(persons.by_status ?? {}).map(([status, count]): [string, number] => [`${status} persons`, count]),
   ]
@@ -46,7 +46,7 @@ export function Remote({ tenant }: { tenant: Tenant }) {
     return () => stop.abort()
   }, [where, mayAsk, asked.value])
   const backUp = async (): Promise<void> => {
-    const { body } = await write<{ backup_path: string }>('POST', `${where}/backup`)
+    const { body } = await write<RemoteBackup>('POST', `${where}/backup`)
     say(`Backed up to ${body.backup_path}.`)
   }
   return (

@@ -1,7 +1,7 @@
 // How far a deployment is, from its steps. The server counts alike; this is for moments without its messages.
-import type { Step } from '../../api/types-tenant'
+import type { Step } from '../../api/types'
 
-const OVER: ReadonlySet<string> = new Set(['success', 'failed', 'skipped', 'rolled_back'])
+const OVER = new Set<Step['status']>(['success', 'failed', 'skipped', 'rolled_back'])
 
 /** Percent of the steps that are done; one that runs counts half. */
 export function percentOf(steps: readonly Step[], status: string): number {

@@ -2,7 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
 import { may } from '../../api/may'
-import type { Analysis, Colors, Suggestion, Tenant, Theme } from '../../api/types-tenant'
+import type { Analysis, AnalysisWanted, ChosenSuggestion, Colors, Suggestion, Tenant, Theme } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { SaveButton, WriteButton } from '../../kit/button'
 import { Check } from '../../kit/check'
@@ -19,7 +19,7 @@ export function Suggestions({ tenant, base, theme, analysis, onTry }: Suggestion
   // Before the first analysis there is nothing to ask for.
   const { data, error } = useLive<Analysis>(analysis === undefined ? null : `/api/tenants/${tenant.id}/theme/suggestions?analysis_id=${analysis}`)
   const apply = async (suggestion: Suggestion): Promise<void> => {
-    await write('POST', `/api/tenants/${tenant.id}/theme/apply-suggestion`, { suggestion_id: suggestion.id })
+    await write('POST', `/api/tenants/${tenant.id}/theme/apply-suggestion`, { suggestion_id: suggestion.id } satisfies ChosenSuggestion)
     say(`“${suggestion.name}” was applied.`)
   }
   return (
@@ -58,7 +58,8 @@ function Analyze({ id, known }: { id: string; known: string }) {
     event.preventDefault()
     const element = event.currentTarget as HTMLFormElement
     const isDone = await form.submit(async () => {
-      await write('POST', `/api/tenants/${id}/theme/analyze`, { website_url: form.text('website_url'), capture_screenshot: picture.value })
+      const body: AnalysisWanted = { website_url: form.text('website_url'), capture_screenshot: picture.value }
+      await write('POST', `/api/tenants/${id}/theme/analyze`, body)
       say('The website is being looked at.')
     })
     if (!isDone) focusMistake(element)

@@ -1,8 +1,7 @@
 // A tenant's theme: its colours with what they look like, its logos, and suggestions from a website.
 import { useSignal } from '@preact/signals'
 import { useRef } from 'preact/hooks'
-import type { EventList } from '../../api/types'
-import { COLOR_FIELDS, type Colors, type Suggestion, type Tenant, type Theme } from '../../api/types-tenant'
+import { COLOR_FIELDS, type Colors, type EventList, type Suggestion, type Tenant, type Theme } from '../../api/types'
 import { Failed, Loading } from '../../kit/states'
 import { useLive } from '../../live/use'
 import { ColorForm } from './colors'

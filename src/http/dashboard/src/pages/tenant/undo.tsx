@@ -3,8 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { write } from '../../api/client'
 import { messageOf } from '../../api/problem'
-import type { Event } from '../../api/types'
-import type { HistoryEntry } from '../../api/types-tenant'
+import type { DryRun, Event, HistoryEntry } from '../../api/types'
 import { Confirm, Dialog } from '../../kit/dialog'
 import { Loading } from '../../kit/states'
 import { say } from '../../kit/toast'
@@ -16,7 +15,7 @@ export function Undo({ entry, onClose }: UndoProps) {
   const preview = useSignal<readonly Event[] | undefined>(undefined)
   const refusal = useSignal('')
   useEffect(() => {
-    write<{ events: Event[] }>('POST', `/api/events/${seq}/undo?dry_run=true`).then(
+    write<DryRun>('POST', `/api/events/${seq}/undo?dry_run=true`).then(
       ({ body }) => (preview.value = body.events),
       (error: unknown) => (refusal.value = messageOf(error)),
     )

@@ -2,8 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import { get } from '../../api/client'
-import type { Why as Cause } from '../../api/types'
-import type { Tenant } from '../../api/types-tenant'
+import type { Tenant, Why as Cause } from '../../api/types'
 import { asOf } from '../../live/moment'
 import { isUnwell } from '../tenants/filter'
 

@@ -1,5 +1,5 @@
 // A history in words.
-import type { HistoryEntry } from '../../api/types-tenant'
+import type { Event, HistoryEntry } from '../../api/types'
 
 const LONGEST = 300
 
@@ -10,7 +10,7 @@ export function worded(value: unknown): string {
 }
 
 /** Kinds whose command has one that takes it back; the server has the last word. */
-const UNDONE: ReadonlySet<string> = new Set([
+const UNDONE: ReadonlySet<string> = new Set<Event['kind']>([
   'tenant.created', 'tenant.updated', 'tenant.restored', 'tenant.config_updated', 'theme.updated', 'deployment.requested',
   'deployment.cancel_requested', 'instance.start_requested', 'instance.stop_requested',
 ])

@@ -1,7 +1,7 @@
 // A new tenant. What the form can know is said at once; what only the server knows, at the field that it names.
 import { useRef } from 'preact/hooks'
 import { write } from '../../api/client'
-import type { NewTenant, TenantLine } from '../../api/types'
+import type { NewTenant, Tenant } from '../../api/types'
 import { Dialog } from '../../kit/dialog'
 import { type Check, Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { say } from '../../kit/toast'
@@ -50,7 +50,7 @@ export function CreateTenant({ onClose }: { onClose: () => void }) {
       const body: NewTenant = { name: form.text('name'), slug: form.text('slug'), domain: form.text('domain') }
       for (const key of ['api_domain', 'github_repo', 'notes'] as const) if (form.text(key) !== '') body[key] = form.text(key)
       for (const key of ['frontend_port', 'backend_port'] as const) if (form.text(key) !== '') body[key] = Number(form.text(key))
-      const { body: tenant } = await write<TenantLine>('POST', '/api/tenants', body)
+      const { body: tenant } = await write<Tenant>('POST', '/api/tenants', body)
       say(`${tenant.name} was created.`)
     })
     if (isDone) onClose()

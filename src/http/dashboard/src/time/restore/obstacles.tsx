@@ -1,5 +1,5 @@
 // What stands in the way of a restore, and what it cannot bring back.
-import type { Conflict } from '../../api/types-time'
+import type { Conflict, NotRestored as Left } from '../../api/types'
 import { useTenants } from '../../live/fleet'
 
 type ConflictsProps = { conflicts: readonly Conflict[]; reassigns: boolean; onReassign: (value: boolean) => void }
@@ -24,7 +24,7 @@ export function Conflicts({ conflicts, reassigns, onReassign }: ConflictsProps) 
   )
 }
 
-export function NotRestored({ left }: { left: readonly { field: string; reason: string }[] }) {
+export function NotRestored({ left }: { left: readonly Left[] }) {
   if (left.length === 0) return null
   return (
     <section class="obstacles" aria-label="Not restored">

@@ -2,8 +2,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useId } from 'preact/hooks'
 import { write } from '../../api/client'
-import type { TenantLine } from '../../api/types'
-import type { Part, Restored } from '../../api/types-time'
+import type { Part, Restored, RestoreWanted, TenantLine } from '../../api/types'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { complain } from '../../kit/toast'
 import { Changes } from '../changes'
@@ -18,14 +17,14 @@ type PreviewProps = { moment: number; tenant: TenantLine; onClose: () => void }
 
 export function Preview({ moment, tenant, onClose }: PreviewProps) {
   const id = useId()
-  const parts = useSignal<readonly Part[]>(PARTS.map(([part]) => part))
+  const parts = useSignal<Part[]>(PARTS.map(([part]) => part))
   const reassigns = useSignal(false)
   const plan = useSignal<Restored | null>(null)
   const refusal = useSignal<unknown>(undefined)
   const typed = useSignal('')
   const stage = useSignal<'preview' | 'running' | 'done'>('preview')
   const path = `/api/tenants/${tenant.id}/restore`
-  const body = { as_of: moment, include: parts.value, on_conflict: reassigns.value ? 'reassign' : 'fail' }
+  const body: RestoreWanted = { as_of: moment, include: parts.value, on_conflict: reassigns.value ? 'reassign' : 'fail' }
   const wish = JSON.stringify(body)
   useEffect(() => {
     if (stage.value !== 'preview') return
@@ -33,7 +32,7 @@ export function Preview({ moment, tenant, onClose }: PreviewProps) {
     plan.value = null
     refusal.value = undefined
     if (parts.value.length === 0) return
-    write<Restored>('POST', path, { ...body, dry_run: true }).then(
+    write<Restored>('POST', path, { ...body, dry_run: true } satisfies RestoreWanted).then(
       (answer) => isLatest && (plan.value = answer.body),
       (error: unknown) => isLatest && (refusal.value = error),
     )

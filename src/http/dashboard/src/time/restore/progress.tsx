@@ -1,8 +1,7 @@
 // A restore while it goes on: what the journal says of the tenant, as it comes, and the end of it.
 import { useSignal } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
-import type { Event, TenantLine } from '../../api/types'
-import type { Restored } from '../../api/types-time'
+import type { Event, Restored, TenantLine } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { At } from '../../kit/time'
 import { follow } from '../../live/feed'
