@@ -161,7 +161,10 @@ fn tenant(slug: &str, repo: &str) -> Value {
 }
 
 async fn open_routes(it: &Checked) {
-    for path in ["/", "/health", "/ready", "/metrics", "/openapi.json", "/docs", "/docs/start.js"] {
+    let page = it.app.send(it.app.client.get(&it.app.manager)).await.text;
+    // What it is called depends on what is built in.
+    let asset = page.split('"').find(|part| part.starts_with("/dashboard/assets/")).unwrap();
+    for path in ["/", asset, "/health", "/ready", "/metrics", "/openapi.json", "/docs", "/docs/start.js"] {
         for at in [At::Manager, At::Instances] {
             let request = |request: RequestBuilder| request.header("accept", "*/*");
             assert_eq!(it.ask_with(at, "GET", path, request).await.status, 200, "{path}");
