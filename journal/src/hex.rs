@@ -15,29 +15,20 @@ pub fn encode(bytes: &[u8]) -> String {
 /// The bytes of lower-case digits; `None` when the text is anything else.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
-    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
-    rest.is_empty().then(|| bytes.collect()).flatten()
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { None } else { bytes(text) }
 }
 
-/// A hash of 32 bytes; `None` when the text is none.
+/// A hash of 32 bytes, in digits of either case; `None` when the text is none.
 #[must_use]
 pub fn hash(text: &str) -> Option<[u8; 32]> {
+    bytes(text)?.try_into().ok()
+}
+
+fn bytes(text: &str) -> Option<Vec<u8>> {
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let mut hash = [0; 32];
-    if pairs.len() != hash.len() || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-        let digit = |text: u8| char::from(text).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(hash)
+    let digit = |text: u8| char::from(text).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    rest.is_empty().then(|| bytes.collect()).flatten()
 }
 
 /// What stands in a JSON text for a hash of 32 bytes; for schemas alone.

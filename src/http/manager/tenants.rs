@@ -5,6 +5,7 @@ mod erase;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -124,11 +125,24 @@ fn mentions(tenant: &Tenant, text: &str) -> bool {
     })
 }
 
-/// The tenant by itself, with its `ETag`.
-fn page(app: &AppState, world: &World, tenant: &Tenant, is_past: bool, status: StatusCode) -> Response {
-    let last = if is_past { None } else { app.live.last_health(tenant.id) };
-    let body = TenantPage::new(world, tenant, last.map(|report| report.checked_at));
-    let mut response = answer(status, &body);
+/// The tenant by itself as it is now, which is kept until something happens.
+fn page(app: &AppState, world: &World, tenant: &Tenant, status: StatusCode) -> Result<Response, ApiError> {
+    let last_check = app.live.last_health(tenant.id).map(|report| report.checked_at);
+    let question = Question::Tenant(tenant.id, last_check);
+    let json = match app.kept.get(world.seq, &question) {
+        Some(json) => json,
+        None => {
+            let json = encode(&TenantPage::new(world, tenant, last_check))?;
+            app.kept.keep(world.seq, question, &json);
+            json
+        }
+    };
+    Ok(tagged(tenant, status, json))
+}
+
+/// What is said of a tenant by itself, with its `ETag`.
+fn tagged(tenant: &Tenant, status: StatusCode, json: Bytes) -> Response {
+    let mut response = written(status, json);
     response.headers_mut().insert(header::ETAG, etag(tenant.changed));
     response
 }
@@ -142,22 +156,10 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let tenant = scope.tenant(id)?;
     if scope.is_past() {
-        return Ok(page(&app, &scope.world, tenant, true, StatusCode::OK));
+        let json = encode(&TenantPage::new(&scope.world, tenant, None))?;
+        return Ok(tagged(tenant, StatusCode::OK, json));
     }
-    let last_check = app.live.last_health(tenant.id).map(|report| report.checked_at);
-    let question = Question::Tenant(tenant.id, last_check);
-    let seq = scope.world.seq;
-    let json = match app.kept.get(seq, &question) {
-        Some(json) => json,
-        None => {
-            let json = encode(&TenantPage::new(&scope.world, tenant, last_check))?;
-            app.kept.keep(seq, question, &json);
-            json
-        }
-    };
-    let mut response = written(StatusCode::OK, json);
-    response.headers_mut().insert(header::ETAG, etag(tenant.changed));
-    Ok(response)
+    page(&app, &scope.world, tenant, StatusCode::OK)
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]
@@ -198,7 +200,7 @@ pub(super) async fn create(
     });
     let tenant = created.ok_or_else(ApiError::internal)?;
     Ok(located(
-        page(&app, &outcome.world, tenant, false, StatusCode::CREATED),
+        page(&app, &outcome.world, tenant, StatusCode::CREATED)?,
         &format!("/api/tenants/{}", tenant.id),
     ))
 }
@@ -245,7 +247,7 @@ pub(super) async fn update(
     };
     let outcome = write.submit(Command::UpdateTenant { tenant_id: id, changes }).await?;
     let tenant = outcome.world.tenants.get(id).ok_or_else(|| missing::<TenantId>(&id.to_string()))?;
-    Ok(page(&app, &outcome.world, tenant, false, StatusCode::OK))
+    Ok(page(&app, &outcome.world, tenant, StatusCode::OK)?)
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]

@@ -25,6 +25,18 @@ export function Dialog({ title, onClose, children, wide = false }: DialogProps) 
   )
 }
 
+type DialogEndProps = { verb: string; tone?: 'primary' | 'danger'; disabled: boolean; onClose: () => void }
+
+/** Ends a form in a dialog: not at all, or with its act. */
+export function DialogEnd({ verb, tone = 'primary', disabled, onClose }: DialogEndProps) {
+  return (
+    <footer>
+      <button type="button" onClick={onClose}>Cancel</button>
+      <button type="submit" class={tone} disabled={disabled}>{verb}</button>
+    </footer>
+  )
+}
+
 type ConfirmProps = {
   title: string
   /** What happens, in a sentence. */
@@ -67,10 +79,7 @@ export function Confirm({ title, children, name, verb, act, onClose }: ConfirmPr
             </div>
           )}
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class={name === undefined ? 'primary' : 'danger'} disabled={!mayAct}>{verb}</button>
-        </footer>
+        <DialogEnd verb={verb} tone={name === undefined ? 'primary' : 'danger'} disabled={!mayAct} onClose={onClose} />
       </form>
     </Dialog>
   )

@@ -3,7 +3,7 @@ import { write } from '../../api/client'
 import { session } from '../../api/session'
 import type { Account, NewPassword } from '../../api/types'
 import { needed } from '../../kit/checks'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { say } from '../../kit/toast'
 import { password } from './rules'
@@ -32,10 +32,7 @@ export function PasswordForm({ user, onClose }: { user: Account; onClose: () => 
           <Field field={form.fields.password} label="New password" type="password" autoComplete="new-password" hint="At least 8 bytes." focus={!isOwn} />
           <FormMistake form={form} />
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>Change</button>
-        </footer>
+        <DialogEnd verb="Change" disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@
 import { write } from '../../api/client'
 import type { CreatedToken, NewToken, Role, TenantLine } from '../../api/types'
 import { needed, optional, whole } from '../../kit/checks'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { Select } from '../../kit/select'
 import { ROLES } from './rules'
@@ -47,10 +47,7 @@ export function TokenForm({ tenants, onClose, onCreated }: TokenFormProps) {
           <Field field={fields.service} label="Service (optional)" hint="Limits it to the instances of one service." />
           <FormMistake form={form} />
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>Create</button>
-        </footer>
+        <DialogEnd verb="Create" disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

@@ -4,7 +4,7 @@ import { write } from '../../api/client'
 import type { Account, AccountChanges, NewAccount, Role, TenantLine } from '../../api/types'
 import { Check } from '../../kit/check'
 import { mail, needed } from '../../kit/checks'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { Select } from '../../kit/select'
 import { say } from '../../kit/toast'
@@ -52,10 +52,7 @@ export function UserForm({ user, tenants, onClose }: UserFormProps) {
           {!isNew && <Check on={disabled} label="May not log in" />}
           <FormMistake form={form} />
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>{isNew ? 'Create' : 'Save'}</button>
-        </footer>
+        <DialogEnd verb={isNew ? 'Create' : 'Save'} disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

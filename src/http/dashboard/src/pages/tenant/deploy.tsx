@@ -3,7 +3,7 @@ import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
 import type { DeploySwitches, Requested, Tenant } from '../../api/types'
 import { Check } from '../../kit/check'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 
 type DeployProps = { tenant: Tenant; onClose: () => void; onBegun: (deployment: string) => void }
@@ -42,10 +42,7 @@ export function Deploy({ tenant, onClose, onBegun }: DeployProps) {
           </div>
           <FormMistake form={form} />
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>Deploy</button>
-        </footer>
+        <DialogEnd verb="Deploy" disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@
 import { write } from '../../api/client'
 import type { Tenant, TenantChanges } from '../../api/types'
 import { host, needed, optional } from '../../kit/checks'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { say } from '../../kit/toast'
 
@@ -43,10 +43,7 @@ export function Edit({ tenant, onClose }: { tenant: Tenant; onClose: () => void 
           <div class="whole"><Field field={fields.notes} label="Notes (optional)" lines={4} /></div>
           <div class="whole"><FormMistake form={form} /></div>
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>Save</button>
-        </footer>
+        <DialogEnd verb="Save" disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

@@ -2,7 +2,7 @@
 import { useRef } from 'preact/hooks'
 import { write } from '../../api/client'
 import type { NewTenant, Tenant } from '../../api/types'
-import { Dialog } from '../../kit/dialog'
+import { Dialog, DialogEnd } from '../../kit/dialog'
 import { type Check, Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { say } from '../../kit/toast'
 
@@ -70,10 +70,7 @@ export function CreateTenant({ onClose }: { onClose: () => void }) {
           <div class="whole"><Field field={fields.notes} label="Notes (optional)" lines={2} /></div>
           <div class="whole"><FormMistake form={form} /></div>
         </div>
-        <footer>
-          <button type="button" onClick={onClose}>Cancel</button>
-          <button type="submit" class="primary" disabled={form.isBusy.value}>Create</button>
-        </footer>
+        <DialogEnd verb="Create" disabled={form.isBusy.value} onClose={onClose} />
       </form>
     </Dialog>
   )

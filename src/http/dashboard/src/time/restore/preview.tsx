@@ -3,6 +3,7 @@ import { useSignal } from '@preact/signals'
 import { useEffect, useId } from 'preact/hooks'
 import { write } from '../../api/client'
 import type { Part, Restored, RestoreWanted, TenantLine } from '../../api/types'
+import { DialogEnd } from '../../kit/dialog'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { complain } from '../../kit/toast'
 import { Changes } from '../changes'
@@ -82,10 +83,7 @@ export function Preview({ moment, tenant, onClose }: PreviewProps) {
           </>
         )}
       </div>
-      <footer>
-        <button type="button" onClick={onClose}>Cancel</button>
-        <button type="submit" class="danger" disabled={!mayAct}>Restore</button>
-      </footer>
+      <DialogEnd verb="Restore" tone="danger" disabled={!mayAct} onClose={onClose} />
     </form>
   )
 }
