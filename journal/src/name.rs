@@ -75,7 +75,7 @@ names! {
     Domain = check_domain, r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$";
     /// A service of the configuration file: `[A-Za-z0-9]`, `_`, `-`, `.`; 1 to 63 long.
     ServiceName = check_service, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$";
-    /// What follows the service in an instance's name; same alphabet as [`ServiceName`].
+    /// What follows the service in an instance's name; of the same letters as a service's.
     InstanceName = check_instance, "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$";
 }
 

@@ -95,7 +95,7 @@ impl Serialize for EventView<'_> {
     }
 }
 
-/// The fields of an [`ActorView`], for its schema.
+/// Who did something.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, never made")]
 struct ActorFields {
@@ -118,7 +118,7 @@ impl JsonSchema for ActorView<'_> {
     }
 }
 
-/// The fields of an [`EventView`], for its schema.
+/// Something that happened.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "described, never made")]
 struct EventFields<'a> {
@@ -145,7 +145,8 @@ struct EventFields<'a> {
     data: serde_json::Map<String, serde_json::Value>,
 }
 
-fn kinds() -> Vec<&'static str> {
+/// Every `kind` there is, for schemas.
+pub(crate) fn kinds() -> Vec<&'static str> {
     Event::KINDS.iter().map(|(kind, _)| *kind).collect()
 }
 

@@ -43,7 +43,7 @@ pub struct Entry {
     pub changes: Vec<Change>,
 }
 
-/// An [`Entry`] with the name of who did it.
+/// Something that happened to a tenant, and what it changed.
 #[derive(Serialize, schemars::JsonSchema)]
 #[schemars(rename = "HistoryEntry")]
 pub struct EntryView<'a> {
@@ -51,6 +51,7 @@ pub struct EntryView<'a> {
     id: EventId,
     at: Timestamp,
     actor: ActorView<'a>,
+    #[schemars(extend("enum" = crate::event_view::kinds()))]
     kind: &'static str,
     changes: &'a [Change],
 }

@@ -11,7 +11,7 @@ use super::{export, filter, get, history, journal, restore, undo, why, ws};
 use crate::audit::Report;
 use crate::http::openapi::Describe;
 
-/// A page of the journal, which [`super::list`] writes by hand.
+/// A page of the journal.
 #[derive(JsonSchema)]
 #[schemars(rename = "EventList")]
 #[expect(dead_code, reason = "described, never made")]

@@ -27,6 +27,7 @@ pub(super) struct InstanceView<'a> {
     uptime_ms: Option<u64>,
     health: InstanceHealth,
     restart_count: u32,
+    #[schemars(range(max = 100))]
     weight: u8,
 }
 

@@ -13,6 +13,7 @@ use crate::http::write::{Answer, Write, answer};
 #[schemars(rename = "NewWeight")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Weight {
+    #[schemars(range(max = 100))]
     weight: u8,
 }
 
@@ -20,6 +21,7 @@ pub(super) struct Weight {
 #[schemars(rename = "InstanceWeight")]
 pub(super) struct Weighted<'a> {
     instance: &'a InstanceKey,
+    #[schemars(range(max = 100))]
     weight: u8,
 }
 

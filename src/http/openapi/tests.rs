@@ -157,6 +157,9 @@ fn every_field_and_every_parameter_has_words() {
         bare.extend(silent.map(|one| format!("{method} {path} {}", one["name"])));
     }
     assert!(bare.is_empty(), "say in words.rs, or in a comment on the field, what these are: {bare:?}");
+    let text = document.to_string();
+    let link = text.find("[`").map(|at| &text[at..at + 60]);
+    assert_eq!(link, None, "words for readers of the code");
 }
 
 #[test]
