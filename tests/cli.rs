@@ -146,13 +146,13 @@ async fn the_exit_code_says_what_kind_of_failure_it_was() {
     assert_eq!(forger.code, Some(5), "{forger:?}");
     assert!(!forger.stderr.contains("tenement_forged"), "a credential is printed");
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = run(&app, &["ps", "--server", &format!("http://{free}")]);
+    let (_bound, port) = support::ports::refusing_port();
+    let gone = run(&app, &["ps", "--server", &format!("http://127.0.0.1:{port}")]);
     assert_eq!(gone.code, Some(4), "{gone:?}");
     assert!(gone.stderr.contains("tenantry serve"), "{gone:?}");
     for follow in [&["logs", "-f"][..], &["events", "-f"]] {
         let mut command = client(&app);
-        command.env("TENANTRY_SERVER", format!("http://{free}")).args(follow);
+        command.env("TENANTRY_SERVER", format!("http://127.0.0.1:{port}")).args(follow);
         Ended::of(command).expect(4);
     }
 }

@@ -160,10 +160,10 @@ async fn a_process_that_ignores_term_is_killed_after_its_timeout() {
     let spawned = connected.keeper.spawn(request.clone()).await.unwrap();
     bench.line(&request, "ready").await;
     let begin = std::time::Instant::now();
-    connected.keeper.stop(request.run_id, 300).await.unwrap();
-    assert!(begin.elapsed() < Duration::from_millis(250), "stop must answer at once");
+    connected.keeper.stop(request.run_id, 3_000).await.unwrap();
+    assert!(lives(spawned.pid), "stop waits for the end");
     assert_eq!(exit_of(&mut connected, request.run_id).await, ExitStatus::Signal(9));
-    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert!(begin.elapsed() >= Duration::from_secs(3), "it got no time");
     assert!(!lives(spawned.pid));
 }
 

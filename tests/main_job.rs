@@ -3,10 +3,8 @@
 
 mod support;
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
-use support::app::{Home, TestApp, alive};
+use support::app::{Home, PATIENCE, TestApp, alive};
 
 #[tokio::test]
 async fn a_tenant_is_created_deployed_served_stopped_started_and_deleted() {
@@ -186,7 +184,7 @@ async fn sigterm_ends_the_server_and_leaves_the_instances() {
     let home = std::sync::Arc::clone(app.home());
     let (code, took) = app.terminate();
     assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
     assert!(alive(pid), "the instance ended with the server");
 
     let second = TestApp::in_home(std::sync::Arc::clone(&home)).await;

@@ -4,9 +4,7 @@
 #[path = "support/api.rs"]
 mod api;
 
-use std::time::Duration;
-
-use api::{Answer, Api, PASSWORD, request};
+use api::{Answer, Api, PASSWORD, PATIENCE, request};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -135,7 +133,7 @@ async fn a_disabled_user_is_out_at_once_and_their_logins_stay_void() {
             }
         }
     };
-    assert_eq!(timeout(Duration::from_secs(2), closed).await.expect("closes soon"), 4401);
+    assert_eq!(timeout(PATIENCE, closed).await.expect("closes"), 4401);
 
     change(&api, &id, json!({"disabled": false})).await.expect(200);
     api.send(ask(&login)).await.expect(401);

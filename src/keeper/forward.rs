@@ -354,8 +354,10 @@ mod tests {
         Ok(answer)
     }
 
-    fn free_port() -> u16 {
-        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    /// A listener at one of these ports. They are to be below those that the kernel gives to connections, and each test has
+    /// its own.
+    fn listener(mut among: std::ops::Range<u16>) -> std::net::TcpListener {
+        among.find_map(|port| std::net::TcpListener::bind(("127.0.0.1", port)).ok()).unwrap()
     }
 
     async fn until(mut so: impl AsyncFnMut() -> bool) {
@@ -371,7 +373,7 @@ mod tests {
         let forwarder = Forwarder::default();
         let (held, open) = (std::sync::Arc::new(Semaphore::new(0)), std::sync::Arc::new(Semaphore::new(99)));
         let (old, new) = (server("old", held.clone()).await, server("new", open).await);
-        let port = free_port();
+        let port = listener(31_000..31_500).local_addr().unwrap().port();
         let to = |to| vec![Forward { port, to: Place::Port(to) }];
         assert_eq!(forwarder.set(to(old)).await, []);
         let waiting = tokio::spawn(ask(port));
@@ -390,7 +392,7 @@ mod tests {
     async fn a_port_that_is_taken_is_served_once_it_is_free() {
         let forwarder = Forwarder::default();
         let new = server("new", std::sync::Arc::new(Semaphore::new(99))).await;
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener(31_500..32_000);
         let port = taken.local_addr().unwrap().port();
         let not_yet = forwarder.set(vec![Forward { port, to: Place::Port(new) }]).await;
         assert_eq!(not_yet.len(), 1, "{not_yet:?}");

@@ -2,12 +2,11 @@
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::support::app::{Home, TestApp, alive};
+use crate::support::app::{Home, PATIENCE, TestApp, alive};
 use crate::tools::{
     Acknowledged, Disk, answers, assert_refused, has, instance, keeper_pid, kill, notes, pid_of, skip, spawn,
     tenant, until,
@@ -103,7 +102,7 @@ async fn a_sync_error_closes_the_journal_to_writes_and_loses_nothing() {
     let home = Arc::clone(app.home());
     let (code, took) = app.terminate();
     assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
     let app = TestApp::in_home(home).await;
     done.check(&app).await;
     assert!(done.note(&tenant, "again", &app.send(notes(&app, &tenant, "again")).await));
@@ -167,7 +166,7 @@ async fn a_full_disk_closes_the_journal_to_writes_and_stops_no_process() {
     assert_eq!(instance(&app, "api/a").await.expect(200)["restart_count"], 0);
     // Its output is stored again.
     let before = newest_line(&app).await;
-    let end = std::time::Instant::now() + crate::support::app::PATIENCE;
+    let end = std::time::Instant::now() + PATIENCE;
     while newest_line(&app).await <= before {
         let late = std::time::Instant::now() > end;
         let page =

@@ -55,7 +55,8 @@ async fn sigterm_ends_in_time_with_streams_and_slow_requests_open() {
 
     let (code, took) = app.terminate();
     assert_eq!(code, Some(0));
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    // The answer in a minute is not waited for.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(alive(pid), "the instance ended with the server");
     // Everybody is let go of.
     if let Ok(answer) = slow.await.unwrap() {

@@ -111,7 +111,7 @@ impl Ssh {
         let [host_key, client_key, foreign_key] =
             ["host", "client", "foreign"].map(|name| make_key(&dir, name));
         std::fs::copy(client_key.with_extension("pub"), dir.join("authorized")).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::support::ports::free_port();
         let configuration = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n",

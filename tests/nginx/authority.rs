@@ -7,8 +7,9 @@ use std::time::Instant;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use crate::front::{Front, free_port, has};
+use crate::front::{Front, has};
 use crate::support::app::PATIENCE;
+use crate::support::ports::free_port;
 
 /// A running authority.
 pub(crate) struct Authority {

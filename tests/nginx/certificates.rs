@@ -7,8 +7,9 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::authority::{Authority, Manner};
-use crate::front::{Front, deploy, free_port, metric, step, tenant};
+use crate::front::{Front, deploy, metric, step, tenant};
 use crate::support::app::{Home, TestApp};
+use crate::support::ports::free_port;
 
 const SSL: &str = "Setup SSL";
 const EXPIRY: &str = "tenantry_certificate_expiry_timestamp_seconds";

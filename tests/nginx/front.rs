@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::app::{Home, PATIENCE, TestApp};
+use crate::support::ports::free_port;
 
 /// A real nginx.
 pub(crate) struct Front {
@@ -24,10 +25,6 @@ pub(crate) fn has(program: &str) -> bool {
         eprintln!("!!! SKIPPED: {program} is missing, so nothing of nginx and certificates is tested");
     }
     is_there
-}
-
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Front {

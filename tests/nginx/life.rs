@@ -107,7 +107,7 @@ async fn sites_follow_the_proxy_to_another_address_after_a_restart() {
     let first = std::fs::read_to_string(front.path("sites-available/tenantry-shared")).unwrap();
     let home = app.kill();
     let mut command = front.serve(&home);
-    command.args(["--proxy", &format!("127.0.0.1:{}", crate::front::free_port())]);
+    command.args(["--proxy", &format!("127.0.0.1:{}", crate::support::ports::free_port())]);
     let app = crate::support::app::TestApp::from_command(home, command).await;
     app.eventually("/api/nginx/configs", |_| {
         std::fs::read_to_string(front.path("sites-available/tenantry-shared")).unwrap() != first

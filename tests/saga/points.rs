@@ -120,11 +120,8 @@ pub(crate) fn watch(strace: u32, trace: PathBuf, point: Point) -> JoinHandle<()>
                 continue;
             };
             let server = child(strace);
+            wait_for_rest(strace, server);
             if !point.line().stands_in(&written.shown) {
-                // strace gives up when a stop is over before it has taken note of it.
-                while !is_at_rest(strace, server) && alive(server.into()) && alive(strace.into()) {
-                    look_again();
-                }
                 signal(server, "CONT");
                 continue;
             }
@@ -138,6 +135,16 @@ pub(crate) fn watch(strace: u32, trace: PathBuf, point: Point) -> JoinHandle<()>
             return;
         }
     })
+}
+
+/// Waits until the server is stopped and strace knows: strace gives up when a stop is over before it has taken note of it.
+fn wait_for_rest(strace: u32, server: u32) {
+    let mut looks = 0;
+    // One look may fall between a stop and its news.
+    while looks < 2 && alive(server.into()) && alive(strace.into()) {
+        looks = if is_at_rest(strace, server) { looks + 1 } else { 0 };
+        look_again();
+    }
 }
 
 /// Whether every thread of the server is stopped, and strace waits for the next event.

@@ -410,8 +410,12 @@ impl Api {
 
     /// Sends a request to the manager's listener and leaves the answer's body to be read.
     pub(crate) async fn open(&self, request: Req) -> axum::response::Response {
-        let request = request.builder.body(request.body).unwrap();
-        self.router.clone().oneshot(request).await.unwrap()
+        open(&self.router, request).await
+    }
+
+    /// The same of the instances' listener.
+    pub(crate) async fn open_instances(&self, request: Req) -> axum::response::Response {
+        open(&self.instances, request).await
     }
 
     /// With the administrator's login.
@@ -525,9 +529,13 @@ impl Req {
     }
 }
 
-async fn send(router: &Router, request: Req) -> Answer {
+async fn open(router: &Router, request: Req) -> axum::response::Response {
     let request = request.builder.body(request.body).unwrap();
-    let response = router.clone().oneshot(request).await.unwrap();
+    router.clone().oneshot(request).await.unwrap()
+}
+
+async fn send(router: &Router, request: Req) -> Answer {
+    let response = open(router, request).await;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
     Answer { status, headers, text: String::from_utf8_lossy(&bytes).into_owned() }

@@ -5,7 +5,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -66,7 +65,7 @@ impl Home {
     pub(crate) fn with(more: &str) -> Arc<Home> {
         // Below /tmp, so that socket paths stay short.
         let dir = tempfile::Builder::new().prefix("tnt").tempdir_in("/tmp").unwrap();
-        let ports = free_port_range();
+        let ports = super::ports::free_block();
         let config = format!(
             r#"
 [settings]
@@ -197,21 +196,6 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
 /// A file or folder of the examples.
 pub(crate) fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
-}
-
-/// The first of 200 ports that nothing listens on, below the range that the kernel gives to
-/// outgoing connections. Each call in this process gets others; processes begin apart.
-fn free_port_range() -> u16 {
-    const RANGES: u16 = 100;
-    static TAKEN: AtomicU16 = AtomicU16::new(0);
-    let begin = (std::process::id() % u32::from(RANGES)) as u16;
-    (0..RANGES)
-        .map(|_| 10_000 + (begin + TAKEN.fetch_add(1, Ordering::Relaxed)) % RANGES * 200)
-        .find(|first| {
-            let mut each = (*first..first + 200).step_by(10);
-            each.all(|port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
-        })
-        .expect("200 ports in a row are free")
 }
 
 impl TestApp {

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests may panic")]
 
 pub(crate) mod app;
+pub(crate) mod ports;
 pub(crate) mod scenario;

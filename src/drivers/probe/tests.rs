@@ -94,8 +94,10 @@ async fn an_endless_answer_is_judged_by_its_status() {
 
 #[tokio::test]
 async fn nobody_there_is_told_in_words() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
-    let target = Target::Port(free);
+    // Bound and not listening, so that nobody else can come to listen there.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let target = Target::Port(bound.local_addr().unwrap().port());
     for report in [http(&target, "/").await, connect(&target).await] {
         assert_eq!((report.up, report.detail.as_str()), (false, "connection refused"));
     }
