@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::leave::packed;
-use super::{End, FORMAT, Form, Head, TransferError, VERSION, check, line};
+use super::{End, FORMAT, Form, Head, TransferError, VERSION, line};
 use crate::codec::MAX_COMMIT_BYTES;
 use crate::codec::frame::Frame;
 use crate::hex;
@@ -74,15 +74,13 @@ pub fn read(
     let damaged = |what: &str| TransferError::End { seq: last, what: what.to_owned() };
     let end: End = stream.value().map_err(|what| damaged(&what.to_string()))?;
     let root = frontier.root();
-    if hex::decode(&end.root).as_deref() != Some(root.as_slice()) {
-        return Err(damaged("the Merkle root over what came is another"));
+    let keys = end.keys().unwrap_or_default();
+    if end != End::new(&head, &root, &keys) {
+        let is_of_them = hex::decode(&end.root).as_deref() == Some(root.as_slice());
+        let what =
+            if is_of_them { "its check does not fit" } else { "the Merkle root over what came is another" };
+        return Err(damaged(what));
     }
-    if end.check != check(&head, &root, &end.keys)
-        || end != End::new(&head, &root, &end.keys().unwrap_or_default())
-    {
-        return Err(damaged("its check does not fit"));
-    }
-    let keys = end.keys().ok_or_else(|| damaged("a key is damaged"))?;
     if stream.more().map_err(failed)? {
         return Err(damaged("something follows it"));
     }

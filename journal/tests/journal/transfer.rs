@@ -124,6 +124,20 @@ fn every_flipped_byte_is_refused_and_the_event_named() {
 }
 
 #[test]
+fn an_event_of_another_journal_is_told_by_the_root_though_its_own_hash_is_right() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [own, other] = dirs.each_ref().map(|dir| {
+        let rig = filled(dir.path(), 3);
+        String::from_utf8(exported(&rig, dir.path(), Form::Jsonl, rig.store.head())).unwrap()
+    });
+    let mut lines: Vec<&str> = own.split_inclusive('\n').collect();
+    lines[2] = other.split_inclusive('\n').nth(2).unwrap();
+    assert!(!own.contains(lines[2]), "both journals hold the same event");
+    let error = arrived(lines.concat().as_bytes()).unwrap_err();
+    assert!(error.to_string().contains("Merkle root"), "{error}");
+}
+
+#[test]
 fn a_part_goes_on_where_the_one_before_ended() {
     let dir = tempfile::tempdir().unwrap();
     let rig = filled(dir.path(), 12);
