@@ -34,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 mod support {
     pub(crate) mod client;
@@ -53,6 +54,9 @@ const FLOODS: usize = 3;
 const FLOOD_READERS: u64 = 10;
 /// Writers at once in the flood.
 const FLOOD_WRITERS: u64 = 16;
+/// What a reader reads at once: the library clears as much before each try, and the readers
+/// take the same processors as the server.
+const READER_BUFFER: usize = 4096;
 /// What the sleeper's side of its connection takes in before the server's side fills up.
 const SLEEPER_BUFFER: u32 = 4096;
 /// Longer than any part takes; reached only when something is lost.
@@ -145,7 +149,9 @@ async fn subscribe_from(target: &Target, buffer: Option<u32>, from: Option<u64>)
     let mut request = format!("ws://{}/ws/events", target.address).into_client_request().unwrap();
     let bearer = format!("Bearer {}", target.token).parse().unwrap();
     request.headers_mut().insert("authorization", bearer);
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+    let settings = WebSocketConfig::default().read_buffer_size(READER_BUFFER);
+    let (mut socket, _) =
+        tokio_tungstenite::client_async_with_config(request, stream, Some(settings)).await.unwrap();
     let from = from.map(|from| format!(r#""from_seq":{from},"#)).unwrap_or_default();
     let wanted = format!(r#"{{"type":"subscribe",{from}"filter":{{"kind":"tenant.updated"}}}}"#);
     socket.send(Message::text(wanted)).await.unwrap();
