@@ -17,9 +17,6 @@ export function visible(top: number, height: number, rowHeight: number, count: n
   return { first: Math.min(first, last), last }
 }
 
-/** How many rows a window may have: so many elements are filled again and again. */
-export const mostOf = (height: number, rowHeight: number): number => Math.ceil(height / rowHeight) + STEP + 2 * BEYOND
-
 export type Order = { column: string; isDown: boolean }
 export type Sortable = string | number | null | undefined
 

@@ -4,7 +4,7 @@ import { useSignal } from '@preact/signals'
 import type { Signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
-import { type Order, type Sortable, asBefore, mostOf, sorted, topOf, visible } from './rows'
+import { type Order, type Sortable, asBefore, sorted, topOf, visible } from './rows'
 
 export type Column<Row> = {
   key: string
@@ -37,22 +37,12 @@ const ROW = 40
 
 const classOf = <Row,>(col: Column<Row>): string => `${col.wideOnly ? 'wide-only ' : ''}${col.align ?? ''}`.trim()
 
-type LineProps<Row> = { id: string; name: string; at: number; row: Row; columns: readonly Column<Row>[]; active: Signal<number>; onClick: (at: number, row: Row) => void }
+type LineProps<Row> = { id: string; at: number; row: Row; columns: readonly Column<Row>[]; active: Signal<number>; onClick: (at: number, row: Row) => void }
 
-/**
- * One row. As it reads a signal, it is looked at again only when that or one of these became another: not while the table scrolls. What
- * scrolls away makes place for what comes in the same element.
- */
-function Line<Row>({ id, name, at, row, columns, active, onClick }: LineProps<Row>) {
-  const element = useRef<HTMLDivElement>(null)
-  // Whoever stands on a button of a row that went shall not stand on that of another.
-  useLayoutEffect(() => () => {
-    const focused = document.activeElement
-    if (focused instanceof HTMLElement && element.current?.contains(focused)) focused.blur()
-  }, [name])
+/** One row. As it reads a signal, it is looked at again only when that or one of these became another: not while the table scrolls. */
+function Line<Row>({ id, at, row, columns, active, onClick }: LineProps<Row>) {
   return (
     <div
-      ref={element}
       id={`${id}-${at}`}
       class="table-row"
       role="row"
@@ -85,7 +75,6 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
     return found
   }, [rows, column, isDown])
   const window = visible(top.value, height.value, ROW, ordered.length)
-  const elements = mostOf(height.value, ROW)
 
   useLayoutEffect(() => {
     const element = scroller.current
@@ -165,7 +154,7 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
       {ordered.length === 0 && empty}
       <div class="table-body" role="presentation" style={{ height: `${ordered.length * ROW}px` }}>
         {ordered.slice(window.first, window.last).map((row, place) => (
-          <Line key={(window.first + place) % elements} id={id} name={keyOf(row)} at={window.first + place} row={row} columns={columns} active={active} onClick={open} />
+          <Line key={keyOf(row)} id={id} at={window.first + place} row={row} columns={columns} active={active} onClick={open} />
         ))}
       </div>
     </div>

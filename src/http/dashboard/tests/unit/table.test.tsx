@@ -1,6 +1,6 @@
 import { cleanup, fireEvent, render, screen } from '@testing-library/preact'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { asBefore, mostOf, sorted, topOf, visible } from '../../src/kit/rows'
+import { asBefore, sorted, topOf, visible } from '../../src/kit/rows'
 import { type Column, Table } from '../../src/kit/table'
 
 afterEach(cleanup)
@@ -62,19 +62,6 @@ describe('the table', () => {
     fireEvent.scroll(grid)
     expect(new Set(cell.mock.calls.map(([row]) => row.id)).size).toBe(cell.mock.calls.length)
     expect(cell).toHaveBeenCalledTimes(8)
-  })
-
-  it('takes the focus from a button whose row made place for another', () => {
-    const button = { key: 'act', title: '', width: '1fr', cell: (row: { id: string }) => <button type="button">Delete {row.id}</button> }
-    render(<Table label="All" rows={rows} columns={[button]} keyOf={(row) => row.id} />)
-    const grid = screen.getByRole('grid')
-    const first = screen.getByRole('button', { name: 'Delete row 0' })
-    first.focus()
-    expect(document.activeElement).toBe(first)
-    // As far as there are elements, so that each keeps its place and none is moved.
-    grid.scrollTop = (mostOf(800, 40) + 8) * 40
-    fireEvent.scroll(grid)
-    expect(document.activeElement).toBe(document.body)
   })
 
   it('sorts by a click on a heading, and the other way by a second', () => {
