@@ -16,6 +16,7 @@ export function useMeasured<T>(key: string | null, read: (signal: AbortSignal) =
       if (stop.signal.aborted) return
       try {
         const data = await read(stop.signal)
+        if (stop.signal.aborted) return
         setState({ data, error: undefined })
         timer = setTimeout(() => void look(), next(data) * 1000)
       } catch (error) {
