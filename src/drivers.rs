@@ -15,6 +15,7 @@ pub mod certificates;
 pub mod chromium;
 pub mod database;
 pub mod deploy_log;
+pub mod disk;
 pub mod dotenv;
 pub mod fetch;
 pub mod files;

@@ -15,6 +15,7 @@ pub mod error;
 pub mod etag;
 pub mod events;
 pub mod extract;
+pub mod fleet;
 pub mod frame;
 pub mod instances;
 pub mod kept;

@@ -335,6 +335,9 @@ async fn events(it: &Checked, tenant: &str) {
     it.get(&format!("/api/events/{updated}")).await;
     it.get(&format!("/api/events/why?tenant_id={id}")).await;
     it.get("/api/events/why?instance=backend:smith").await;
+    for path in ["", "/tenants", "/usage", "/space"] {
+        it.get(&format!("/api/fleet{path}")).await;
+    }
     it.get(&format!("{tenant}/history?limit=1000")).await;
     it.get(&format!("{tenant}/diff?from={updated}&to={head}")).await;
     it.get(&format!("{tenant}?as_of={}", updated - 1)).await;

@@ -9,7 +9,7 @@ mod get;
 mod list;
 mod logs;
 mod merge;
-mod metrics;
+pub(super) mod metrics;
 mod remove;
 mod restart;
 mod search;
@@ -19,7 +19,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod view;
+pub(super) mod view;
 mod weight;
 
 use std::str::FromStr;

@@ -21,6 +21,10 @@ const MOST: usize = 1024;
 pub enum Question {
     /// Tenants, by what the query says.
     Tenants(String),
+    /// The fleet in numbers.
+    Fleet,
+    /// Tenants' lines after one of them, so many.
+    FleetTenants(Option<TenantId>, usize),
     /// A tenant by itself, whose health was looked at last at this time.
     Tenant(TenantId, Option<Timestamp>),
 }
@@ -30,7 +34,7 @@ impl Question {
     fn len(&self) -> usize {
         match self {
             Question::Tenants(text) => text.len(),
-            Question::Tenant(..) => size_of::<Question>(),
+            Question::Fleet | Question::FleetTenants(..) | Question::Tenant(..) => size_of::<Question>(),
         }
     }
 }

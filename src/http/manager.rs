@@ -24,7 +24,7 @@ mod tenants;
 mod theme;
 mod theme_analysis;
 mod users;
-mod view;
+pub(super) mod view;
 
 use super::error::Family;
 use super::router::{Access, Routes};

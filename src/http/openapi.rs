@@ -27,7 +27,7 @@ pub use describe::{Describe, Op};
 use sent::Sent;
 
 use super::router::routes;
-use super::{events, instances, manager};
+use super::{events, fleet, instances, manager};
 
 /// The tags, one for each document and one for what stands in none.
 const TAGS: [(&str, &str); 4] = [
@@ -36,7 +36,7 @@ const TAGS: [(&str, &str); 4] = [
         "Document 1: tenants, their configuration, look, deployments, health, and the control plane's settings.",
     ),
     ("instances", "Document 2: instances, what they print and use, configuration, tokens."),
-    ("events", "Document 3: what happened, time travel, restore, undo, proofs."),
+    ("events", "Document 3: what happened, time travel, restore, undo, proofs, the fleet as a whole."),
     ("system", "Whether it runs, numbers, and this description."),
 ];
 
@@ -63,6 +63,7 @@ fn described() -> Describe {
     instances::described::describe(&mut all);
     all.tagged("events");
     events::described::describe(&mut all);
+    fleet::described::describe(&mut all);
     all.tagged("system");
     super::system::describe(&mut all);
     super::dashboard::describe(&mut all);

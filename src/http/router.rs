@@ -14,7 +14,7 @@ use tenantry_journal::event::access::Role;
 use super::dispatch::{Erased, Params};
 use super::error::{ApiError, Family};
 use super::state::AppState;
-use super::{dashboard, events, instances, manager, system};
+use super::{dashboard, events, fleet, instances, manager, system};
 
 /// The longest body of a route that does not say otherwise, in bytes: the largest command of
 /// the three documents has a few KiB, an environment up to some hundred.
@@ -324,6 +324,7 @@ pub fn routes() -> Routes {
         .merge(instances::routes())
         .merge(instances::shared_routes())
         .merge(events::routes())
+        .merge(fleet::routes())
         .merge(system::routes())
         .merge(dashboard::routes())
 }

@@ -13,17 +13,13 @@ use crate::cli::safe_text::safe;
 use crate::config::Config;
 use crate::domain::policy::Services;
 use crate::drivers::strangers::{self, Own, Stranger};
-use crate::drivers::{systemd, tool};
+use crate::drivers::{disk, systemd, tool};
 use crate::keeper::cgroup::{Cgroups, Place};
 use crate::keeper::client::{Keeper, KeeperError, RunState};
 use crate::keeper::launch;
 
 /// Two pipes, a handle, a spool segment and some connections for each of a thousand instances.
 const FILES: u64 = 16_384;
-/// Below this (1 GiB) a busy machine's output and releases fill the disk soon.
-const LITTLE_SPACE: u64 = 1 << 30;
-/// Below this (64 MiB) the journal itself is about to stop.
-const NO_SPACE: u64 = 64 << 20;
 /// Writes that are timed.
 const SYNCS: usize = 20;
 /// A write that takes longer to become durable makes every change slow.
@@ -141,15 +137,14 @@ fn data_directory(dir: &Path) -> Vec<Finding> {
         return vec![Finding::fail("data directory", format!("{shown} is not there"), "make it")];
     };
     let mut findings = Vec::new();
-    match rustix::fs::statvfs(there) {
-        Ok(stat) => {
-            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-            let words = format!("{} MiB free at {}", free >> 20, there.display());
+    match disk::space(there) {
+        Ok(space) => {
+            let words = format!("{} MiB free at {}", space.free_bytes >> 20, there.display());
             let advice = "make room, or move data_dir to a larger disk";
-            findings.push(match free {
-                0..NO_SPACE => Finding::fail("disk space", words, advice),
-                NO_SPACE..LITTLE_SPACE => Finding::warn("disk space", words, advice),
-                _ => Finding::ok("disk space", words),
+            findings.push(match space.enough() {
+                disk::Enough::No => Finding::fail("disk space", words, advice),
+                disk::Enough::Little => Finding::warn("disk space", words, advice),
+                disk::Enough::Yes => Finding::ok("disk space", words),
             });
         }
         Err(error) => findings.push(Finding::warn("disk space", error.to_string(), "look at the disk")),

@@ -47,7 +47,8 @@ pub(super) struct Metrics<'a> {
     source: &'static str,
 }
 
-fn error_rate(counts: RequestCounts) -> f64 {
+/// In percent.
+pub(in crate::http) fn error_rate(counts: RequestCounts) -> f64 {
     if counts.total == 0 { 0.0 } else { rounded(counts.errors as f64 * 100.0 / counts.total as f64) }
 }
 

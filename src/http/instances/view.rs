@@ -97,12 +97,12 @@ impl<'a> LimitsView<'a> {
 }
 
 /// With two places behind the point.
-pub(super) fn mebibytes(bytes: u64) -> f64 {
+pub(in crate::http) fn mebibytes(bytes: u64) -> f64 {
     rounded(bytes as f64 / f64::from(1 << 20))
 }
 
 /// With two places behind the point.
-pub(super) fn rounded(number: f64) -> f64 {
+pub(in crate::http) fn rounded(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 

@@ -52,7 +52,7 @@ impl schemars::JsonSchema for Seconds {
 /// A tenant in a list.
 #[derive(Serialize, schemars::JsonSchema)]
 #[schemars(rename = "TenantSummary")]
-pub(super) struct TenantLine<'a> {
+pub(in crate::http) struct TenantLine<'a> {
     id: TenantId,
     name: &'a str,
     slug: &'a str,
@@ -71,7 +71,7 @@ fn details(tenant: &Tenant) -> Option<&TenantDetails> {
 }
 
 impl<'a> TenantLine<'a> {
-    pub(super) fn new(world: &World, tenant: &'a Tenant) -> TenantLine<'a> {
+    pub(in crate::http) fn new(world: &World, tenant: &'a Tenant) -> TenantLine<'a> {
         let details = details(tenant);
         let stand_in = tenant.details.stand_in();
         TenantLine {

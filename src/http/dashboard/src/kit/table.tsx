@@ -1,9 +1,10 @@
 // A table of any length: only the rows that can be seen exist. Rows have one height. The arrow keys, Page Up and Down,
 // Home and End move the active row, Enter opens it; a click on a heading sorts.
 import { useSignal } from '@preact/signals'
+import type { Signal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
-import { type Order, type Sortable, sorted, visible } from './rows'
+import { useCallback, useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks'
+import { type Order, type Sortable, asBefore, sorted, topOf, visible } from './rows'
 
 export type Column<Row> = {
   key: string
@@ -34,18 +35,46 @@ type TableProps<Row> = {
 /** Also in the style sheet, as `--row`. */
 const ROW = 40
 
+const classOf = <Row,>(col: Column<Row>): string => `${col.wideOnly ? 'wide-only ' : ''}${col.align ?? ''}`.trim()
+
+type LineProps<Row> = { id: string; at: number; row: Row; columns: readonly Column<Row>[]; active: Signal<number>; onClick: (at: number, row: Row) => void }
+
+/** One row. As it reads a signal, it is looked at again only when that or one of these became another: not while the table scrolls. */
+function Line<Row>({ id, at, row, columns, active, onClick }: LineProps<Row>) {
+  return (
+    <div
+      id={`${id}-${at}`}
+      class="table-row"
+      role="row"
+      aria-rowindex={at + 2}
+      aria-selected={at === active.value}
+      style={{ transform: `translateY(${at * ROW}px)` }}
+      onClick={() => onClick(at, row)}
+    >
+      {columns.map((col) => <div key={col.key} role="gridcell" class={classOf(col)}>{col.cell(row)}</div>)}
+    </div>
+  )
+}
+
 export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, empty, onEnd }: TableProps<Row>) {
   const id = useId()
   const scroller = useRef<HTMLDivElement>(null)
-  const scrolled = useSignal(0)
+  const top = useSignal(0)
   const height = useSignal(800)
   const active = useSignal(-1)
   const order = useSignal<Order | null>(first ?? null)
   const { column, isDown } = order.value ?? { column: '', isDown: false }
   const by = columns.find(({ key }) => key === column)?.by
+  const before = useRef<readonly string[]>([])
   // Columns are made anew by each rendering of a page; their keys say what sorts.
-  const ordered = useMemo(() => (by ? sorted(rows, by, isDown) : rows), [rows, column, isDown])
-  const window = visible(scrolled.value, height.value, ROW, ordered.length)
+  const ordered = useMemo(() => {
+    if (!by) return rows
+    // Most rows stay where they were, whatever became of them.
+    const found = sorted(rows, by, isDown, asBefore(rows.map(keyOf), before.current))
+    before.current = found.map(keyOf)
+    return found
+  }, [rows, column, isDown])
+  const window = visible(top.value, height.value, ROW, ordered.length)
 
   useLayoutEffect(() => {
     const element = scroller.current
@@ -90,9 +119,15 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
     order.value = { column: key, isDown: column === key && !isDown }
   }
 
+  const latest = useRef(onOpen)
+  latest.current = onOpen
+  const open = useCallback((at: number, row: Row): void => {
+    active.value = at
+    latest.current?.(row)
+  }, [])
+
   const template = columns.map(({ width }) => width).join(' ')
   const narrow = columns.filter(({ wideOnly }) => !wideOnly).map(({ width }) => width).join(' ')
-  const classOf = (col: Column<Row>): string => `${col.wideOnly ? 'wide-only ' : ''}${col.align ?? ''}`.trim()
   return (
     <div
       ref={scroller}
@@ -103,7 +138,7 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
       aria-activedescendant={active.value >= window.first && active.value < window.last ? `${id}-${active.value}` : undefined}
       tabIndex={0}
       style={{ '--columns': template, '--narrow': narrow }}
-      onScroll={(event) => (scrolled.value = event.currentTarget.scrollTop)}
+      onScroll={(event) => (top.value = topOf(event.currentTarget.scrollTop, ROW))}
       onKeyDown={move}
     >
       <div class="table-row heading" role="row" aria-rowindex={1}>
@@ -118,26 +153,9 @@ export function Table<Row>({ label, rows, columns, keyOf, onOpen, order: first, 
       </div>
       {ordered.length === 0 && empty}
       <div class="table-body" role="presentation" style={{ height: `${ordered.length * ROW}px` }}>
-        {ordered.slice(window.first, window.last).map((row, place) => {
-          const at = window.first + place
-          return (
-            <div
-              key={keyOf(row)}
-              id={`${id}-${at}`}
-              class="table-row"
-              role="row"
-              aria-rowindex={at + 2}
-              aria-selected={at === active.value}
-              style={{ transform: `translateY(${at * ROW}px)` }}
-              onClick={() => {
-                active.value = at
-                onOpen?.(row)
-              }}
-            >
-              {columns.map((col) => <div key={col.key} role="gridcell" class={classOf(col)}>{col.cell(row)}</div>)}
-            </div>
-          )
-        })}
+        {ordered.slice(window.first, window.last).map((row, place) => (
+          <Line key={keyOf(row)} id={id} at={window.first + place} row={row} columns={columns} active={active} onClick={open} />
+        ))}
       </div>
     </div>
   )

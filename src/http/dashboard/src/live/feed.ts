@@ -43,7 +43,7 @@ function connect(token: string, signal: AbortSignal): Promise<number> {
     const say = (request: FeedRequest): void => socket.send(JSON.stringify(request))
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
-      if (signal.aborted) return socket.close()
+      if (signal.aborted) return void socket.close()
       say({ type: 'auth', token })
       say({ type: 'subscribe', ...(last === null ? {} : { from_seq: last + 1 }) })
     })

@@ -10,7 +10,7 @@ import { Empty, Failed, Loading } from '../kit/states'
 import { type Column, Table } from '../kit/table'
 import { say } from '../kit/toast'
 import { follow } from '../live/feed'
-import { useTenants } from '../live/fleet'
+import { useNames } from '../live/names'
 import { isPast } from '../live/moment'
 import { href } from '../shell/router'
 
@@ -22,7 +22,6 @@ export function Nginx() {
   const sites = useSignal<readonly Site[] | undefined>(undefined)
   const error = useSignal<unknown>(undefined)
   const tested = useSignal<SitesTest | null>(null)
-  const tenants = useTenants()
   const hasPast = isPast.value
   useEffect(() => {
     if (hasPast) return
@@ -60,16 +59,16 @@ export function Nginx() {
       tested.value = { valid: false, output: `${messageOf(refusal)}\n${output}` }
     }
   }
-  const names = new Map(tenants.data?.map(({ id, name, slug }) => [id, { name, slug }]))
+  const names = useNames(sites.value?.map((site) => site.tenant_id) ?? [])
   const columns: readonly Column<Site>[] = [
     { key: 'domain', title: 'Domain', width: 'minmax(9rem, 1.2fr)', by: (site) => site.domain, cell: (site) => <strong>{site.domain}</strong> },
     { key: 'type', title: 'Serves', width: '6rem', by: (site) => site.type, cell: (site) => site.type },
     { key: 'enabled', title: 'State', width: '7rem', by: (site) => String(site.enabled), cell: (site) => <Badge state={site.enabled ? 'active' : 'stopped'} label={site.enabled ? 'enabled' : 'disabled'} /> },
     {
-      key: 'tenant', title: 'Tenant', width: 'minmax(9rem, 1fr)', wideOnly: true, by: (site) => names.get(site.tenant_id ?? '')?.name ?? null,
+      key: 'tenant', title: 'Tenant', width: 'minmax(9rem, 1fr)', wideOnly: true, by: (site) => names.get(site.tenant_id ?? '') ?? null,
       cell: (site) => {
-        const tenant = names.get(site.tenant_id ?? '')
-        return tenant ? <a href={href(`/tenants/${tenant.slug}`)}>{tenant.name}</a> : <span class="quiet">{site.managed ? 'nobody' : 'not ours'}</span>
+        const name = names.get(site.tenant_id ?? '')
+        return name !== undefined ? <a href={href(`/tenants/${site.tenant_id}`)}>{name}</a> : <span class="quiet">{site.managed ? 'nobody' : 'not ours'}</span>
       },
     },
     { key: 'path', title: 'File', width: 'minmax(12rem, 2fr)', wideOnly: true, by: (site) => site.path, cell: (site) => <code title={site.path}>{site.path}</code> },

@@ -1,8 +1,10 @@
 // What an operator sees all day: how the fleet is, what needs somebody, what happens.
-import { useInstances, useTenants } from '../live/fleet'
+import type { Fleet } from '../api/types'
 import { useTicker } from '../live/ticker'
+import { useLive } from '../live/use'
 import { Failed } from '../kit/states'
 import { Attention } from './overview/attention'
+import { Certificates } from './overview/certificates'
 import { Counts } from './overview/counts'
 import { Deployments } from './overview/deployments'
 import { EventTicker } from './overview/ticker'
@@ -12,23 +14,22 @@ import { Warnings } from './overview/warnings'
 const HELD = 100
 
 export function Overview() {
-  const tenants = useTenants()
-  const instances = useInstances()
+  const { data: fleet, error } = useLive<Fleet>('/api/fleet')
   const ticker = useTicker(HELD)
-  const failure = tenants.error ?? instances.error
-  if (failure !== undefined) return <div class="page"><h1>Overview</h1><Failed error={failure} /></div>
+  if (error !== undefined) return <div class="page"><h1>Overview</h1><Failed error={error} /></div>
   return (
     <div class="page">
       <h1 class="only-read">Overview</h1>
-      <Counts tenants={tenants.data} instances={instances.data} perSecond={ticker.perSecond} />
+      <Counts fleet={fleet} perSecond={ticker.perSecond} />
       <div class="panels">
         <div class="stack">
-          <Attention tenants={tenants.data} instances={instances.data} />
-          <Warnings newest={ticker.events[0]?.seq ?? 0} />
+          <Attention unwell={fleet?.unwell} />
+          <Warnings newest={ticker.events[0]?.seq ?? 0} certificates={fleet?.certificates.first ?? []} />
+          <Certificates certificates={fleet?.certificates} />
         </div>
         <div class="stack">
-          <Deployments tenants={tenants.data} />
-          <EventTicker ticker={ticker} tenants={tenants.data} />
+          <Deployments deployments={fleet?.deployments} />
+          <EventTicker ticker={ticker} />
         </div>
       </div>
     </div>

@@ -1,10 +1,9 @@
 // One tenant: its state and what can be done with it, in tabs. The address names it by id or by slug.
 import { ApiError } from '../api/problem'
-import type { Tenant } from '../api/types'
+import type { FleetTenants, Tenant } from '../api/types'
 import { Badge } from '../kit/badge'
 import { Empty, Failed, Loading } from '../kit/states'
 import { Tabs } from '../kit/tabs'
-import { useTenants } from '../live/fleet'
 import { isPast } from '../live/moment'
 import { useLive } from '../live/use'
 import { href, note, place } from '../shell/router'
@@ -31,8 +30,8 @@ export function TenantPage({ known }: { known: string }) {
 }
 
 function BySlug({ slug }: { slug: string }) {
-  const tenants = useTenants()
-  const found = tenants.data?.find((tenant) => tenant.slug === slug)
+  const tenants = useLive<FleetTenants>(`/api/fleet/tenants?named=${encodeURIComponent(slug)}`)
+  const [found] = tenants.data?.tenants ?? []
   if (found) return <Shown key={found.id} id={found.id} />
   if (tenants.error !== undefined) return <Frame><Failed error={tenants.error} /></Frame>
   if (tenants.data === undefined) return <Frame><Loading what="the tenant" /></Frame>

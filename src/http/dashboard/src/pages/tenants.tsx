@@ -1,5 +1,6 @@
 // Every tenant: search, filter, sort, create.
 import { useSignal } from '@preact/signals'
+import { useMemo } from 'preact/hooks'
 import type { PageProps } from '../pages'
 import type { TenantLine } from '../api/types'
 import { Badge } from '../kit/badge'
@@ -7,7 +8,7 @@ import { WriteButton } from '../kit/button'
 import { Empty, Failed, Loading } from '../kit/states'
 import { type Column, Table } from '../kit/table'
 import { Ago } from '../kit/time'
-import { useTenants } from '../live/fleet'
+import { useTenants } from '../live/tenants'
 import { go, note, place } from '../shell/router'
 import { TenantPage } from './tenant'
 import { CreateTenant } from './tenants/create'
@@ -46,7 +47,7 @@ function TenantList() {
   const { query } = place.value
   const [search, state] = [query.get('search') ?? '', query.get('state') ?? '']
   const all = tenants.data ?? []
-  const rows = matching(all, search, state)
+  const rows = useMemo(() => matching(all, search, state), [tenants.data, search, state])
   return (
     <div class="page fills">
       <div class="page-head">

@@ -1,5 +1,5 @@
 // Dark or light: as the system says, until somebody chooses.
-import { effect, signal } from '@preact/signals'
+import { computed, effect, signal } from '@preact/signals'
 
 export type Scheme = 'system' | 'light' | 'dark'
 
@@ -8,7 +8,12 @@ const known = localStorage.getItem(KEY)
 
 export const scheme = signal<Scheme>(known === 'light' || known === 'dark' ? known : 'system')
 
-const system = matchMedia('(prefers-color-scheme: dark)')
+const query = matchMedia('(prefers-color-scheme: dark)')
+const system = signal(query.matches)
+query.addEventListener('change', () => (system.value = query.matches))
+
+/** What is seen. A canvas does not see style sheets: whatever draws one reads this, and so draws again. */
+export const isDark = computed(() => (scheme.value === 'system' ? system.value : scheme.value === 'dark'))
 
 effect(() => {
   if (scheme.value === 'system') {
@@ -22,6 +27,5 @@ effect(() => {
 
 /** To the other of the two, from what is seen now. */
 export function toggle(): void {
-  const isDark = scheme.value === 'system' ? system.matches : scheme.value === 'dark'
-  scheme.value = isDark ? 'light' : 'dark'
+  scheme.value = isDark.value ? 'light' : 'dark'
 }

@@ -2,7 +2,7 @@
 import { useEffect, useRef } from 'preact/hooks'
 import { isPast } from '../live/moment'
 import { parts } from '../shell/router'
-import { scheme } from '../shell/scheme'
+import { isDark } from '../shell/scheme'
 import { useSignal } from '@preact/signals'
 import { draw } from './draw'
 import { head, marks, standing, timeOf } from './journal'
@@ -23,25 +23,17 @@ function Track() {
   const frame = useRef<HTMLDivElement>(null)
   const canvas = useRef<HTMLCanvasElement>(null)
   const size = useSignal({ width: 0, height: 0 })
-  const seen = useSignal(0)
   useEffect(() => {
     const element = frame.current
     if (!element) return
     const observer = new ResizeObserver(() => (size.value = { width: element.clientWidth, height: element.clientHeight }))
     observer.observe(element)
-    const dark = matchMedia('(prefers-color-scheme: dark)')
-    const look = (): void => void (seen.value += 1)
-    dark.addEventListener('change', look)
-    return () => {
-      observer.disconnect()
-      dark.removeEventListener('change', look)
-    }
+    return () => observer.disconnect()
   }, [])
   const at = position.value
   const { A, B } = points.value
   const flags = [{ name: 'A', seq: A }, { name: 'B', seq: B }].flatMap(({ name, seq }) => (seq === null ? [] : [{ name, seq }]))
-  void scheme.value
-  void seen.value
+  void isDark.value
   const picture = { ...size.value, head: head.value, at, marks: marks.value, points: flags, timeOf }
   // What the picture shows is read above, so that it is drawn again with each of them.
   timeOf(at)

@@ -118,6 +118,31 @@ test('a deleted tenant whose slug is taken comes back beside the new one', async
   await expect(tenantRow(page, /Another Smith/)).toBeVisible()
 })
 
+test('a deleted tenant that ran is restored beside who took its slug, deployed, and answers again', async ({ page, server }) => {
+  const { id } = await server.tenant('smith', 'John Smith for Senate')
+  expect((await server.deployed(id)).status).toBe('success')
+  const moment = await headOf(server)
+  await server.ask('DELETE', `/api/tenants/${id}`)
+  await server.tenant('smith', 'Another Smith')
+  await login(page)
+  await page.goto(`/#/tenants?as_of=${moment}`)
+  await page.getByRole('button', { name: 'Restore a tenant to here' }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.getByRole('button', { name: /John Smith/ }).click()
+  await expect(dialog.getByRole('region', { name: 'Conflicts' })).toContainText('slug smith, held by Another Smith')
+  const changes = dialog.getByRole('region', { name: 'What would change' })
+  await expect(changes).toContainText('release')
+  await dialog.getByLabel('Take what is free instead').check()
+  await dialog.getByLabel('Type smith to confirm').fill('smith')
+  await dialog.getByRole('button', { name: 'Restore', exact: true }).click()
+  await expect(dialog.getByText('deployment.requested')).toBeVisible()
+  await expect(dialog.getByText('John Smith for Senate is as it was')).toBeVisible()
+  await dialog.getByRole('button', { name: 'Close' }).last().click()
+  await expect(tenantRow(page, /John Smith for Senate/)).toContainText('running')
+  const { backend_port: port } = await server.ask<{ backend_port: number }>('GET', `/api/tenants/${id}`)
+  expect((await fetch(`http://127.0.0.1:${port}/health`)).status).toBe(200)
+})
+
 for (const colorScheme of ['light', 'dark'] as const) {
   test(`the strip is accessible, fits a narrow screen and folds away, ${colorScheme}`, async ({ page, server }) => {
     await page.emulateMedia({ colorScheme })

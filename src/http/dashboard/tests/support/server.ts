@@ -2,9 +2,10 @@
 // ends with it. The program is TENANTRY, else the debug build.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import type { Front } from './front'
+import { freeRange } from './ports'
 
 const ROOT = path.resolve(import.meta.dirname, '../../../../..')
 const TARGET = process.env['CARGO_TARGET_DIR'] ?? path.join(ROOT, 'target')
@@ -12,29 +13,17 @@ const PROGRAM = process.env['TENANTRY'] ?? path.join(TARGET, 'debug/tenantry')
 export const PASSWORD = 'correct horse battery'
 const PATIENCE_MS = 60_000
 
-/** Two hundred ports in a row of which the first is free; as the tests in Rust choose them. */
-async function freeRange(): Promise<number> {
-  const free = (port: number): Promise<boolean> =>
-    new Promise((resolve) => {
-      const server = net.createServer()
-      server.once('error', () => resolve(false))
-      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-    })
-  for (;;) {
-    const first = 10_000 + Math.floor(Math.random() * 90) * 200
-    if ((await free(first)) && (await free(first + 1)) && (await free(first + 100))) return first
-  }
-}
-
-/** Two ports for each tenant. */
-type Room = { tenants: number; services?: string }
-const SMALL: Room = { tenants: 10 }
+/** Two ports for each tenant. `journal` is the data directory of another control plane to begin with, `more` the end of the configuration. */
+export type Room = { tenants: number; services?: string; journal?: string; front?: Front; more?: string }
+export const SMALL: Room = { tenants: 10 }
+/** Some ports of a large room are somebody else's. */
+const SPARE = 200
 /** Far apart, for people who read them. */
 const STEP = 10
 
-function configuration(ports: number, { tenants, services = '' }: Room): string {
+function configuration(ports: number, { tenants, services = '', front, more = '' }: Room): string {
   const isSmall = tenants <= SMALL.tenants
-  const last = ports + (isSmall ? SMALL.tenants * STEP : tenants * 2) - 1
+  const last = ports + (isSmall ? SMALL.tenants * STEP : tenants * 2 + SPARE) - 1
   const app = path.join(ROOT, 'tests/fixtures/api.py')
   return `
 [settings]
@@ -49,8 +38,8 @@ instances_first = ${last + 1}
 instances_last = ${last + 100}
 [deploy]
 root = "{data_dir}/tenants"
-nginx = "off"
-ssl = "off"
+nginx = "${front ? 'on' : 'off'}"
+ssl = "${front ? 'self-signed' : 'off'}"
 [deploy.template]
 init = "python3 {release}/init.py"
 database = "data/app.db"
@@ -67,8 +56,10 @@ command = "python3"
 args = [${JSON.stringify(app)}]
 health = "/health"
 stop_timeout = 2
-${services}`
+${services}${front?.section ?? ''}${more}`
 }
+
+type Ended = { id: string; status: string; release: number; finished_at: string | null }
 
 export class Server {
   /** Where the manager's address is. */
@@ -90,6 +81,7 @@ export class Server {
     const config = path.join(dir, 'tenantry.toml')
     fs.writeFileSync(config, configuration(await freeRange(), room))
     const server = new Server(dir, config)
+    if (room.journal !== undefined) fs.cpSync(room.journal, server.data, { recursive: true })
     await server.serve()
     return server
   }
@@ -117,6 +109,19 @@ export class Server {
     })
   }
 
+  /** Waits until the program has nothing to do: for a second it took less than a twentieth of one. */
+  async idle(): Promise<void> {
+    const ticks = (): number => {
+      const stat = fs.readFileSync(`/proc/${this.#child?.pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
+      return Number(stat[11]) + Number(stat[12])
+    }
+    for (let before = ticks(), now = Number.POSITIVE_INFINITY; now - before > 5; ) {
+      before = ticks()
+      await new Promise((resolve) => setTimeout(resolve, 1000))
+      now = ticks()
+    }
+  }
+
   get data(): string {
     return path.join(this.#dir, 'data')
   }
@@ -141,11 +146,18 @@ export class Server {
     fs.rmSync(this.#dir, { recursive: true, force: true })
   }
 
-  /** A git repository of the sample application. */
-  campaign(): string {
-    const repository = path.join(this.#dir, 'campaign')
+  /** A path that nothing has yet. */
+  path(name: string): string {
+    return path.join(this.#dir, name)
+  }
+
+  /** A git repository of the sample application; `before` is put before what prepares a release. */
+  campaign(name = 'campaign', before = ''): string {
+    const repository = path.join(this.#dir, name)
     if (!fs.existsSync(repository)) {
       fs.cpSync(path.join(ROOT, 'examples/campaign'), repository, { recursive: true })
+      const init = path.join(repository, 'init.py')
+      fs.writeFileSync(init, before + fs.readFileSync(init, 'utf8'))
       const git = (...args: string[]): Buffer => execFileSync('git', ['-C', repository, '-c', 'user.name=t', '-c', 'user.email=t@example.com', ...args])
       git('init', '-q', '-b', 'main')
       git('add', '-A')
@@ -168,8 +180,23 @@ export class Server {
     return JSON.parse(text) as T
   }
 
-  tenant(slug: string, name: string): Promise<{ id: string }> {
+  tenant(slug: string, name: string, repository = this.campaign()): Promise<{ id: string }> {
     const domains = { domain: `${slug}.localhost`, api_domain: `${slug}-api.localhost` }
-    return this.ask('POST', '/api/tenants', { name, slug, ...domains, github_repo: this.campaign() })
+    return this.ask('POST', '/api/tenants', { name, slug, ...domains, github_repo: repository })
+  }
+
+  /** Deploys a tenant, and waits for the end. */
+  async deployed(tenant: string): Promise<Ended> {
+    const { deployment_id: id } = await this.ask<{ deployment_id: string }>('POST', `/api/tenants/${tenant}/deploy`, {})
+    return this.ended(id)
+  }
+
+  /** Waits for the end of a deployment. */
+  async ended(id: string): Promise<Ended> {
+    for (;;) {
+      const deployment = await this.ask<Ended>('GET', `/api/deployments/${id}`)
+      if (deployment.finished_at !== null) return deployment
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
   }
 }

@@ -3,7 +3,7 @@ import { test as base, expect, type Page } from '@playwright/test'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import { PASSWORD, Server } from './server'
+import { PASSWORD, type Room, SMALL, Server } from './server'
 
 export { expect } from '@playwright/test'
 
@@ -22,14 +22,17 @@ async function replace(page: Page): Promise<void> {
 }
 
 type Fixtures = {
+  /** What the control plane is made for; a test that needs another says so. */
+  room: Room
   server: Server
   /** What the browser complained about. A test that provokes something takes it out again. */
   complaints: string[]
 }
 
 export const test = base.extend<Fixtures>({
-  server: async ({}, use) => {
-    const server = await Server.start()
+  room: [SMALL, { option: true }],
+  server: async ({ room }, use) => {
+    const server = await Server.start(room)
     await use(server)
     await server.stop()
   },

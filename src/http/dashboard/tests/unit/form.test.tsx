@@ -50,7 +50,7 @@ describe('a destructive act', () => {
     const act = vi.fn(async () => undefined)
     const close = vi.fn()
     render(<Confirm title="Delete" name="smith" verb="Delete" act={act} onClose={close}>It will be gone.</Confirm>)
-    const button = screen.getByRole('button', { name: 'Delete', hidden: true }) as HTMLButtonElement
+    const button = screen.getByRole<HTMLButtonElement>('button', { name: 'Delete', hidden: true })
     expect(button.disabled).toBe(true)
     type(/to confirm/, 'smit')
     fireEvent.submit(button.closest('form')!)

@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import type { Event, InstanceLine, TenantLine } from '../../src/api/types'
+import type { Event, FleetCertificate, TenantLine } from '../../src/api/types'
 import { joined } from '../../src/live/ticker'
-import { unwell } from '../../src/pages/overview/attention'
-import { countBy } from '../../src/pages/overview/counts'
-import { deploymentsOf } from '../../src/pages/overview/deployments'
+import { byCount } from '../../src/pages/overview/counts'
+import { ofCertificates, ofSpace } from '../../src/pages/overview/standing'
 import { matching } from '../../src/pages/tenants/filter'
 
 const event = (seq: number, kind: Event['kind'], data: Record<string, unknown>): Event => ({
@@ -14,41 +13,41 @@ const tenant = (name: string, more: Partial<TenantLine> = {}): TenantLine => ({
   id: name, name, slug: name.toLowerCase(), domain: `${name}.example`, api_domain: null, status: 'running', health_status: 'healthy',
   frontend_port: 1, backend_port: 2, created_at: '', deployed_at: null, ...more,
 })
-const instance = (name: string, more: Partial<InstanceLine> = {}): InstanceLine => ({
-  instance: name, service: name.split(':')[0] ?? '', id: name.split(':')[1] ?? '', socket: null, status: 'running', uptime_ms: 1,
-  health: 'healthy', restart_count: 0, weight: 100, ...more,
-})
-
-describe('deployments', () => {
-  it('are read from their events, those that run first', () => {
-    const first = { deployment_id: 'one' }
-    const second = { deployment_id: 'two' }
-    const found = deploymentsOf([
-      event(5, 'deployment.finished', { ...second, outcome: 'failed' }),
-      event(4, 'deployment.requested', second),
-      event(3, 'deployment.step_started', { ...first, step: 'copy_files' }),
-      event(2, 'deployment.requested', first),
-      event(1, 'deployment.releases_pruned', {}),
-    ])
-    expect(found.map(({ id, status, step }) => [id, status, step])).toEqual([['one', 'running', 'copy files'], ['two', 'failed', '']])
+describe('what stands wrong', () => {
+  const now = Date.parse('2026-06-01T00:00:00Z')
+  const day = 86_400_000
+  const at = (days: number): string => new Date(now + days * day).toISOString()
+  const certificate = (more: Partial<FleetCertificate>): FleetCertificate => ({
+    tenant_id: 'T', name: 'T', domain: 't.example', not_after: at(40), renews_at: at(10), failures: 0, retry_at: null, ...more,
   })
 
-  it('that are taken up again run again', () => {
-    const one = { deployment_id: 'one' }
-    const [it1] = deploymentsOf([event(3, 'deployment.retried', one), event(2, 'deployment.finished', { ...one, outcome: 'failed' }), event(1, 'deployment.requested', one)])
-    expect([it1?.status, it1?.ended]).toEqual(['running', null])
+  it('is a certificate that ended, could not be had, or was not renewed in time', () => {
+    const all = [
+      certificate({}), certificate({ not_after: at(-1) }), certificate({ failures: 2 }), certificate({ failures: 1, not_after: null, renews_at: null, domain: null }),
+      certificate({ renews_at: at(-20), not_after: at(10) }), certificate({ renews_at: at(-1), not_after: at(29) }),
+    ]
+    expect(ofCertificates(all, now).map(({ text, state }) => `${state}: ${text}`)).toEqual([
+      'critical: The certificate of t.example has ended',
+      'warning: No certificate for t.example: 2 tries failed',
+      'warning: No certificate for T: 1 try failed',
+      'warning: The certificate of t.example was not renewed and ends soon',
+    ])
+  })
+
+  it('is a disk that is nearly full, and what is near its quota', () => {
+    const quotas = { near: 2, over: 1, first: [{ instance: 'api:x', tenant_id: null, used_mb: 1500, quota_mb: 1024 }, { instance: 'api:y', tenant_id: null, used_mb: 90, quota_mb: 100 }] }
+    expect(ofSpace({ disk: { total_mb: 2048, free_mb: 512, state: 'little' }, quotas }).map(({ text, state }) => `${state}: ${text}`)).toEqual([
+      'warning: 512 MiB of 2.0 GiB are free where the data lies',
+      'critical: api:x takes 1.5 GiB of its quota of 1.0 GiB',
+      'warning: api:y takes 90 MiB of its quota of 100 MiB',
+    ])
+    expect(ofSpace({ disk: { total_mb: 2048, free_mb: 1900, state: 'enough' }, quotas: { near: 0, over: 0, first: [] } })).toEqual([])
   })
 })
 
 describe('the fleet', () => {
   it('is counted by state, the most first', () => {
-    expect(countBy(['a', 'b', 'b'], (it) => it)).toEqual([['b', 2], ['a', 1]])
-  })
-
-  it('tells what is not well, a tenant and not its processes', () => {
-    const tenants = [tenant('A', { health_status: 'degraded' }), tenant('B'), tenant('C', { status: 'error' })]
-    const instances = [instance('backend:a', { status: 'failed' }), instance('api:x', { status: 'restarting', restart_count: 1 }), instance('api:y', { status: 'restarting' }), instance('api:z', { status: 'starting', restart_count: 3 })]
-    expect(unwell(tenants, instances).map(({ name, state }) => [name, state])).toEqual([['A', 'degraded'], ['C', 'error'], ['api:x', 'restarting'], ['api:z', 'restarting']])
+    expect(byCount({ running: 1, stopped: 3 })).toEqual([['stopped', 3], ['running', 1]])
   })
 
   it('is found by every word, in any order, and by state', () => {

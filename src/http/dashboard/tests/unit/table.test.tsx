@@ -1,6 +1,6 @@
 import { cleanup, fireEvent, render, screen } from '@testing-library/preact'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { sorted, visible } from '../../src/kit/rows'
+import { asBefore, sorted, topOf, visible } from '../../src/kit/rows'
 import { type Column, Table } from '../../src/kit/table'
 
 afterEach(cleanup)
@@ -15,12 +15,12 @@ const columns: Column<Row>[] = [
 describe('the rows of a table', () => {
   it('are only those that can be seen, and some beyond', () => {
     expect(visible(0, 400, 40, 10_000)).toEqual({ first: 0, last: 22 })
-    const { first, last } = visible(200_000, 400, 40, 10_000)
+    const { first, last } = visible(topOf(200_000, 40), 400, 40, 10_000)
     expect(first).toBeLessThanOrEqual(5000)
     expect(last).toBeGreaterThanOrEqual(5010)
     expect(last - first).toBeLessThan(40)
-    expect(visible(399_600, 400, 40, 10_000).last).toBe(10_000)
-    expect(visible(4000, 400, 40, 3)).toEqual({ first: 0, last: 3 })
+    expect(visible(topOf(399_600, 40), 400, 40, 10_000).last).toBe(10_000)
+    expect(visible(topOf(4000, 40), 400, 40, 3)).toEqual({ first: 0, last: 3 })
     expect(visible(0, 400, 40, 0)).toEqual({ first: 0, last: 0 })
   })
 
@@ -29,6 +29,15 @@ describe('the rows of a table', () => {
     expect(sorted(names, (name) => name, false)).toEqual(['A1', 'b9', 'b10', '', null])
     expect(sorted(names, (name) => name, true)).toEqual(['b10', 'b9', 'A1', '', null])
     expect(sorted([3, 20, 1], (number) => number, false)).toEqual([1, 3, 20])
+  })
+
+  it('are sorted alike whatever order they had before', () => {
+    const all = [{ id: 'a', size: 2 }, { id: 'b', size: 1 }, { id: 'c', size: 2 }, { id: 'd', size: 0 }]
+    const keys = all.map(({ id }) => id)
+    expect(asBefore(keys, ['c', 'gone', 'b', 'a'])).toEqual([2, 1, 0, 3])
+    const ids = (places?: number[]) => sorted(all, ({ size }) => size, false, places).map(({ id }) => id)
+    expect(ids(asBefore(keys, ['c', 'gone', 'b', 'a']))).toEqual(ids())
+    expect(ids()).toEqual(['d', 'b', 'a', 'c'])
   })
 })
 
@@ -39,6 +48,20 @@ describe('the table', () => {
     render(<Table label="All" rows={rows} columns={columns} keyOf={(row) => row.id} />)
     expect(screen.getByRole('grid').getAttribute('aria-rowcount')).toBe('10001')
     expect(screen.getAllByRole('row').length).toBeLessThan(60)
+  })
+
+  it('looks at no row again that stays while it scrolls', () => {
+    const cell = vi.fn((row: { id: string }) => row.id)
+    render(<Table label="All" rows={rows} columns={[{ key: 'name', title: 'Name', width: '1fr', cell }]} keyOf={(row) => row.id} />)
+    const grid = screen.getByRole('grid')
+    cell.mockClear()
+    grid.scrollTop = 30
+    fireEvent.scroll(grid)
+    expect(cell).not.toHaveBeenCalled()
+    grid.scrollTop = 8 * 40
+    fireEvent.scroll(grid)
+    expect(new Set(cell.mock.calls.map(([row]) => row.id)).size).toBe(cell.mock.calls.length)
+    expect(cell).toHaveBeenCalledTimes(8)
   })
 
   it('sorts by a click on a heading, and the other way by a second', () => {

@@ -31,7 +31,7 @@ export function TokenForm({ tenants, onClose, onCreated }: TokenFormProps) {
       for (const key of ['tenant_id', 'service'] as const) if (form.text(key) !== '') body[key] = form.text(key)
       created = (await write<CreatedToken>('POST', '/api/tokens', body)).body
     })
-    if (!isDone || created === undefined) return focusMistake(element)
+    if (!isDone || created === undefined) return void focusMistake(element)
     onClose()
     onCreated(created)
   }

@@ -3,7 +3,7 @@ import type { Event } from '../../api/types'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { type Column, Table } from '../../kit/table'
 import { At } from '../../kit/time'
-import { useTenants } from '../../live/fleet'
+import { useNames } from '../../live/names'
 import { isPast } from '../../live/moment'
 import { go, note, place } from '../../shell/router'
 import { subject } from '../overview/ticker'
@@ -33,8 +33,8 @@ export function EventList() {
   const { query } = place.value
   const filter = filterOf(query)
   const read = useEvents(filter)
-  const tenants = useTenants()
-  const names = new Map(tenants.data?.map(({ id, name }) => [id, name]))
+  const tenants = new Set([...(filter.tenant_id ? [filter.tenant_id] : []), ...read.events.flatMap(({ tenant_id: id }) => (id === null ? [] : [id]))])
+  const names = useNames([...tenants])
   const actors = new Map(read.events.flatMap(({ actor }) => (actor.id === null ? [] : [[actor.id, actor.name ?? actor.id] as const])))
   if (filter.actor && !actors.has(filter.actor)) actors.set(filter.actor, filter.actor)
   const isFiltered = Object.keys(filter).length > 0
@@ -48,7 +48,7 @@ export function EventList() {
           <datalist id="kinds">{KINDS.map((kind) => <option key={kind} value={kind} />)}</datalist>
           <select aria-label="Tenant" value={filter.tenant_id ?? ''} onChange={(event) => note({ tenant_id: event.currentTarget.value })}>
             <option value="">All tenants</option>
-            {[...names].map(([id, name]) => <option key={id} value={id}>{name}</option>)}
+            {[...tenants].map((id) => <option key={id} value={id}>{names.get(id) ?? id}</option>)}
           </select>
           <Text name="instance" label="Instance" value={filter.instance ?? ''} hint="service:id" />
           <select aria-label="By" value={filter.actor ?? ''} onChange={(event) => note({ actor: event.currentTarget.value })}>

@@ -1,61 +1,18 @@
 // Memory, CPU, requests and errors of an instance's last hour. Measurements are no state: they are asked for again
 // whenever there is a new one.
-import { useEffect, useRef, useState } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { get } from '../../api/client'
 import type { MetricsHistory } from '../../api/types'
 import { Empty, Failed, Loading } from '../../kit/states'
-import { isShown } from '../../live/visible'
+import { useMeasured } from '../../live/measured'
+import { isDark } from '../../shell/scheme'
 import { type Plot, latest, plotsOf } from './plots'
 
 const HEIGHT = 132
 /** What the axis of times reaches over at least, in seconds. */
 const SHORTEST_S = 300
-
-function useHistory(path: string): { history: MetricsHistory | undefined; error: unknown } {
-  const [history, setHistory] = useState<MetricsHistory>()
-  const [error, setError] = useState<unknown>()
-  useEffect(() => {
-    const stop = new AbortController()
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const read = async (): Promise<void> => {
-      await isShown(stop.signal)
-      if (stop.signal.aborted) return
-      try {
-        const found = await get<MetricsHistory>(path, { now: true, signal: stop.signal })
-        setHistory(found)
-        setError(undefined)
-        timer = setTimeout(() => void read(), found.interval_seconds * 1000)
-      } catch (refusal) {
-        if (!stop.signal.aborted) setError(refusal)
-      }
-    }
-    void read()
-    return () => {
-      stop.abort()
-      clearTimeout(timer)
-    }
-  }, [path])
-  return { history, error }
-}
-
-/** Canvases do not see style sheets, so what they take from them is read; again when it becomes another. */
-function useLook(): number {
-  const [count, setCount] = useState(0)
-  useEffect(() => {
-    const change = (): void => setCount((before) => before + 1)
-    const dark = matchMedia('(prefers-color-scheme: dark)')
-    const observer = new MutationObserver(change)
-    observer.observe(document.documentElement, { attributeFilter: ['data-scheme'] })
-    dark.addEventListener('change', change)
-    return () => {
-      observer.disconnect()
-      dark.removeEventListener('change', change)
-    }
-  }, [])
-  return count
-}
 
 function options(plot: Plot, element: HTMLElement): uPlot.Options {
   const style = getComputedStyle(element)
@@ -82,7 +39,7 @@ function options(plot: Plot, element: HTMLElement): uPlot.Options {
 function Chart({ plot }: { plot: Plot }) {
   const element = useRef<HTMLDivElement>(null)
   const chart = useRef<uPlot | null>(null)
-  const look = useLook()
+  const look = isDark.value
   useEffect(() => {
     const parent = element.current
     if (!parent) return
@@ -106,7 +63,9 @@ function Chart({ plot }: { plot: Plot }) {
 }
 
 export default function Charts({ service, id }: { service: string; id: string }) {
-  const { history, error } = useHistory(`/api/metrics/${encodeURIComponent(service)}/${encodeURIComponent(id)}/history`)
+  const path = `/api/metrics/${encodeURIComponent(service)}/${encodeURIComponent(id)}/history`
+  const read = (signal: AbortSignal): Promise<MetricsHistory> => get<MetricsHistory>(path, { now: true, signal })
+  const { data: history, error } = useMeasured(path, read, (found) => found.interval_seconds)
   if (error !== undefined) return <Failed error={error} />
   if (!history) return <Loading what="measurements" />
   if (history.samples.length === 0) return <Empty title="Nothing was measured yet"><p>There is a measurement every {history.interval_seconds} seconds.</p></Empty>

@@ -25,7 +25,7 @@ function stream(instance: string, signal: AbortSignal, begun: () => void, take: 
     }
     signal.addEventListener('abort', close)
     socket.addEventListener('open', () => {
-      if (signal.aborted) return socket.close()
+      if (signal.aborted) return void socket.close()
       socket.send(JSON.stringify({ type: 'auth', token: session.value?.token ?? '' } satisfies OutputRequest))
       begun()
     })

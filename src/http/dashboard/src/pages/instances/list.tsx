@@ -1,27 +1,34 @@
 // The table of instances.
 import { useMemo } from 'preact/hooks'
-import type { InstanceLine } from '../../api/types'
+import { get } from '../../api/client'
+import type { FleetUsage, InstanceLine, InstanceUsage } from '../../api/types'
 import { Badge } from '../../kit/badge'
 import { Empty, Failed, Loading } from '../../kit/states'
 import { type Column, Table } from '../../kit/table'
 import { Ago } from '../../kit/time'
-import { useInstances } from '../../live/fleet'
+import { useInstances } from '../../live/instances'
+import { useMeasured } from '../../live/measured'
 import { isPast } from '../../live/moment'
 import { go, note, place } from '../../shell/router'
-import { usageOf } from './usage'
 
-/** With when its process began, by the clock of this browser. */
-type Row = InstanceLine & { since: string | null }
+/** With when its process began, by the clock of this browser, and what it uses. */
+type Row = InstanceLine & { since: string | null; usage: InstanceUsage | undefined }
 
 const STATES: readonly (InstanceLine['status'] | InstanceLine['health'])[] = ['running', 'starting', 'stopping', 'sleeping', 'restarting', 'failed', 'stopped', 'unhealthy']
-const HAS_PROCESS = new Set<InstanceLine['status']>(['running', 'starting', 'stopping'])
+/** The API's own bound. */
+const PAGE = 1000
 
-function Usage({ row, of }: { row: Row; of: 'memory_mb' | 'cpu_percent' }) {
-  if (isPast.value || !HAS_PROCESS.has(row.status)) return <span class="quiet">none</span>
-  const usage = usageOf(row.service, row.id).value
-  if (usage === null) return <span class="quiet">…</span>
-  return <span class="number">{of === 'memory_mb' ? `${usage.memory_mb.toFixed(1)} MiB` : `${usage.cpu_percent.toFixed(1)} %`}</span>
+async function readUsage(signal: AbortSignal): Promise<{ every: number; of: ReadonlyMap<string, InstanceUsage> }> {
+  const of = new Map<string, InstanceUsage>()
+  for (let offset = 0; ; offset += PAGE) {
+    const page = await get<FleetUsage>('/api/fleet/usage', { query: { limit: PAGE, offset }, now: true, signal })
+    for (const one of page.usage) of.set(one.instance, one)
+    if (!page.pagination.has_more) return { every: page.interval_seconds, of }
+  }
 }
+
+const number = (value: number | null | undefined, unit: string) =>
+  value === null || value === undefined ? <span class="quiet">none</span> : <span class="number">{value.toFixed(1)} {unit}</span>
 
 const COLUMNS: readonly Column<Row>[] = [
   { key: 'id', title: 'Instance', width: 'minmax(9rem, 2fr)', by: (row) => row.id, cell: (row) => <span class="two-lines"><strong>{row.id}</strong><small class="narrow-only">{row.service}</small></span> },
@@ -30,8 +37,8 @@ const COLUMNS: readonly Column<Row>[] = [
   { key: 'health', title: 'Health', width: '7.5rem', by: (row) => row.health, cell: (row) => <Badge state={row.health} /> },
   { key: 'restarts', title: 'Restarts', width: '6.5rem', wideOnly: true, align: 'end', by: (row) => row.restart_count, cell: (row) => <span class="number">{row.restart_count}</span> },
   { key: 'up', title: 'Up since', width: '8rem', wideOnly: true, by: (row) => row.since, cell: (row) => (row.since === null ? <span class="quiet">none</span> : <Ago at={row.since} />) },
-  { key: 'memory', title: 'Memory', width: '7rem', wideOnly: true, align: 'end', cell: (row) => <Usage row={row} of="memory_mb" /> },
-  { key: 'cpu', title: 'CPU', width: '6rem', wideOnly: true, align: 'end', cell: (row) => <Usage row={row} of="cpu_percent" /> },
+  { key: 'memory', title: 'Memory', width: '7rem', wideOnly: true, align: 'end', by: (row) => row.usage?.memory_mb, cell: (row) => number(row.usage?.memory_mb, 'MiB') },
+  { key: 'cpu', title: 'CPU', width: '6rem', wideOnly: true, align: 'end', by: (row) => row.usage?.cpu_percent, cell: (row) => number(row.usage?.cpu_percent, '%') },
 ]
 
 function matches({ instance, status, health }: InstanceLine, search: string, state: string): boolean {
@@ -40,12 +47,14 @@ function matches({ instance, status, health }: InstanceLine, search: string, sta
 
 export function InstanceTable() {
   const instances = useInstances()
+  const usage = useMeasured(isPast.value ? null : 'usage', readUsage, ({ every }) => every).data?.of
   const { query } = place.value
   const [search, state] = [query.get('search') ?? '', query.get('state') ?? '']
   const all = useMemo(() => {
     const now = Date.now()
-    return (instances.data ?? []).map((line): Row => ({ ...line, since: line.uptime_ms ? new Date(now - line.uptime_ms).toISOString() : null }))
-  }, [instances.data])
+    const used = isPast.value ? undefined : usage
+    return (instances.data ?? []).map((line): Row => ({ ...line, usage: used?.get(line.instance), since: line.uptime_ms ? new Date(now - line.uptime_ms).toISOString() : null }))
+  }, [instances.data, usage, isPast.value])
   const rows = useMemo(() => all.filter((row) => matches(row, search, state)), [all, search, state])
   return (
     <div class="page fills">

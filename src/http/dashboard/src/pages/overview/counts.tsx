@@ -1,18 +1,15 @@
 // The fleet in numbers, each a way to those it counts.
-import type { InstanceLine, TenantLine } from '../../api/types'
+import type { Fleet } from '../../api/types'
 import { toneOf } from '../../kit/badge'
 import { isPast } from '../../live/moment'
 import { href } from '../../shell/router'
 
-export function countBy<Row>(rows: readonly Row[], by: (row: Row) => string): [state: string, count: number][] {
-  const counts = new Map<string, number>()
-  for (const row of rows) counts.set(by(row), (counts.get(by(row)) ?? 0) + 1)
-  return [...counts].sort((a, b) => b[1] - a[1])
-}
+/** States with how many there are of each, the most first. */
+export const byCount = (counts: Readonly<Record<string, number>>): [state: string, count: number][] => Object.entries(counts).toSorted((a, b) => b[1] - a[1])
 
-type FleetProps = { title: string; states: [string, number][] | undefined; link?: (state: string) => string }
+type GroupProps = { title: string; states: [string, number][] | undefined; link?: (state: string) => string }
 
-function Fleet({ title, states, link }: FleetProps) {
+function Group({ title, states, link }: GroupProps) {
   const total = states?.reduce((sum, [, count]) => sum + count, 0)
   return (
     <section class="count" aria-label={title}>
@@ -32,16 +29,12 @@ function Fleet({ title, states, link }: FleetProps) {
   )
 }
 
-type CountsProps = { tenants: TenantLine[] | undefined; instances: InstanceLine[] | undefined; perSecond: number }
-
-export function Counts({ tenants, instances, perSecond }: CountsProps) {
-  const byState = tenants && countBy(tenants, (tenant) => tenant.status)
-  const byHealth = tenants && countBy(tenants.filter((tenant) => tenant.status === 'running'), (tenant) => tenant.health_status)
+export function Counts({ fleet, perSecond }: { fleet: Fleet | undefined; perSecond: number }) {
   return (
     <div class="counts">
-      <Fleet title="Tenants" states={byState} link={(state) => href('/tenants', { state })} />
-      <Fleet title="Health of what runs" states={byHealth} />
-      <Fleet title="Instances" states={instances && countBy(instances, (instance) => instance.status)} />
+      <Group title="Tenants" states={fleet && byCount(fleet.tenants.by_status)} link={(state) => href('/tenants', { state })} />
+      <Group title="Health of what runs" states={fleet && byCount(fleet.tenants.running_by_health)} />
+      <Group title="Instances" states={fleet && byCount(fleet.instances.by_status)} />
       <section class="count" aria-label="Events per second">
         <p class="count-title">Events per second</p>
         <p class="count-total">{isPast.value ? 'past' : perSecond.toFixed(1)}</p>

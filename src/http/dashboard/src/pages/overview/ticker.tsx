@@ -1,7 +1,8 @@
 // Events as they happen, the newest on top.
-import type { Event, TenantLine } from '../../api/types'
+import type { Event } from '../../api/types'
 import { Empty, Failed } from '../../kit/states'
 import { At } from '../../kit/time'
+import { useNames } from '../../live/names'
 import type { Ticker } from '../../live/ticker'
 
 const SHOWN = 30
@@ -11,15 +12,16 @@ export function subject(event: Event, names: ReadonlyMap<string, string>): strin
   return event.instance ?? (event.tenant_id === null ? '' : (names.get(event.tenant_id) ?? event.tenant_id))
 }
 
-export function EventTicker({ ticker, tenants }: { ticker: Ticker; tenants: TenantLine[] | undefined }) {
-  const names = new Map(tenants?.map((tenant) => [tenant.id, tenant.name]))
+export function EventTicker({ ticker }: { ticker: Ticker }) {
+  const shown = ticker.events.slice(0, SHOWN)
+  const names = useNames(shown.map((event) => event.tenant_id))
   return (
     <section class="panel" aria-labelledby="events">
       <header><h2 id="events">Events</h2></header>
       {ticker.error !== undefined && <Failed error={ticker.error} />}
       {ticker.events.length === 0 && ticker.error === undefined && <Empty title="No events yet" />}
       <ol class="ticker" reversed aria-label="Latest events" tabIndex={0}>
-        {ticker.events.slice(0, SHOWN).map((event) => (
+        {shown.map((event) => (
           <li key={event.seq}>
             <At at={event.at} short />
             <span class={`kind kind-${event.kind.split('.')[0]}`}>{event.kind}</span>

@@ -8,23 +8,20 @@ import { note } from '../../shell/router'
 import { DeleteTenant } from './delete'
 import { Deploy } from './deploy'
 
-type Act = 'start' | 'stop' | 'restart'
-const DONE: Record<Act, string> = { start: 'was started', stop: 'was stopped', restart: 'was restarted' }
-
 export function Actions({ tenant }: { tenant: Tenant }) {
   const asking = useSignal<'deploy' | 'delete' | ''>('')
   const wasDeployed = tenant.deployed_at !== null
   const isRunning = tenant.status === 'running'
-  const act = (name: Act) => async (): Promise<void> => {
-    await write('POST', `/api/tenants/${tenant.id}/${name}`)
-    say(`${tenant.name} ${DONE[name]}.`)
+  const act = (request: () => Promise<unknown>, done: string) => async (): Promise<void> => {
+    await request()
+    say(`${tenant.name} ${done}.`)
   }
   const close = (): void => void (asking.value = '')
   return (
     <div class="tools">
-      {wasDeployed && !isRunning && <WriteButton act={act('start')}>Start</WriteButton>}
-      {wasDeployed && <WriteButton act={act('restart')} disabled={tenant.status === 'deploying'}>Restart</WriteButton>}
-      {wasDeployed && <WriteButton act={act('stop')} disabled={tenant.status === 'stopped'}>Stop</WriteButton>}
+      {wasDeployed && !isRunning && <WriteButton act={act(() => write('POST', `/api/tenants/${tenant.id}/start`), 'was started')}>Start</WriteButton>}
+      {wasDeployed && <WriteButton act={act(() => write('POST', `/api/tenants/${tenant.id}/restart`), 'was restarted')} disabled={tenant.status === 'deploying'}>Restart</WriteButton>}
+      {wasDeployed && <WriteButton act={act(() => write('POST', `/api/tenants/${tenant.id}/stop`), 'was stopped')} disabled={tenant.status === 'stopped'}>Stop</WriteButton>}
       <WriteButton tone="primary" act={() => (asking.value = 'deploy')} disabled={tenant.status === 'deploying'}>Deploy</WriteButton>
       <WriteButton act={() => (asking.value = 'delete')}>Delete</WriteButton>
       {asking.value === 'deploy' && <Deploy tenant={tenant} onClose={close} onBegun={(id) => note({ tab: 'deployments', deployment: id })} />}

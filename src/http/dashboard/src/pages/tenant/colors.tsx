@@ -45,7 +45,7 @@ export function ColorForm({ tenant, base, touched, tried, logo, onSaved }: Color
       for (const field of changed) body.set(field, colors[field])
       saved = (await write<Theme>('PUT', `/api/tenants/${tenant.id}/theme`, body)).body
     })
-    if (!isDone || saved === undefined) return focusMistake(element)
+    if (!isDone || saved === undefined) return void focusMistake(element)
     say('The colours were saved and applied.')
     onSaved(saved)
   }

@@ -74,7 +74,7 @@ function ConfigForm({ id, base, touched, onSaved }: FormProps) {
       if (isEnvChanged) Object.assign(changes, sentOf(rows.value))
       saved = (await write<TenantConfig>('PUT', `/api/tenants/${id}/config`, changes)).body
     }))
-    if (!isDone || saved === undefined) return focusMistake(element)
+    if (!isDone || saved === undefined) return void focusMistake(element)
     say('The configuration was saved.')
     onSaved(saved)
   }

@@ -25,7 +25,7 @@ export function Deploy({ tenant, onClose, onBegun }: DeployProps) {
       const body = at === '' ? switches : { ...switches, git_ref: at }
       begun = (await write<Requested>('POST', `/api/tenants/${tenant.id}/deploy`, body)).body.deployment_id
     })
-    if (!isDone) return focusMistake(element)
+    if (!isDone) return void focusMistake(element)
     onClose()
     onBegun(begun)
   }

@@ -26,7 +26,6 @@ export function Remote({ tenant }: { tenant: Tenant }) {
   const answer = useSignal<Answer | undefined>(undefined)
   const error = useSignal<unknown>(undefined)
   const asked = useSignal(0)
-  const where = `/api/tenants/${tenant.id}/remote`
   const isRunning = tenant.status === 'running'
   const mayAsk = isRunning && !isPast.value
   useEffect(() => {
@@ -36,17 +35,17 @@ export function Remote({ tenant }: { tenant: Tenant }) {
     const stop = new AbortController()
     const { signal } = stop
     const both = Promise.all([
-      get<RemoteStats>(`${where}/stats`, { now: true, signal }),
-      get<PersonsCount>(`${where}/persons/count`, { now: true, signal }),
+      get<RemoteStats>(`/api/tenants/${tenant.id}/remote/stats`, { now: true, signal }),
+      get<PersonsCount>(`/api/tenants/${tenant.id}/remote/persons/count`, { now: true, signal }),
     ])
     both.then(
       ([stats, persons]) => (answer.value = { stats, persons }),
       (refusal: unknown) => signal.aborted || (error.value = refusal),
     )
     return () => stop.abort()
-  }, [where, mayAsk, asked.value])
+  }, [tenant.id, mayAsk, asked.value])
   const backUp = async (): Promise<void> => {
-    const { body } = await write<RemoteBackup>('POST', `${where}/backup`)
+    const { body } = await write<RemoteBackup>('POST', `/api/tenants/${tenant.id}/remote/backup`)
     say(`Backed up to ${body.backup_path}.`)
   }
   return (

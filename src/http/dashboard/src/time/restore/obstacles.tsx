@@ -1,12 +1,11 @@
 // What stands in the way of a restore, and what it cannot bring back.
 import type { Conflict, NotRestored as Left } from '../../api/types'
-import { useTenants } from '../../live/fleet'
+import { useNames } from '../../live/names'
 
 type ConflictsProps = { conflicts: readonly Conflict[]; reassigns: boolean; onReassign: (value: boolean) => void }
 
 export function Conflicts({ conflicts, reassigns, onReassign }: ConflictsProps) {
-  const tenants = useTenants()
-  const names = new Map(tenants.data?.map(({ id, name }) => [id, name]))
+  const names = useNames(conflicts.map(({ held_by: holder }) => holder))
   return (
     <section class="obstacles warn" aria-label="Conflicts">
       <h3>Somebody else has by now</h3>
