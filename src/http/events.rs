@@ -13,7 +13,6 @@ mod journal;
 mod list;
 pub mod rendered;
 mod restore;
-pub mod rows;
 mod sse;
 mod subscription;
 #[cfg(test)]
@@ -23,7 +22,6 @@ mod why;
 mod ws;
 
 pub use rendered::Rendered;
-pub use rows::Rows;
 
 use tenantry_journal::event::access::Scope as Reach;
 use tenantry_journal::recorded::Recorded;

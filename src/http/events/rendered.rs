@@ -49,13 +49,10 @@ impl Json {
         Json(Utf8Bytes::try_from(Bytes::from(text)).unwrap_or_default())
     }
 
-    /// `{"type":"event","event":{...}}`, with the `sub` of a subscription that has a name; without
-    /// one it is shared by everybody.
+    /// `{"type":"event","event":{...}}`
     #[must_use]
-    pub fn frame(&self, sub: Option<&str>) -> Utf8Bytes {
-        let Some(sub) = sub else { return self.0.clone() };
-        let sub = serde_json::Value::from(sub);
-        format!(r#"{{"type":"event","sub":{sub},"event":{}}}"#, self.event()).into()
+    pub fn frame(&self) -> Utf8Bytes {
+        self.0.clone()
     }
 
     /// The event alone.
@@ -165,7 +162,7 @@ mod tests {
         for _ in 0..1000 {
             let json = rendered.of(&recorded(5), &world);
             assert!(json.event().starts_with(r#"{"seq":5,"#));
-            assert_eq!(json.frame(None).as_str(), format!(r#"{{"type":"event","event":{}}}"#, json.event()));
+            assert_eq!(json.frame().as_str(), format!(r#"{{"type":"event","event":{}}}"#, json.event()));
         }
         assert_eq!(rendered.count.get(), 1);
     }
