@@ -95,6 +95,12 @@ pub struct Tenant {
 }
 
 impl Tenant {
+    /// Its name, or what stands for it when it cannot be opened.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.details.open().map_or_else(|| self.details.stand_in(), |details| &details.name)
+    }
+
     /// One that begins with this event.
     fn new(id: TenantId, details: Sealed<TenantDetails>, recorded: &Recorded) -> Tenant {
         Tenant {

@@ -158,10 +158,6 @@ pub(super) async fn summary(
     Ok(written(StatusCode::OK, json))
 }
 
-fn name_of(tenant: &Tenant) -> &str {
-    tenant.details.open().map_or(tenant.details.stand_in(), |details| &details.name)
-}
-
 fn fleet(scope: &Scope) -> Fleet<'_> {
     let world = &*scope.world;
     let mut counts = TenantCounts::default();
@@ -179,12 +175,7 @@ fn fleet(scope: &Scope) -> Fleet<'_> {
             (_, TenantHealth::Unhealthy | TenantHealth::Degraded) => health_name(health),
             _ => continue,
         };
-        unwell.note(|| Sick {
-            tenant_id: Some(tenant.id),
-            name: Some(name_of(tenant)),
-            instance: None,
-            state,
-        });
+        unwell.note(|| Sick { tenant_id: Some(tenant.id), name: Some(tenant.name()), instance: None, state });
     }
     let mut instances = InstanceCounts::default();
     for instance in world.instances.iter() {
@@ -228,12 +219,11 @@ fn deployments(scope: &Scope) -> Deployments<'_> {
     let world = &*scope.world;
     let reached = |one: &&Deployment| scope.principal.reaches_tenant(one.tenant_id);
     let all = || world.deployments.iter().rev().map(|one| &**one).filter(reached);
-    let is_running = |one: &&Deployment| !one.is_over();
-    let running = all().filter(is_running).count();
-    let under_way = all().filter(is_running).take(RUNNING_SHOWN);
+    let under_way: Vec<&Deployment> = all().filter(|one| !one.is_over()).collect();
+    let running = under_way.len();
     let ended = all().filter(|one| one.is_over()).take(RECENT_SHOWN);
-    let first = under_way.chain(ended).map(|one| DeploymentLine::new(world, one)).collect();
-    Deployments { running, first }
+    let first = under_way.into_iter().take(RUNNING_SHOWN).chain(ended);
+    Deployments { running, first: first.map(|one| DeploymentLine::new(world, one)).collect() }
 }
 
 impl<'a> DeploymentLine<'a> {
@@ -241,7 +231,7 @@ impl<'a> DeploymentLine<'a> {
         DeploymentLine {
             id: one.id,
             tenant_id: one.tenant_id,
-            name: world.tenants.get(one.tenant_id).map(|tenant| name_of(tenant)),
+            name: world.tenants.get(one.tenant_id).map(|tenant| tenant.name()),
             status: one.status,
             step: one.failed().or_else(|| one.current()).map(|step| step.kind.name()),
             release: one.release,
@@ -269,7 +259,7 @@ impl<'a> CertificateLine<'a> {
         let names = known.and_then(|known| known.names.open());
         CertificateLine {
             tenant_id: tenant.id,
-            name: name_of(tenant),
+            name: tenant.name(),
             domain: names.and_then(|names| names.first()).map(|name| name.as_str()),
             not_after: known.map(|known| known.not_after),
             renews_at: known.map(|known| renewed_at(known.not_before, known.not_after, tenant.id)),

@@ -80,9 +80,7 @@ pub(super) async fn list(
         .collect();
     let held = world.ports.held().map(|allocation| {
         let tenant = world.tenants.get(allocation.tenant_id);
-        let name = tenant.map_or(ERASED, |tenant| {
-            tenant.details.open().map_or_else(|| tenant.details.stand_in(), |d| &d.name)
-        });
+        let name = tenant.map_or(ERASED, |tenant| tenant.name());
         let line = Line {
             tenant_id: Some(allocation.tenant_id),
             tenant_name: Some(name),

@@ -1,5 +1,5 @@
 // The time machine: back and forth over the whole journal, two moments compared, a tenant brought back.
-import type { Page } from '@playwright/test'
+import type { Locator, Page } from '@playwright/test'
 import type { Server } from '../support/server'
 import { expect, expectAccessible, login, test } from '../support/test'
 
@@ -94,8 +94,8 @@ test('an edited tenant is brought back from the preview, and nothing is done bef
   await expect(page.getByText('This is the past')).toBeHidden()
 })
 
-test('a deleted tenant whose slug is taken comes back beside the new one', async ({ page, server }) => {
-  const { id } = await server.tenant('smith', 'John Smith for Senate')
+/** Deletes John Smith, gives his slug to another, and opens what restores him to the moment before. */
+async function replaced(page: Page, server: Server, id: string): Promise<Locator> {
   const moment = await headOf(server)
   await server.ask('DELETE', `/api/tenants/${id}`)
   await server.tenant('smith', 'Another Smith')
@@ -104,6 +104,12 @@ test('a deleted tenant whose slug is taken comes back beside the new one', async
   await page.getByRole('button', { name: 'Restore a tenant to here' }).click()
   const dialog = page.getByRole('dialog')
   await dialog.getByRole('button', { name: /John Smith/ }).click()
+  return dialog
+}
+
+test('a deleted tenant whose slug is taken comes back beside the new one', async ({ page, server }) => {
+  const { id } = await server.tenant('smith', 'John Smith for Senate')
+  const dialog = await replaced(page, server, id)
   const conflicts = dialog.getByRole('region', { name: 'Conflicts' })
   await expect(conflicts).toContainText('slug smith, held by Another Smith')
   await dialog.getByLabel('Type smith to confirm').fill('smith')
@@ -121,14 +127,7 @@ test('a deleted tenant whose slug is taken comes back beside the new one', async
 test('a deleted tenant that ran is restored beside who took its slug, deployed, and answers again', async ({ page, server }) => {
   const { id } = await server.tenant('smith', 'John Smith for Senate')
   expect((await server.deployed(id)).status).toBe('success')
-  const moment = await headOf(server)
-  await server.ask('DELETE', `/api/tenants/${id}`)
-  await server.tenant('smith', 'Another Smith')
-  await login(page)
-  await page.goto(`/#/tenants?as_of=${moment}`)
-  await page.getByRole('button', { name: 'Restore a tenant to here' }).click()
-  const dialog = page.getByRole('dialog')
-  await dialog.getByRole('button', { name: /John Smith/ }).click()
+  const dialog = await replaced(page, server, id)
   await expect(dialog.getByRole('region', { name: 'Conflicts' })).toContainText('slug smith, held by Another Smith')
   const changes = dialog.getByRole('region', { name: 'What would change' })
   await expect(changes).toContainText('release')
