@@ -97,14 +97,15 @@ pub fn undamaged(seq: Seq) -> Result<(), ScanError> {
     take_damage().map_or(Ok(()), |key| Err(ScanError::Sealed { seq, key }))
 }
 
-/// Hands the checked commits that hold `from..=to` to `each`, in order, until it breaks off.
+/// Hands the checked commits that hold `from..=to` to `each`, in order, until it breaks off. For
+/// who looks, and does not verify: see [`Journal::look`].
 fn commits(
     store: &dyn Journal,
     from: Seq,
     to: Seq,
     each: impl FnMut(&Commit<'_>) -> Result<ControlFlow<()>, ScanError>,
 ) -> Result<(), ScanError> {
-    commits_of(|next| Ok(store.read(next, page_bytes(next, to))?), from, to, each)
+    commits_of(|next| Ok(store.look(next, page_bytes(next, to))?), from, to, each)
 }
 
 /// Bytes to fetch for the events `from..=to`: a page, or less for a few.
@@ -175,7 +176,8 @@ pub fn fold(
 ) -> Result<(), ScanError> {
     let from = from.max(Seq(1));
     with_vault(vault, || {
-        commits(store, from, to, |commit| {
+        let page_at = |next| Ok(store.read(next, page_bytes(next, to))?);
+        commits_of(page_at, from, to, |commit| {
             if let Some(frontier) = &frontier {
                 check_root(commit, frontier)?;
             }
@@ -290,7 +292,7 @@ fn hash_commit(commit: &Commit<'_>, frontier: &mut Frontier, to: Seq) -> Result<
 pub fn leaves(store: &dyn Journal, from: Seq, to: Seq) -> Result<Vec<merkle::Hash>, ScanError> {
     let mut leaves = Vec::new();
     // A small page: who asks wants these few and nothing after them.
-    let page_at = |next| Ok(store.read(next, LEAVES_BYTES)?);
+    let page_at = |next| Ok(store.look(next, LEAVES_BYTES)?);
     commits_of(page_at, from, to, |commit| {
         for record in commit.records() {
             let (seq, bytes) = record?;
@@ -324,7 +326,7 @@ pub fn page(
     if from > to {
         return Ok(events);
     }
-    let stored = store.read(from, PAGE_BYTES)?;
+    let stored = store.look(from, PAGE_BYTES)?;
     if stored.is_empty() {
         return Err(ScanError::Gap { wanted: from, found: Seq::ZERO });
     }
@@ -386,7 +388,7 @@ pub fn at(
     let mut wanted = seqs.iter().copied().peekable();
     with_vault(vault, || {
         while let Some(next) = wanted.peek().copied() {
-            let stored = store.read(next, 1)?;
+            let stored = store.look(next, 1)?;
             let Some(stored) = stored.first() else {
                 return Err(ScanError::Gap { wanted: next, found: Seq::ZERO });
             };
@@ -443,7 +445,7 @@ pub fn visit(
 /// When there is no such event, or its commit is damaged.
 pub fn raw(store: &dyn Journal, seq: Seq) -> Result<Vec<u8>, ScanError> {
     let missing = ScanError::Gap { wanted: seq, found: Seq::ZERO };
-    let stored = store.read(seq, 1)?;
+    let stored = store.look(seq, 1)?;
     let Some(stored) = stored.first() else {
         return Err(missing);
     };
@@ -470,7 +472,7 @@ pub fn seq_at(store: &dyn Journal, vault: &Arc<dyn Vault>, at: Timestamp) -> Res
     let mut room = Vec::new();
     while before.next() < after {
         let middle = Seq(before.0 + (after.0 - before.0) / 2);
-        let stored = store.read(middle, 1)?;
+        let stored = store.look(middle, 1)?;
         let Some(stored) = stored.first() else {
             return Err(ScanError::Gap { wanted: middle, found: Seq::ZERO });
         };

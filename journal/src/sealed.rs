@@ -107,6 +107,12 @@ impl<T> Sealed<T> {
         Sealed { key: key.into(), inner: Arc::new(Inner { value: OnceLock::new(), stored }) }
     }
 
+    /// Whether both are clones of one, which is seen without opening either.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The key that the value is sealed under.
     #[must_use]
     pub fn key(&self) -> KeyId {

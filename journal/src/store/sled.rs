@@ -14,6 +14,10 @@
 //! stay open (`volumes`). Who reads everything once ([`Journal::passing`]) has it closed again
 //! behind him. After a failed write, a copy of the volume is read (`volume`).
 //!
+//! **Plain files.** What a full volume holds is written once more as a file that opens in no
+//! time (`plain`), on a thread of its own (`shelf`): when it gets full, and when somebody looks
+//! into one that has none ([`Journal::look`]). They are disposable.
+//!
 //! **Keys and values.** Key: the commit's first seq, 8 bytes, big-endian; value: the
 //! commit as `codec::packed` has it, cut into parts of at most [`PART_BYTES`], the later parts
 //! under the seq and a part number (u16, big-endian, from 1). Parts go in in order, so a
@@ -42,8 +46,10 @@ mod copy;
 mod indexer;
 mod log;
 mod mark;
+mod plain;
 mod queue;
 mod saved;
+mod shelf;
 mod volume;
 mod volumes;
 mod wal;
@@ -193,6 +199,7 @@ impl SledJournal {
     /// Puts what only the write-ahead file holds into sled, and begins to write.
     fn go_on(dir: &Path, volumes: Volumes, opening: Opening, sizes: Sizes) -> Result<Self, StoreError> {
         let Opening { tail, found, continuation } = opening;
+        volumes.make_plain();
         let volumes = Arc::new(volumes);
         let mut indexer = Indexer::new(Arc::clone(&volumes), sizes.volume)?;
         if !continuation.commits.is_empty() {
@@ -336,29 +343,11 @@ impl Journal for SledJournal {
     }
 
     fn read(&self, from: Seq, max_bytes: usize) -> Result<Vec<StoredCommit>, StoreError> {
-        if from > self.head() {
-            return Ok(Vec::new());
-        }
-        let mut next = from.max(Seq(1));
-        let mut left = max_bytes.max(1);
-        let mut page = Vec::new();
-        // What is in sled, then what is not yet; more may have got there meanwhile.
-        while left > 0 {
-            match self.queue.read(next, left) {
-                Ok(queued) => {
-                    page.extend(queued);
-                    break;
-                }
-                Err(stored) => {
-                    let commits = self.volumes.read(next, stored, left)?;
-                    let bytes: usize = commits.iter().map(|commit| commit.len()).sum();
-                    page.extend(commits);
-                    left = left.saturating_sub(bytes);
-                    next = stored.next();
-                }
-            }
-        }
-        Ok(page)
+        self.gather(from, max_bytes, |next, stored, left| self.volumes.read(next, stored, left))
+    }
+
+    fn look(&self, from: Seq, max_bytes: usize) -> Result<Vec<StoredCommit>, StoreError> {
+        self.gather(from, max_bytes, |next, stored, left| self.volumes.look(next, stored, left))
     }
 
     fn passing(&self, seq: Seq) {
@@ -374,6 +363,40 @@ impl Journal for SledJournal {
     }
 }
 
+impl SledJournal {
+    /// Commits from what is in sled, which `stored` reads, and then what is not yet.
+    fn gather(
+        &self,
+        from: Seq,
+        max_bytes: usize,
+        stored: impl Fn(Seq, Seq, usize) -> Result<Vec<StoredCommit>, StoreError>,
+    ) -> Result<Vec<StoredCommit>, StoreError> {
+        if from > self.head() {
+            return Ok(Vec::new());
+        }
+        let mut next = from.max(Seq(1));
+        let mut left = max_bytes.max(1);
+        let mut page = Vec::new();
+        // What is in sled, then what is not yet; more may have got there meanwhile.
+        while left > 0 {
+            match self.queue.read(next, left) {
+                Ok(queued) => {
+                    page.extend(queued);
+                    break;
+                }
+                Err(indexed) => {
+                    let commits = stored(next, indexed, left)?;
+                    let bytes: usize = commits.iter().map(|commit| commit.len()).sum();
+                    page.extend(commits);
+                    left = left.saturating_sub(bytes);
+                    next = indexed.next();
+                }
+            }
+        }
+        Ok(page)
+    }
+}
+
 impl Drop for SledJournal {
     fn drop(&mut self) {
         self.queue.close();
@@ -382,6 +405,7 @@ impl Drop for SledJournal {
             // file.
             let _ = indexing.join();
         }
+        self.volumes.stop_making();
     }
 }
 

@@ -15,6 +15,8 @@ mod group;
 #[cfg(test)]
 mod keyring;
 #[cfg(test)]
+mod plain;
+#[cfg(test)]
 mod receipt;
 #[cfg(test)]
 mod store;

@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
+use super::shelf::Shelf;
 use super::volume::Volume;
 use super::{Tail, io};
 use crate::id::Seq;
@@ -25,6 +26,8 @@ pub(super) struct Volumes {
     warmed: AtomicUsize,
     /// The full ones that were read last, the latest at the end.
     recent: Mutex<Vec<Arc<Volume>>>,
+    /// The plain files; not of a copy that is only read.
+    shelf: OnceLock<Shelf>,
 }
 
 impl Volumes {
@@ -50,6 +53,7 @@ impl Volumes {
             list: RwLock::new(list),
             warmed: AtomicUsize::new(0),
             recent: Mutex::default(),
+            shelf: OnceLock::new(),
         })
     }
 
@@ -69,6 +73,9 @@ impl Volumes {
         if let Some(full) = full {
             full.set_full();
             self.used(&full);
+            if let Some(shelf) = self.shelf.get() {
+                shelf.make(&full, Seq(first.0.saturating_sub(1)));
+            }
         }
         Ok(volume)
     }
@@ -128,6 +135,46 @@ impl Volumes {
         Ok(page)
     }
 
+    /// Has full volumes written as plain files from now on. The last one is written: what may
+    /// lie beside it is of another time.
+    pub(super) fn make_plain(&self) {
+        let shelf = self.shelf.get_or_init(Shelf::default);
+        if let Some(last) = self.last() {
+            shelf.remove(&last);
+        }
+    }
+
+    /// Ends what writes plain files.
+    pub(super) fn stop_making(&self) {
+        if let Some(shelf) = self.shelf.get() {
+            shelf.stop();
+        }
+    }
+
+    /// As [`Volumes::read`], from plain files where there are some.
+    pub(super) fn look(
+        &self,
+        from: Seq,
+        last: Seq,
+        max_bytes: usize,
+    ) -> Result<Vec<StoredCommit>, StoreError> {
+        let volumes = self.all();
+        let index = volumes.partition_point(|volume| volume.first() <= from).saturating_sub(1);
+        let full = volumes.get(index).zip(volumes.get(index + 1)).zip(self.shelf.get());
+        let Some(((volume, next), shelf)) = full else { return self.read(from, last, max_bytes) };
+        let ends = Seq(next.first().0.saturating_sub(1));
+        match shelf.read(volume, ends, (from, last), max_bytes) {
+            Some(mut page) => {
+                let bytes: usize = page.iter().map(|commit| commit.len()).sum();
+                if bytes < max_bytes && ends < last {
+                    page.extend(self.look(ends.next(), last, max_bytes - bytes)?);
+                }
+                Ok(page)
+            }
+            None => self.read(from, last, max_bytes),
+        }
+    }
+
     /// Closes the volumes before the one that holds `seq`, and has that one and the next read
     /// from the disk by a thread of its own: sled waits for the disk with every node.
     pub(super) fn pass(&self, seq: Seq) {
@@ -146,7 +193,10 @@ impl Volumes {
     }
 
     pub(super) fn size_on_disk(&self) -> Result<u64, StoreError> {
-        self.all().iter().map(|volume| volume.size_on_disk()).sum()
+        let plain =
+            self.shelf.get().map_or(0, |_| self.all().iter().map(|volume| Shelf::bytes(volume)).sum());
+        let volumes: Result<u64, StoreError> = self.all().iter().map(|volume| volume.size_on_disk()).sum();
+        Ok(volumes? + plain)
     }
 
     /// Returns when the engine has let go of every file. Nobody else may have a volume.
