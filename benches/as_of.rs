@@ -346,10 +346,11 @@ impl Made {
         let taken = machine::memory(std::process::id()).rss.saturating_sub(before);
         let at_hand = travel.at_hand();
         println!(
-            "| prepared in {took:.0} ms ({} of processor time), the longest step {longest:.1} ms: {} Worlds, {} events \
-             apart, {:.0} MB by estimate, {:.0} MB more in memory | | | |",
+            "| prepared in {took:.0} ms ({} of processor time), the longest step {longest:.1} ms: {} Worlds, {} of \
+             them whole, {} events apart, {:.0} MB by estimate, {:.0} MB more in memory | | | |",
             machine::ms(cpu),
             at_hand.worlds,
+            at_hand.whole,
             at_hand.spacing,
             at_hand.bytes as f64 / 1e6,
             taken as f64 * 1024.0 / 1e6,

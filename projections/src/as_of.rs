@@ -6,6 +6,7 @@
 //! one core from the present.
 
 pub mod by_tenant;
+mod packed;
 pub mod point;
 mod tenant;
 pub mod waypoints;
@@ -281,8 +282,8 @@ impl TimeTravel {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.iter().filter(|world| world.seq <= seq).max_by_key(|world| world.seq).cloned()
         };
-        let waypoint = self.waypoints().before(seq).cloned();
-        let kept = kept.into_iter().chain(waypoint).max_by_key(|world| world.seq).unwrap_or_default();
+        let kept = kept.unwrap_or_default();
+        let kept = self.waypoints().between(kept.seq, seq).unwrap_or(kept);
         if !self.is_worth_a_snapshot(kept.seq, seq) {
             return kept;
         }

@@ -95,11 +95,11 @@ impl Preparing {
     }
 
     fn tell(&self, at_hand: AtHand, is_more: bool) {
-        let AtHand { worlds, spacing, bytes, upto } = at_hand;
+        let AtHand { worlds, whole, spacing, bytes, upto } = at_hand;
         self.metrics.past_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.metrics.past_spacing.set(i64::try_from(spacing).unwrap_or(i64::MAX));
         if !is_more {
-            tracing::debug!(event.seq = upto.0, worlds, spacing, bytes, "the past is at hand");
+            tracing::debug!(event.seq = upto.0, worlds, whole, spacing, bytes, "the past is at hand");
         }
     }
 }

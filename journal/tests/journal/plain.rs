@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tenantry_journal::id::Seq;
+use tenantry_journal::event::Event;
+use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::scan;
 use tenantry_journal::store::Journal;
 use tenantry_journal::store::sled::{Sizes, SledJournal};
@@ -157,4 +158,30 @@ fn what_lies_beside_the_volume_that_is_written_is_of_another_time_and_goes() {
     let rig = self::rig(dir.path());
     assert!(!last.exists());
     look(&rig);
+}
+
+#[test]
+fn an_erased_tenant_is_erased_in_plain_files_too() {
+    const NAME: &str = "Kentucky-Fried-Campaign-0451";
+    let dir = tempfile::tempdir().unwrap();
+    let tenant = TenantId(uuid(0xa1));
+    let rig = rig(dir.path());
+    rig.record(vec![created(tenant, NAME)]).unwrap();
+    let begun = Instant::now();
+    while plain(dir.path()).is_empty() {
+        assert!(begun.elapsed().as_secs() < 60);
+        rig.record(vec![updated(tenant, NAME.repeat(10))]).unwrap();
+    }
+    let first = plain(dir.path()).remove(0);
+    assert!(first.ends_with(format!("{:020}", 1)), "the one that the tenant was created in");
+    let bytes = fs::read(first).unwrap();
+    assert!(!bytes.windows(NAME.len()).any(|window| window == NAME.as_bytes()));
+    let name = || match scan::page(&*rig.store, &rig.vault, Seq(1), Seq(1), 1).unwrap().remove(0).draft.event
+    {
+        Event::TenantCreated(created) => created.details.open().map(|details| details.name.clone()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name().as_deref(), Some(NAME));
+    rig.keyring.erase(tenant.into()).unwrap();
+    assert_eq!(name(), None);
 }

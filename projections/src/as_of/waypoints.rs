@@ -3,7 +3,8 @@
 //!
 //! They are clones of one World that is folded from the first event on, so each costs what
 //! changed since the one before, and no more. What all of them may take is bounded: when they
-//! take more, every other one is let go, and the distance doubles. They hold opened values, and
+//! take more, every other one that is whole is packed (`packed`), a tenth of its size; when few
+//! are whole, every other one is let go, and the distance doubles. They hold opened values, and
 //! nothing of them is ever written: a start folds them again, beside the present.
 
 use std::collections::{BTreeMap, HashSet};
@@ -14,6 +15,7 @@ use std::sync::{MutexGuard, PoisonError};
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
 
+use super::packed::{Changed, Numbers, rest_of, unpacked};
 use super::{AsOfError, TimeTravel, fold_and_watch};
 use crate::world::World;
 use crate::world::deployments::{Deployment, Step};
@@ -27,6 +29,11 @@ pub const MOST_BYTES: usize = 384 * 1024 * 1024;
 /// Events that are folded at a time: a few milliseconds, after which whoever does it looks
 /// whether it is still wanted.
 const STEP: u64 = 2048;
+/// One in so many is whole at least: what lies between is put together from as many packed ones,
+/// some ten milliseconds.
+const MOST_PACKED: u64 = 512;
+/// What a request that is remembered by its key takes.
+const REQUEST_BYTES: usize = 256;
 
 /// What a change of an entry costs besides the entry: its count, and what it holds that is new.
 const ENTRY_BYTES: usize = 96;
@@ -41,12 +48,14 @@ const IN_A_NODE: usize = 40;
 struct Touched {
     instances: HashSet<u64>,
     tenants: HashSet<u64>,
+    requests: usize,
 }
 
 impl Touched {
     fn note(&mut self, recorded: &Recorded) {
         // The half of an id that is random.
         let half = |id: uuid::Uuid| id.as_u64_pair().1;
+        self.requests += usize::from(recorded.idempotency.is_some());
         match (recorded.instance_id, recorded.tenant_id) {
             (Some(instance), _) => drop(self.instances.insert(half(instance.0))),
             (None, Some(tenant)) => drop(self.tenants.insert(half(tenant.0))),
@@ -57,6 +66,7 @@ impl Touched {
     fn add(&mut self, other: Touched) {
         self.instances.extend(other.instances);
         self.tenants.extend(other.tenants);
+        self.requests += other.requests;
     }
 
     /// What a World takes that shares the rest with one in which this was otherwise.
@@ -79,18 +89,58 @@ fn nodes(changed: usize, entries: usize) -> usize {
     (all * (1.0 - (-(changed as f64) / all).exp())).ceil() as usize
 }
 
+/// How a World is kept.
+enum Form {
+    Whole(World),
+    /// Its rest; see [`packed`](super::packed).
+    Packed(World),
+}
+
 struct Waypoint {
-    world: World,
+    form: Form,
+    /// What is otherwise than in the one before.
+    changed: Changed,
+    /// Since the last one that is whole, where this one is.
     touched: Touched,
+    /// Requests since the one before.
+    requests: usize,
     bytes: usize,
+}
+
+impl Waypoint {
+    fn weigh(&mut self) -> usize {
+        let whole = match &self.form {
+            Form::Whole(world) => self.touched.bytes(world),
+            Form::Packed(_) => 0,
+        };
+        self.bytes = whole + self.changed.bytes() + self.requests * REQUEST_BYTES;
+        self.bytes
+    }
+
+    /// Packs it; gives what is let go.
+    fn pack(&mut self) -> Option<World> {
+        let Form::Whole(world) = &self.form else { return None };
+        let rest = Form::Packed(rest_of(world.clone()));
+        match std::mem::replace(&mut self.form, rest) {
+            Form::Whole(world) | Form::Packed(world) => Some(world),
+        }
+    }
 }
 
 /// The Worlds, by their positions, which are multiples of the spacing.
 pub(super) struct Waypoints {
     kept: BTreeMap<Seq, Waypoint>,
     spacing: u64,
+    /// Those at multiples of this are whole; a multiple of the spacing.
+    whole_every: u64,
     bytes: usize,
     most: usize,
+    numbers: Numbers,
+    /// The last World that was handed in, and what changed up to it since the last that is kept.
+    last: World,
+    pending: Option<(Changed, usize)>,
+    /// Since the last one that is whole.
+    touched: Touched,
 }
 
 impl Default for Waypoints {
@@ -101,46 +151,139 @@ impl Default for Waypoints {
 
 impl Waypoints {
     pub(super) fn new(spacing: u64, most: usize) -> Waypoints {
-        Waypoints { kept: BTreeMap::new(), spacing: spacing.max(1), bytes: 0, most }
+        let spacing = spacing.max(1);
+        Waypoints {
+            kept: BTreeMap::new(),
+            spacing,
+            whole_every: spacing,
+            bytes: 0,
+            most,
+            numbers: Numbers::default(),
+            last: World::default(),
+            pending: None,
+            touched: Touched::default(),
+        }
     }
 
-    /// The last one at or before a position.
-    pub(super) fn before(&self, seq: Seq) -> Option<&World> {
-        self.kept.range(..=seq).next_back().map(|(_, waypoint)| &waypoint.world)
+    /// The last one after a position and at or before another; where it is packed, only when that
+    /// spares more than it costs.
+    pub(super) fn between(&self, after: Seq, seq: Seq) -> Option<World> {
+        if after >= seq {
+            return None;
+        }
+        let (at, waypoint) = self.kept.range(after.next()..=seq).next_back()?;
+        let rest = match &waypoint.form {
+            Form::Whole(world) => return Some(world.clone()),
+            Form::Packed(rest) => rest,
+        };
+        if after != Seq::ZERO && at.0 - after.0 < self.spacing / 2 {
+            return None;
+        }
+        let whole = self.kept.range(..at).rev().find_map(|(seq, waypoint)| match &waypoint.form {
+            Form::Whole(world) => Some((*seq, world)),
+            Form::Packed(_) => None,
+        });
+        let empty = World::default();
+        let (from, whole) = whole.unwrap_or((Seq::ZERO, &empty));
+        let steps = self.kept.range(from.next()..=*at).map(|(_, waypoint)| &waypoint.changed);
+        let world = unpacked(whole, steps, rest, &self.numbers);
+        if world.is_none() {
+            tracing::error!(
+                event.seq = at.0,
+                "a World of the past is packed badly; what follows an earlier one is folded"
+            );
+        }
+        world.or_else(|| (from > after).then(|| whole.clone()))
+    }
+
+    /// The last one that is whole, after a position and at or before another.
+    pub(super) fn whole_between(&self, after: Seq, seq: Seq) -> Option<World> {
+        if after >= seq {
+            return None;
+        }
+        self.kept.range(after.next()..=seq).rev().find_map(|(_, waypoint)| match &waypoint.form {
+            Form::Whole(world) => Some(world.clone()),
+            Form::Packed(_) => None,
+        })
     }
 
     /// Keeps one more. What is let go for it is given back: dropping it takes a while, in which
     /// nobody should have to wait.
     #[must_use]
     fn keep(&mut self, world: &World, touched: Touched) -> Vec<World> {
-        let bytes = touched.bytes(world);
-        self.bytes += bytes;
-        self.kept.insert(world.seq, Waypoint { world: world.clone(), touched, bytes });
-        let mut gone = Vec::new();
+        let mut requests = touched.requests;
+        let mut changed = Changed::between(&self.last, world, &mut self.numbers);
+        if let Some((before, more)) = self.pending.take() {
+            changed = before.then(changed, &self.numbers);
+            requests += more;
+        }
+        let mut gone = vec![std::mem::replace(&mut self.last, world.clone())];
+        self.touched.add(touched);
+        let is_whole = world.seq.0.is_multiple_of(self.whole_every);
+        let (form, touched) = if is_whole {
+            (Form::Whole(world.clone()), std::mem::take(&mut self.touched))
+        } else {
+            (Form::Packed(rest_of(world.clone())), Touched::default())
+        };
+        let mut waypoint = Waypoint { form, changed, touched, requests, bytes: 0 };
+        self.bytes += waypoint.weigh();
+        self.kept.insert(world.seq, waypoint);
         while self.bytes > self.most && self.kept.len() > 1 {
-            self.thin_out(&mut gone);
+            if self.whole_every < self.spacing.saturating_mul(MOST_PACKED) {
+                self.pack_more(&mut gone);
+            } else {
+                self.thin_out(&mut gone);
+            }
         }
         gone
+    }
+
+    /// Packs every other one that is whole. What was touched on the way to one that is packed is
+    /// the next whole one's.
+    fn pack_more(&mut self, gone: &mut Vec<World>) {
+        self.whole_every = self.whole_every.saturating_mul(2);
+        let mut on_the_way = Touched::default();
+        for (seq, waypoint) in &mut self.kept {
+            let touched = std::mem::take(&mut waypoint.touched);
+            on_the_way.add(touched);
+            if seq.0.is_multiple_of(self.whole_every) {
+                waypoint.touched = std::mem::take(&mut on_the_way);
+            } else {
+                gone.extend(waypoint.pack());
+            }
+        }
+        on_the_way.add(std::mem::take(&mut self.touched));
+        self.touched = on_the_way;
+        self.weigh();
     }
 
     /// Lets go of every other one. What changed on the way to one that is gone is the next
     /// one's.
     fn thin_out(&mut self, gone: &mut Vec<World>) {
         self.spacing = self.spacing.saturating_mul(2);
-        let mut on_the_way = Touched::default();
+        let mut on_the_way: Option<(Changed, usize)> = None;
         let mut kept = BTreeMap::new();
-        for (seq, Waypoint { world, touched, .. }) in std::mem::take(&mut self.kept) {
-            on_the_way.add(touched);
+        for (seq, mut waypoint) in std::mem::take(&mut self.kept) {
+            if let Some((before, requests)) = on_the_way.take() {
+                waypoint.changed = before.then(waypoint.changed, &self.numbers);
+                waypoint.requests += requests;
+            }
             if seq.0.is_multiple_of(self.spacing) {
-                let touched = std::mem::take(&mut on_the_way);
-                let bytes = touched.bytes(&world);
-                kept.insert(seq, Waypoint { world, touched, bytes });
+                kept.insert(seq, waypoint);
             } else {
+                let Waypoint { form: Form::Whole(world) | Form::Packed(world), changed, requests, .. } =
+                    waypoint;
                 gone.push(world);
+                on_the_way = Some((changed, requests));
             }
         }
-        self.bytes = kept.values().map(|waypoint| waypoint.bytes).sum();
+        self.pending = on_the_way;
         self.kept = kept;
+        self.weigh();
+    }
+
+    fn weigh(&mut self) {
+        self.bytes = self.kept.values_mut().map(Waypoint::weigh).sum();
     }
 
     /// The next position after one where there is to be one.
@@ -148,11 +291,13 @@ impl Waypoints {
         Seq((seq.0 / self.spacing).saturating_add(1).saturating_mul(self.spacing))
     }
 
-    /// Lets go of all.
+    /// Lets go of all, and gives it back.
     #[must_use]
-    fn clear(&mut self) -> BTreeMap<Seq, Waypoint> {
-        self.bytes = 0;
-        std::mem::take(&mut self.kept)
+    fn clear(&mut self) -> Waypoints {
+        let fresh = Waypoints::new(self.spacing, self.most);
+        let gone = std::mem::replace(self, fresh);
+        self.whole_every = gone.whole_every;
+        gone
     }
 }
 
@@ -168,6 +313,8 @@ pub(super) struct Pathfinder {
 pub struct AtHand {
     /// How many Worlds.
     pub worlds: usize,
+    /// How many of them are whole; the others are packed.
+    pub whole: usize,
     /// Events between two of them.
     pub spacing: u64,
     /// What they take, by estimate, in bytes.
@@ -241,6 +388,7 @@ impl TimeTravel {
         let waypoints = self.waypoints();
         AtHand {
             worlds: waypoints.kept.len(),
+            whole: waypoints.kept.values().filter(|waypoint| matches!(waypoint.form, Form::Whole(_))).count(),
             spacing: waypoints.spacing,
             bytes: waypoints.bytes,
             upto: waypoints.kept.keys().next_back().copied().unwrap_or_default(),
@@ -271,7 +419,7 @@ mod tests {
     }
 
     fn touched(ids: impl IntoIterator<Item = u64>) -> Touched {
-        Touched { instances: ids.into_iter().collect(), tenants: HashSet::new() }
+        Touched { instances: ids.into_iter().collect(), ..Touched::default() }
     }
 
     #[test]
@@ -282,36 +430,44 @@ mod tests {
         while at.0 < 100_000 {
             at = waypoints.next(at);
             let gone = waypoints.keep(&world(at.0), touched((at.0..at.0 + 10).map(|n| n % 50)));
-            assert!(gone.iter().all(|gone| !waypoints.kept.contains_key(&gone.seq)));
+            drop(gone);
             assert!(waypoints.bytes <= most, "{} bytes at {at}", waypoints.bytes);
         }
         assert!(waypoints.spacing > 8);
+        assert!(waypoints.whole_every > waypoints.spacing);
         let (seqs, spacing): (Vec<u64>, u64) =
             (waypoints.kept.keys().map(|seq| seq.0).collect(), waypoints.spacing);
         let expected: Vec<u64> = (1..=at.0 / spacing).map(|n| n * spacing).collect();
         assert_eq!(seqs, expected);
         assert!(seqs.len() >= 8, "as many as the bytes allow, and not {}", seqs.len());
-        for seq in 0..at.0 {
-            let before = waypoints.before(Seq(seq)).map_or(0, |world| world.seq.0);
+        for seq in 1..at.0 {
+            let before = waypoints.between(Seq::ZERO, Seq(seq)).map_or(0, |world| world.seq.0);
             assert_eq!(before, seq / spacing * spacing);
         }
     }
 
     #[test]
-    fn what_changed_twice_on_the_way_counts_once_when_the_way_is_one() {
+    fn what_was_touched_twice_on_the_way_counts_once_when_the_way_is_one() {
         let mut waypoints = Waypoints::new(10, usize::MAX);
         for seq in [10, 20, 30, 40] {
-            assert!(waypoints.keep(&world(seq), touched(0..100)).is_empty());
+            drop(waypoints.keep(&world(seq), touched(0..100)));
         }
-        let four = waypoints.bytes;
+        let whole = |waypoints: &Waypoints| -> Vec<(u64, usize)> {
+            let whole = waypoints.kept.iter().filter(|(_, waypoint)| matches!(waypoint.form, Form::Whole(_)));
+            whole.map(|(seq, waypoint)| (seq.0, waypoint.bytes)).collect()
+        };
+        let four = whole(&waypoints);
+        waypoints.pack_more(&mut Vec::new());
+        assert_eq!(whole(&waypoints), [four[1], four[3]]);
+        assert_eq!(waypoints.kept.len(), 4);
         waypoints.thin_out(&mut Vec::new());
-        assert_eq!((waypoints.kept.len(), waypoints.bytes * 2), (2, four));
+        assert_eq!((waypoints.kept.len(), whole(&waypoints).len()), (2, 2));
     }
 
     #[test]
     fn a_single_one_that_is_too_large_is_kept() {
         let mut waypoints = Waypoints::new(10, 1);
-        assert!(waypoints.keep(&world(10), touched(0..100)).is_empty());
+        drop(waypoints.keep(&world(10), touched(0..100)));
         assert_eq!(waypoints.kept.len(), 1);
     }
 }

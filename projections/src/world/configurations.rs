@@ -7,6 +7,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::id::{Seq, TenantId};
 
+use super::only::these;
 use super::{Attention, World};
 
 /// What is noted of one tenant's configuration.
@@ -27,6 +28,19 @@ pub struct Configurations {
 }
 
 impl Configurations {
+    pub(super) fn only(&self, id: TenantId) -> Configurations {
+        Configurations { by_tenant: these(&self.by_tenant, [id]) }
+    }
+
+    /// All of them, for who packs a World.
+    pub(crate) fn map(&self) -> &OrdMap<TenantId, Configuration> {
+        &self.by_tenant
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut OrdMap<TenantId, Configuration> {
+        &mut self.by_tenant
+    }
+
     /// One tenant's.
     #[must_use]
     pub fn get(&self, id: TenantId) -> Option<&Configuration> {

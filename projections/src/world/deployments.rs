@@ -13,6 +13,7 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
+use super::only::these;
 use super::releases::{Release, ReleaseStatus};
 use super::{Attention, World};
 
@@ -147,6 +148,33 @@ pub struct Deployments {
 }
 
 impl Deployments {
+    pub(super) fn only(&self, id: TenantId) -> Deployments {
+        let by_tenant = these(&self.by_tenant, [id]);
+        let ids = by_tenant.values().flatten().copied();
+        Deployments {
+            by_id: these(&self.by_id, ids),
+            open: these(&self.open, [id]),
+            by_tenant: by_tenant.clone(),
+        }
+    }
+
+    /// All of them, for who packs a World.
+    pub(crate) fn map(&self) -> &OrdMap<DeploymentId, Arc<Deployment>> {
+        &self.by_id
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut OrdMap<DeploymentId, Arc<Deployment>> {
+        &mut self.by_id
+    }
+
+    pub(crate) fn of_tenants(&self) -> &OrdMap<TenantId, Vector<DeploymentId>> {
+        &self.by_tenant
+    }
+
+    pub(crate) fn of_tenants_mut(&mut self) -> &mut OrdMap<TenantId, Vector<DeploymentId>> {
+        &mut self.by_tenant
+    }
+
     /// One deployment.
     #[must_use]
     pub fn get(&self, id: DeploymentId) -> Option<&Arc<Deployment>> {

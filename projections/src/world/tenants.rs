@@ -20,6 +20,7 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
+use super::only::these;
 use super::releases::{Release, ReleaseStatus, Releases};
 use super::themes::Theme;
 use super::{Attention, World};
@@ -168,6 +169,19 @@ pub struct Tenants {
 }
 
 impl Tenants {
+    pub(super) fn only(&self, id: TenantId) -> Tenants {
+        Tenants { by_id: these(&self.by_id, [id]), gone: these(&self.gone, [id]), ..Tenants::default() }
+    }
+
+    /// All of them, for who packs a World.
+    pub(crate) fn map(&self) -> &OrdMap<TenantId, Arc<Tenant>> {
+        &self.by_id
+    }
+
+    pub(crate) fn map_mut(&mut self) -> &mut OrdMap<TenantId, Arc<Tenant>> {
+        &mut self.by_id
+    }
+
     /// One tenant.
     #[must_use]
     pub fn get(&self, id: TenantId) -> Option<&Arc<Tenant>> {

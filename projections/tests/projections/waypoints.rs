@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use proptest::prelude::*;
 use tenantry_journal::codec;
+use tenantry_journal::event::Event;
 use tenantry_journal::event::health::{HealthChanged, TenantHealth};
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
@@ -16,7 +17,7 @@ use tenantry_projections::as_of::{Source, SourceError, TimeTravel};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::World;
 
-use crate::arbitrary::{events, seeds};
+use crate::arbitrary::{Seed, events, seeds};
 use crate::support::*;
 
 /// No budget that a test's Worlds reach.
@@ -189,6 +190,90 @@ fn of_a_busy_tenant_another_moment_is_near_one_that_is_kept() {
     }
 }
 
+/// Three instances that run, fail and come up again, and now and then are given other things.
+fn lives(count: usize) -> Vec<Recorded> {
+    let number = |name| Event::KINDS.iter().position(|(kind, _)| *kind == name).unwrap();
+    let begin = ["tenant.created", "instance.spawned", "deployment.requested"];
+    let life = [
+        "instance.starting",
+        "instance.started",
+        "instance.health_changed",
+        "instance.exited",
+        "instance.restart_scheduled",
+    ];
+    let seldom = ["instance.weight_changed", "instance.respecified", "tenant.updated", "instance.removed"];
+    let mut seeds: Vec<Seed> = Vec::new();
+    for n in 0..3 {
+        seeds.extend(begin.map(|name| (number(name), n, n, 0)));
+    }
+    for round in 0.. {
+        let (n, run) = (round as u8 % 3, (round / 3) as u8 % 4);
+        seeds.extend(life.map(|name| (number(name), n, n, run)));
+        if round % 7 == 6 {
+            seeds.push((number(seldom[round / 7 % 4]), n, n, run));
+            seeds.push((number("instance.spawned"), n, n, run));
+        }
+        if seeds.len() >= count {
+            break;
+        }
+    }
+    events(&seeds)
+}
+
+#[test]
+fn packed_ones_give_the_same_worlds_and_take_less() {
+    let source = Listed::new(lives(300));
+    let head = folded(&source.events);
+    let (_dir, time) = travel(source.clone(), 4, PLENTY);
+    prepare(&time, head.seq);
+    let plenty = time.at_hand();
+    assert_eq!((plenty.whole, plenty.spacing), (plenty.worlds, 4));
+    for share in [2, 8, 40] {
+        let (_dir, time) = travel(source.clone(), 4, plenty.bytes / share);
+        prepare(&time, head.seq);
+        let at_hand = time.at_hand();
+        assert!(at_hand.whole < at_hand.worlds && at_hand.bytes <= plenty.bytes / share, "{at_hand:?}");
+        let reads = source.reads();
+        let mut asked = 0;
+        for seq in (1..=head.seq.0).rev() {
+            assert_eq!(
+                time.world_at(Seq(seq), &head).unwrap(),
+                folded(&source.events[..seq as usize]),
+                "{seq}"
+            );
+            asked += 1;
+        }
+        // None was folded from further away than the distance between two.
+        assert!(source.reads() - reads <= asked * at_hand.spacing);
+    }
+}
+
+#[test]
+fn a_tenant_taken_out_of_a_world_is_the_one_folded_from_its_own_events() {
+    let source = Listed::new(lives(1500));
+    let head = folded(&source.events);
+    let (_dir, prepared) = travel(source.clone(), 100, PLENTY);
+    prepare(&prepared, head.seq);
+    prepared.index(head.seq).unwrap();
+    for n in 0..3 {
+        for seq in (1..=head.seq.0).rev().step_by(31) {
+            let before = source.reads();
+            let taken = prepared.tenant_at(tenant(n), Seq(seq), &head).unwrap();
+            let reads = source.reads() - before;
+            assert!(reads <= 128 + 100, "{reads} of {seq}");
+            let (_dir, alone) = travel(source.clone(), 100, 0);
+            let own = alone.tenant_at(tenant(n), Seq(seq), &head).unwrap();
+            assert_eq!(
+                (taken.seq, &taken.tenants, &taken.instances),
+                (own.seq, &own.tenants, &own.instances)
+            );
+            assert_eq!((&taken.deployments, &taken.analyses), (&own.deployments, &own.analyses));
+            assert_eq!((&taken.configurations, &taken.erasures), (&own.configurations, &own.erasures));
+            assert_eq!(taken.attention, own.attention);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -213,7 +298,8 @@ proptest! {
             prop_assert_eq!(time.world_at(Seq(seq), &head).unwrap(), folded(&source.events[..seq as usize]));
         }
         prepare(&time, head.seq);
-        for seq in 1..=head.seq.0 {
+        // Backwards, so that each comes from one that is kept at a distance and not from the last.
+        for seq in (1..=head.seq.0).rev() {
             let world = time.world_at(Seq(seq), &head).unwrap();
             prop_assert_eq!(world, folded(&source.events[..seq as usize]));
         }

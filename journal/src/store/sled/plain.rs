@@ -44,13 +44,22 @@ const STRIDE_BYTES: u64 = 8 * 1024;
 pub(super) enum Unusable {
     /// It cannot be read.
     #[error("it cannot be read")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
     /// It is not what was written.
     #[error("its {0} is damaged")]
     Damaged(&'static str),
     /// It holds another stretch than the volume.
     #[error("it holds events {0} to {1}, and the volume does not")]
     Other(Seq, Seq),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Unusable {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Unusable::Damaged("end"),
+            _ => Unusable::Io(error),
+        }
+    }
 }
 
 /// Where the file of the volume in a directory lies.

@@ -128,6 +128,11 @@ impl Shelf {
             Err(error) => {
                 let path = plain::path_of(volume.dir());
                 let reason: &dyn std::error::Error = &error;
+                if let Unusable::Io(_) = error {
+                    // Too many open files, say: the store says so too, or reads it.
+                    tracing::warn!(reason, path = %path.display(), "a plain file cannot be read; the volume is");
+                    return None;
+                }
                 tracing::error!(reason, path = %path.display(), "a plain file is made again from its volume");
                 self.remove(volume);
             }
