@@ -14,7 +14,6 @@ pub mod configurations;
 pub mod deployments;
 pub mod erasures;
 pub mod instances;
-mod only;
 pub mod ports;
 pub mod releases;
 pub mod requests;

@@ -9,7 +9,6 @@ use std::time::Instant;
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{Seq, TenantId};
 use tenantry_journal::scan;
-use tenantry_journal::store::Journal;
 use tenantry_journal::store::sled::{Sizes, SledJournal};
 
 use crate::support::*;

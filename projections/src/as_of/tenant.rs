@@ -28,9 +28,6 @@ const STEP: u64 = 20_000;
 /// of everything.
 const WAITS_FOR: u64 = 400_000;
 
-/// So many of its events are folded as fast as a tenant is taken out of a World.
-const FEW: usize = 128;
-
 /// The index, read from its file when it is first asked.
 #[derive(Debug, Default)]
 pub(super) struct Indexed {
@@ -145,15 +142,6 @@ impl TimeTravel {
         }
         let Some(seqs) = self.positions(tenant, world.seq, seq, usize::MAX)? else {
             return self.world_at(seq, head);
-        };
-        let whole = self.waypoints().whole_between(world.seq, seq);
-        let spared = whole.as_ref().map_or(0, |whole| seqs.partition_point(|seq| *seq <= whole.seq));
-        let seqs = match whole.filter(|_| spared > FEW) {
-            Some(whole) => {
-                world = whole.only(tenant);
-                seqs.get(spared..).unwrap_or_default()
-            }
-            None => &seqs,
         };
         // Of a very busy one those near the end: they are not to drive out the other tenants.
         let from = seqs.len().saturating_sub(BETWEEN_KEPT * KEPT_TENANTS / 4);

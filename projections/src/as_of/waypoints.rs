@@ -196,17 +196,6 @@ impl Waypoints {
         world.or_else(|| (from > after).then(|| whole.clone()))
     }
 
-    /// The last one that is whole, after a position and at or before another.
-    pub(super) fn whole_between(&self, after: Seq, seq: Seq) -> Option<World> {
-        if after >= seq {
-            return None;
-        }
-        self.kept.range(after.next()..=seq).rev().find_map(|(_, waypoint)| match &waypoint.form {
-            Form::Whole(world) => Some(world.clone()),
-            Form::Packed(_) => None,
-        })
-    }
-
     /// Keeps one more. What is let go for it is given back: dropping it takes a while, in which
     /// nobody should have to wait.
     #[must_use]

@@ -7,7 +7,6 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::id::{Seq, TenantId};
 
-use super::only::these;
 use super::{Attention, World};
 
 /// What is noted of one tenant's configuration.
@@ -28,10 +27,6 @@ pub struct Configurations {
 }
 
 impl Configurations {
-    pub(super) fn only(&self, id: TenantId) -> Configurations {
-        Configurations { by_tenant: these(&self.by_tenant, [id]) }
-    }
-
     /// All of them, for who packs a World.
     pub(crate) fn map(&self) -> &OrdMap<TenantId, Configuration> {
         &self.by_tenant

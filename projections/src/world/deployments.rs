@@ -13,7 +13,6 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
-use super::only::these;
 use super::releases::{Release, ReleaseStatus};
 use super::{Attention, World};
 
@@ -148,16 +147,6 @@ pub struct Deployments {
 }
 
 impl Deployments {
-    pub(super) fn only(&self, id: TenantId) -> Deployments {
-        let by_tenant = these(&self.by_tenant, [id]);
-        let ids = by_tenant.values().flatten().copied();
-        Deployments {
-            by_id: these(&self.by_id, ids),
-            open: these(&self.open, [id]),
-            by_tenant: by_tenant.clone(),
-        }
-    }
-
     /// All of them, for who packs a World.
     pub(crate) fn map(&self) -> &OrdMap<DeploymentId, Arc<Deployment>> {
         &self.by_id

@@ -7,7 +7,6 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use tenantry_journal::id::{KeyId, Seq, TenantId};
 
-use super::only::these;
 use super::{Attention, World};
 
 /// How far a tenant's erasure is.
@@ -26,10 +25,6 @@ pub struct Erasures {
 }
 
 impl Erasures {
-    pub(super) fn only(&self, id: TenantId) -> Erasures {
-        Erasures { by_tenant: these(&self.by_tenant, [id]) }
-    }
-
     /// How far a tenant's is; `None` when nobody asked for it.
     #[must_use]
     pub fn get(&self, id: TenantId) -> Option<Erasure> {

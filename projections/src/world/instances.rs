@@ -19,7 +19,6 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
-use super::only::these;
 use super::{Attention, ProcessMark, World};
 
 /// What somebody wishes of an instance.
@@ -338,24 +337,6 @@ pub struct Instances {
 }
 
 impl Instances {
-    /// Those of one tenant; looks at all of them.
-    pub(super) fn only(&self, id: TenantId) -> Instances {
-        let is_its = |instance: &Instance| instance.tenant.is_some_and(|(tenant, _)| tenant == id);
-        let by_id = self.by_id.iter().filter(|(_, instance)| is_its(instance));
-        let by_id: OrdMap<InstanceId, Arc<Instance>> =
-            by_id.map(|(id, one)| (*id, Arc::clone(one))).collect();
-        let gone = self.gone.iter().filter(|(_, name)| name.key() == KeyId::from(id));
-        let ports: Vec<u16> = by_id.values().flat_map(|instance| held_ports(instance)).collect();
-        let by_port =
-            these(&self.by_port, ports).into_iter().filter(|(_, id)| by_id.contains_key(id)).collect();
-        Instances {
-            gone: gone.map(|(id, name)| (*id, name.clone())).collect(),
-            by_id,
-            by_port,
-            ..Instances::default()
-        }
-    }
-
     /// All of them, for who packs a World.
     pub(crate) fn map(&self) -> &OrdMap<InstanceId, Arc<Instance>> {
         &self.by_id

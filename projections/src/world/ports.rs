@@ -68,15 +68,6 @@ impl Touched {
 }
 
 impl Ports {
-    /// What one tenant holds.
-    pub(super) fn only(&self, id: TenantId) -> Ports {
-        let held = self.held.iter().filter(|(_, held)| held.tenant_id == id);
-        let held: OrdMap<PortPair, Allocation> = held.map(|(pair, held)| (*pair, held.clone())).collect();
-        let holder = self.holder.iter().filter(|(_, holder)| **holder == id);
-        let holder = holder.map(|(port, holder)| (*port, *holder)).collect();
-        Ports { held, holder, ..Ports::default() }
-    }
-
     /// Pairs in use, by number.
     pub fn held(&self) -> impl Iterator<Item = &Allocation> {
         self.held.values()

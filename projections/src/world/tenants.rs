@@ -20,7 +20,6 @@ use tenantry_journal::time::Timestamp;
 use super::certificates::Tls;
 use super::deployments::DeploymentStatus;
 use super::instances::{Desired, Phase};
-use super::only::these;
 use super::releases::{Release, ReleaseStatus, Releases};
 use super::themes::Theme;
 use super::{Attention, World};
@@ -169,10 +168,6 @@ pub struct Tenants {
 }
 
 impl Tenants {
-    pub(super) fn only(&self, id: TenantId) -> Tenants {
-        Tenants { by_id: these(&self.by_id, [id]), gone: these(&self.gone, [id]), ..Tenants::default() }
-    }
-
     /// All of them, for who packs a World.
     pub(crate) fn map(&self) -> &OrdMap<TenantId, Arc<Tenant>> {
         &self.by_id

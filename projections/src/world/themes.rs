@@ -14,7 +14,6 @@ use tenantry_journal::recorded::Recorded;
 use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
-use super::only::these;
 use super::{Attention, World};
 
 /// How many analyses of a tenant stay in the World; older ones are found by as-of.
@@ -105,12 +104,6 @@ pub struct Analyses {
 }
 
 impl Analyses {
-    pub(super) fn only(&self, id: TenantId) -> Analyses {
-        let by_tenant = these(&self.by_tenant, [id]);
-        let ids = by_tenant.values().flatten().copied();
-        Analyses { by_id: these(&self.by_id, ids), by_tenant: by_tenant.clone() }
-    }
-
     /// One analysis.
     #[must_use]
     pub fn get(&self, id: AnalysisId) -> Option<&Arc<Analysis>> {
