@@ -302,6 +302,12 @@ impl CommitBuilder {
         self.time = last_time;
     }
 
+    /// Adds a record, and when it was decided.
+    pub(crate) fn push_record(&mut self, record: &[u8], at: Timestamp) {
+        self.bytes.extend_from_slice(&(record.len() as u32).to_be_bytes());
+        self.push_framed(record, 1, at);
+    }
+
     /// Seals the commit with its header.
     #[must_use]
     pub fn finish(mut self) -> EncodedCommit {
@@ -410,6 +416,11 @@ impl<'a> Commit<'a> {
     #[must_use]
     pub fn last(&self) -> Seq {
         Seq(self.first.0 + u64::from(self.count) - 1)
+    }
+
+    /// Bytes of all its records.
+    pub(crate) fn records_len(&self) -> usize {
+        self.records.len()
     }
 
     /// Its records in order, each with its seq.

@@ -8,22 +8,27 @@ use std::time::Instant;
 
 use tenantry_journal::event::Event;
 use tenantry_journal::id::{Seq, TenantId};
+use tenantry_journal::merkle::Frontier;
 use tenantry_journal::scan;
 use tenantry_journal::store::sled::{Sizes, SledJournal};
 
 use crate::support::*;
 
 const EVENTS: u16 = 600;
+/// Of them the first commit's.
+const LONG: u16 = 200;
 
 fn rig(dir: &Path) -> Rig {
     let sizes = Sizes { volume: 3000, ..Sizes::default() };
     Rig::start(Arc::new(SledJournal::open_with(&dir.join("journal"), sizes).unwrap()), keyring(dir))
 }
 
-/// A journal of several full volumes, closed, without plain files.
+/// A journal of several full volumes, closed, without plain files. Its first commit is long.
 fn written(dir: &Path) {
     let rig = rig(dir);
-    (0..EVENTS / 10).for_each(|i| drop(rig.record((0..10).map(|j| numbered(i * 10 + j)).collect()).unwrap()));
+    drop(rig.record((0..LONG).map(numbered).collect()).unwrap());
+    (LONG / 10..EVENTS / 10)
+        .for_each(|i| drop(rig.record((0..10).map(|j| numbered(i * 10 + j)).collect()).unwrap()));
     drop(rig);
     let _ = fs::remove_dir_all(dir.join("journal/plain"));
 }
@@ -88,6 +93,32 @@ fn looks_come_from_plain_files_and_reads_from_the_store() {
     look(&rig);
     let verified = scan::verify(&*rig.store, rig.store.head());
     assert!(verified.is_err() || verified.unwrap().bad.is_some());
+}
+
+#[test]
+fn who_looks_at_one_event_of_a_long_commit_gets_a_piece_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    written(dir.path());
+    let rig = rig(dir.path());
+    all_made(dir.path(), &rig);
+    let mut times = Vec::new();
+    for seq in (1..=LONG).map(|seq| Seq(u64::from(seq))) {
+        let (piece, whole) = (rig.store.look(seq, 1).unwrap(), rig.store.read(seq, 1).unwrap());
+        let (piece, whole) = (piece.first().unwrap(), whole.first().unwrap());
+        assert!(piece.len() * 4 < whole.len(), "{} of {}", piece.len(), whole.len());
+        assert!(whole.seq == Seq(1) && piece.seq <= seq);
+        times.push(scan::page(&*rig.store, &rig.vault, seq, seq, 1).unwrap().remove(0).at);
+    }
+    for at in &times {
+        let until = times.iter().rposition(|time| time <= at).unwrap() as u64 + 1;
+        let found = scan::seq_at(&*rig.store, &rig.vault, *at).unwrap();
+        assert!(found == Seq(until) || until == u64::from(LONG) && found > Seq(until), "{found} {until}");
+    }
+    let leaves = scan::leaves(&*rig.store, Seq(1), rig.store.head()).unwrap();
+    let verified = scan::verify(&*rig.store, rig.store.head()).unwrap();
+    let mut frontier = Frontier::default();
+    leaves.into_iter().for_each(|leaf| frontier.push(leaf));
+    assert_eq!(verified.frontier.root(), frontier.root());
 }
 
 #[test]

@@ -12,7 +12,6 @@
 mod hot;
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
@@ -80,12 +79,12 @@ impl Changed {
             }
         });
         hot.sort_unstable_by_key(|(number, _)| *number);
-        let mut one = Vec::new();
-        let bytes = written(hot.iter().map(|(number, instance)| {
-            one.clear();
+        let put = |(number, instance): (u32, &Instance)| {
+            let mut one = Vec::new();
             hot::put(&mut one, instance);
-            (*number, one.clone())
-        }));
+            (number, one)
+        };
+        let bytes = written(hot.into_iter().map(put));
         Changed {
             hot: bytes,
             instances,
@@ -96,24 +95,11 @@ impl Changed {
         }
     }
 
-    /// Both, one after the other.
-    pub(super) fn then(self, later: Changed, numbers: &Numbers) -> Changed {
-        let number_of = |(id, _): &(InstanceId, Option<Arc<Instance>>)| numbers.of.get(id).copied();
-        let mut hot: HashMap<u32, &[u8]> = written_in(&self.hot).collect();
-        for number in later.instances.iter().filter_map(number_of) {
-            hot.remove(&number);
-        }
-        hot.extend(written_in(&later.hot));
-        let mut hot: Vec<(u32, &[u8])> = hot.into_iter().collect();
-        hot.sort_unstable_by_key(|(number, _)| *number);
-        Changed {
-            hot: written(hot.into_iter().map(|(number, bytes)| (number, bytes.to_vec()))),
-            instances: both(self.instances, later.instances),
-            tenants: both(self.tenants, later.tenants),
-            deployments: both(self.deployments, later.deployments),
-            of_tenants: both(self.of_tenants, later.of_tenants),
-            configurations: both(self.configurations, later.configurations),
-        }
+    /// What it takes as a sum of steps that are there as well, and share what is large with it.
+    pub(super) fn bytes_as_sum(&self) -> usize {
+        let entries = self.instances.len() + self.tenants.len() + self.deployments.len();
+        let others = self.of_tenants.len() + self.configurations.len();
+        self.hot.len() + entries * (2 * size_of::<u64>() + ENTRY_BYTES) + others * 2 * ENTRY_BYTES
     }
 
     /// What it takes, more or less, with a World that is kept without what is packed.
@@ -144,6 +130,66 @@ pub(super) fn rest_of(mut world: World) -> World {
     world
 }
 
+/// What several steps say, one after the other: of each thing the last word.
+struct Gathered<'a> {
+    /// By number.
+    hot: Vec<Option<&'a [u8]>>,
+    instances: Last<'a, InstanceId, Arc<Instance>>,
+    tenants: Last<'a, TenantId, Arc<Tenant>>,
+    deployments: Last<'a, DeploymentId, Arc<Deployment>>,
+    of_tenants: Last<'a, TenantId, Vector<DeploymentId>>,
+    configurations: Last<'a, TenantId, Configuration>,
+}
+
+/// The last word on each thing.
+type Last<'a, K, V> = HashMap<K, &'a Option<V>>;
+
+impl<'a> Gathered<'a> {
+    fn of(steps: impl Iterator<Item = &'a Changed>, numbers: &Numbers) -> Gathered<'a> {
+        let mut hot: Vec<Option<&[u8]>> = vec![None; numbers.ids.len()];
+        let (mut instances, mut tenants, mut deployments) = (Last::new(), Last::new(), Last::new());
+        let (mut of_tenants, mut configurations) = (Last::new(), Last::new());
+        for step in steps {
+            // In a step that is several, what is hot comes after what is not.
+            for (id, instance) in &step.instances {
+                instances.insert(*id, instance);
+                if let Some(slot) = numbers.of.get(id).and_then(|number| hot.get_mut(*number as usize)) {
+                    *slot = None;
+                }
+            }
+            for (number, bytes) in written_in(&step.hot) {
+                // Each has a number already.
+                if let Some(slot) = hot.get_mut(number as usize) {
+                    *slot = Some(bytes);
+                }
+            }
+            tenants.extend(step.tenants.iter().map(|(id, now)| (*id, now)));
+            deployments.extend(step.deployments.iter().map(|(id, now)| (*id, now)));
+            of_tenants.extend(step.of_tenants.iter().map(|(id, now)| (*id, now)));
+            configurations.extend(step.configurations.iter().map(|(id, now)| (*id, now)));
+        }
+        Gathered { hot, instances, tenants, deployments, of_tenants, configurations }
+    }
+}
+
+/// What several steps come to, as one.
+pub(super) fn summed<'a>(steps: impl Iterator<Item = &'a Changed>, numbers: &Numbers) -> Changed {
+    let all = Gathered::of(steps, numbers);
+    let hot = (0..).zip(&all.hot).filter_map(|(number, bytes)| bytes.map(|bytes| (number, bytes)));
+    Changed {
+        hot: written(hot),
+        instances: owned(all.instances),
+        tenants: owned(all.tenants),
+        deployments: owned(all.deployments),
+        of_tenants: owned(all.of_tenants),
+        configurations: owned(all.configurations),
+    }
+}
+
+fn owned<K, V: Clone>(last: Last<'_, K, V>) -> Changes<K, V> {
+    last.into_iter().map(|(key, now)| (key, now.clone())).collect()
+}
+
 /// The World of which `rest` is the rest: what `steps` changed, one after the other, on a whole
 /// one. Nothing where what is packed is not whole, which no one can bring about.
 pub(super) fn unpacked<'a>(
@@ -152,37 +198,20 @@ pub(super) fn unpacked<'a>(
     rest: &World,
     numbers: &Numbers,
 ) -> Option<World> {
+    let all = Gathered::of(steps, numbers);
     let mut world = rest.clone();
     *world.instances.map_mut() = whole.instances.map().clone();
     *world.tenants.map_mut() = whole.tenants.map().clone();
     *world.deployments.map_mut() = whole.deployments.map().clone();
     *world.deployments.of_tenants_mut() = whole.deployments.of_tenants().clone();
     *world.configurations.map_mut() = whole.configurations.map().clone();
-    let mut hot: Vec<Option<&[u8]>> = vec![None; numbers.ids.len()];
-    let (mut instances, mut tenants, mut deployments) = (Last::new(), Last::new(), Last::new());
-    let (mut of_tenants, mut configurations) = (Last::new(), Last::new());
-    for step in steps {
-        for (id, instance) in &step.instances {
-            instances.insert(*id, instance);
-            if let Some(slot) = numbers.of.get(id).and_then(|number| hot.get_mut(*number as usize)) {
-                *slot = None;
-            }
-        }
-        for (number, bytes) in written_in(&step.hot) {
-            *hot.get_mut(number as usize)? = Some(bytes);
-        }
-        tenants.extend(step.tenants.iter().map(|(id, now)| (*id, now)));
-        deployments.extend(step.deployments.iter().map(|(id, now)| (*id, now)));
-        of_tenants.extend(step.of_tenants.iter().map(|(id, now)| (*id, now)));
-        configurations.extend(step.configurations.iter().map(|(id, now)| (*id, now)));
-    }
-    apply(world.instances.map_mut(), instances);
-    apply(world.tenants.map_mut(), tenants);
-    apply(world.deployments.map_mut(), deployments);
-    apply(world.deployments.of_tenants_mut(), of_tenants);
-    apply(world.configurations.map_mut(), configurations);
+    apply(world.instances.map_mut(), all.instances);
+    apply(world.tenants.map_mut(), all.tenants);
+    apply(world.deployments.map_mut(), all.deployments);
+    apply(world.deployments.of_tenants_mut(), all.of_tenants);
+    apply(world.configurations.map_mut(), all.configurations);
     let map = world.instances.map_mut();
-    for (id, bytes) in numbers.ids.iter().zip(&hot) {
+    for (id, bytes) in numbers.ids.iter().zip(&all.hot) {
         if let Some(mut bytes) = *bytes {
             let slot = map.get_mut(id)?;
             *slot = Arc::new(hot::take(&mut bytes, slot)?);
@@ -190,9 +219,6 @@ pub(super) fn unpacked<'a>(
     }
     Some(world)
 }
-
-/// The last word on each thing.
-type Last<'a, K, V> = HashMap<K, &'a Option<V>>;
 
 fn apply<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, last: Last<'_, K, V>) {
     for (key, now) in last {
@@ -246,20 +272,15 @@ fn changes<K: Ord + Copy, V: Clone>(
     changes
 }
 
-fn both<K: Eq + Hash + Copy, V>(earlier: Changes<K, V>, later: Changes<K, V>) -> Changes<K, V> {
-    let mut last: HashMap<K, Option<V>> = earlier.into_iter().collect();
-    last.extend(later);
-    last.into_iter().collect()
-}
-
 /// Numbers, which ascend, each with some bytes.
-fn written(all: impl Iterator<Item = (u32, Vec<u8>)>) -> Box<[u8]> {
+fn written(all: impl Iterator<Item = (u32, impl AsRef<[u8]>)>) -> Box<[u8]> {
     let mut out = Vec::new();
     let mut before = 0;
     for (number, bytes) in all {
         hot::number(&mut out, u64::from(number - before));
+        let bytes = bytes.as_ref();
         hot::number(&mut out, bytes.len() as u64);
-        out.extend_from_slice(&bytes);
+        out.extend_from_slice(bytes);
         before = number;
     }
     out.into_boxed_slice()

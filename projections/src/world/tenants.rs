@@ -258,6 +258,18 @@ impl Tenants {
         }
     }
 
+    /// Indexes other details of a tenant. What they say alike is left as it is: an index that
+    /// did not change is shared with the Worlds before.
+    fn reindex_one(&mut self, id: TenantId, before: &Sealed<TenantDetails>, now: &Sealed<TenantDetails>) {
+        let is_alike = before.open().zip(now.open()).is_some_and(|(before, now)| {
+            (&before.slug, &before.domain, &before.api_domain) == (&now.slug, &now.domain, &now.api_domain)
+        });
+        if !is_alike {
+            self.unindex(before);
+            self.index(id, now);
+        }
+    }
+
     fn unindex(&mut self, details: &Sealed<TenantDetails>) {
         let Some(details) = details.open() else { return };
         self.by_slug.remove(&details.slug);
@@ -388,8 +400,7 @@ impl World {
         let Some(before) = self.tenants.get(event.tenant_id).map(|tenant| tenant.details.clone()) else {
             return;
         };
-        self.tenants.unindex(&before);
-        self.tenants.index(event.tenant_id, &event.details);
+        self.tenants.reindex_one(event.tenant_id, &before, &event.details);
         self.tenants.change(event.tenant_id, recorded.seq, |tenant| tenant.details = event.details.clone());
     }
 

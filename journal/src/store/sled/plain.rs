@@ -8,15 +8,15 @@
 //!
 //! The file is disposable. It is written aside and renamed, and never synced: each commit has a
 //! checksum, the index has one, and what is damaged, torn or of another time is removed, said
-//! and made again from sled. It holds the commits as sled holds them, so what is sealed in them
-//! is sealed here.
+//! and made again from sled. Its records are the bytes that sled holds, so what is sealed there
+//! is sealed here. Long commits are cut: who wants one event of a thousand unpacks some dozen.
 //!
 //! The bytes of `DIR/plain/FIRST`, numbers big-endian:
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 8 | `TNTRPLN1` |
-//! | for each commit | its first seq (8), its length (4), CRC-32 of these 12 and the commit (4), the commit |
+//! | for each commit, or piece of one | its first seq (8), its length (4), CRC-32 of these 12 and what follows (4), the commit, packed; a piece is one, with the root before the whole |
 //! | 16 each | the index: a seq, and the place of the commit that begins there; one every [`STRIDE_BYTES`] |
 //! | 32 | where the index begins (8), how many entries it has (8), last seq (8), CRC-32 of the index and of these 24 (4), `TNTP` |
 
@@ -26,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::Commit;
+use crate::codec::{self, Commit, CommitBuilder, EncodedCommit, HEADER_BYTES, packed};
 use crate::id::Seq;
 use crate::store::StoredCommit;
 
@@ -36,8 +36,10 @@ const FRAME_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 16;
 const FOOT_BYTES: usize = 32;
 /// Commits between two entries of the index: what is read for one event in between. A full
-/// volume's index then takes some 100 kB.
-const STRIDE_BYTES: u64 = 8 * 1024;
+/// volume's index then takes some 200 kB.
+const STRIDE_BYTES: u64 = 4 * 1024;
+/// A commit with more records than these is cut into pieces of about so many.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// Why a file is not used.
 #[derive(Debug, thiserror::Error)]
@@ -222,7 +224,33 @@ impl Maker {
     }
 
     /// Adds the next commit; says whether it follows the one before.
-    pub(super) fn add(&mut self, commit: &StoredCommit) -> io::Result<bool> {
+    pub(super) fn add(&mut self, stored: &StoredCommit) -> io::Result<bool> {
+        let mut room = Vec::new();
+        let commit = packed::parse(stored.seq, stored, &mut room).map_err(io::Error::other)?;
+        if commit.records_len() <= PIECE_BYTES {
+            return self.put(stored);
+        }
+        let begun = |seq| CommitBuilder::new(seq, commit.previous_root);
+        let mut piece = begun(commit.first);
+        for record in commit.records() {
+            let (seq, bytes) = record.map_err(io::Error::other)?;
+            let at = codec::about(bytes).map_err(io::Error::other)?.at;
+            if piece.len() + bytes.len() > HEADER_BYTES + PIECE_BYTES && !piece.is_empty() {
+                let full = std::mem::replace(&mut piece, begun(seq)).finish();
+                if !self.put_piece(&full)? {
+                    return Ok(false);
+                }
+            }
+            piece.push_record(bytes, at);
+        }
+        self.put_piece(&piece.finish())
+    }
+
+    fn put_piece(&mut self, piece: &EncodedCommit) -> io::Result<bool> {
+        self.put(&StoredCommit::new(piece.first(), packed::pack(piece.bytes()).into_owned().into()))
+    }
+
+    fn put(&mut self, commit: &StoredCommit) -> io::Result<bool> {
         let follows = self.last == Seq::ZERO || commit.seq == self.last.next();
         let Some(last) = Commit::announced_last(commit).filter(|last| follows && *last >= commit.seq) else {
             return Ok(false);
@@ -279,11 +307,11 @@ mod tests {
     use crate::codec::{CommitBuilder, packed};
     use crate::time::Timestamp;
 
-    /// Commits of 1 to 5 events of some length, packed where that wins.
+    /// Commits of 1 to 4 events of some length, none too long, packed where that wins.
     fn commits() -> Vec<StoredCommit> {
         let mut first = 5;
         let commits = (0..400u64).map(|n| {
-            let count = 1 + n % 5;
+            let count = 1 + n % 4;
             let mut builder = CommitBuilder::new(Seq(first), [n as u8; 32]);
             for seq in first..first + count {
                 let record = vec![seq as u8; 100 + (n as usize * 7) % 900];
