@@ -2,52 +2,47 @@
 //!
 //! A World that is kept whole takes a node of a map and a whole instance for each instance that
 //! changed since the one before, some 700 bytes, where fifty say it. So of most Worlds that are
-//! kept at even distances only these are there, and what a look needs is put together: the last
-//! World that is whole, and on it, for each thing, what the last step said of it. That costs
-//! what is there and not what happened.
+//! kept at even distances only these are there, and what a look needs is put together: a World
+//! that lies before, and on it, for each thing, what the last step said of it. That costs what is
+//! there and not what happened; and of an instance it is opened when somebody looks at it.
 //!
 //! The five maps in which nearly all changes are, are packed; of the rest of a World a clone is
 //! kept, which costs little. Changes are found by comparing, not by knowing what an event does.
-
-mod hot;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
+use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 
 use crate::world::World;
 use crate::world::configurations::Configuration;
 use crate::world::deployments::{Deployment, Step};
-use crate::world::instances::Instance;
+use crate::world::instances::later::{self, HotBytes};
+use crate::world::instances::{Instance, hot};
 use crate::world::tenants::Tenant;
 
 /// What changed in a map, by key; nothing where an entry is gone.
 type Changes<K, V> = Vec<(K, Option<V>)>;
 
-/// What is kept of each change besides it: its allocation, and what it holds that is new.
-const ENTRY_BYTES: usize = 96;
-/// The steps of a deployment.
-const STEPS: usize = 12;
+/// What is kept of each change besides it: its key, its allocation.
+const ENTRY_BYTES: usize = 48;
+/// A short text, sealed.
+const SEALED_BYTES: usize = 192;
+/// A tenant's details, sealed, and opened for the indexes.
+const DETAILS_BYTES: usize = 768;
 /// What the rest of a World takes that shares most of itself with the next.
 const REST_BYTES: usize = 8 * 1024;
 
 /// Short names for instances, in the order in which they were seen.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Numbers {
-    of: HashMap<InstanceId, u32>,
-    ids: Vec<InstanceId>,
-}
+pub(super) struct Numbers(later::Numbers);
 
 impl Numbers {
     fn of(&mut self, id: InstanceId) -> u32 {
-        let new = u32::try_from(self.ids.len()).unwrap_or(u32::MAX);
-        let number = *self.of.entry(id).or_insert(new);
-        if number == new {
-            self.ids.push(id);
-        }
-        number
+        let new = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
+        *self.0.entry(id).or_insert(new)
     }
 }
 
@@ -61,7 +56,8 @@ pub(super) struct Changed {
     instances: Changes<InstanceId, Arc<Instance>>,
     tenants: Changes<TenantId, Arc<Tenant>>,
     deployments: Changes<DeploymentId, Arc<Deployment>>,
-    of_tenants: Changes<TenantId, Vector<DeploymentId>>,
+    /// As slices: a vector that grows has room for more than most hold.
+    of_tenants: Changes<TenantId, Arc<[DeploymentId]>>,
     configurations: Changes<TenantId, Configuration>,
 }
 
@@ -69,54 +65,51 @@ impl Changed {
     /// What is otherwise in `now`.
     pub(super) fn between(before: &World, now: &World, numbers: &mut Numbers) -> Changed {
         let mut instances = Vec::new();
-        let mut hot: Vec<(u32, &Instance)> = Vec::new();
+        let mut hot: Vec<(u32, Vec<u8>)> = Vec::new();
         compare(before.instances.map(), now.instances.map(), Arc::ptr_eq, |id, before, now| {
             match (before, now) {
                 (Some(before), Some(now)) if hot::differs_only_in_what_is_hot(before, now) => {
-                    hot.push((numbers.of(id), now));
+                    let mut bytes = Vec::new();
+                    hot::put(&mut bytes, now);
+                    // Whatever it does not say well is kept as it is.
+                    if hot::take(&mut bytes.as_slice(), before).as_ref() == Some(&**now) {
+                        hot.push((numbers.of(id), bytes));
+                    } else {
+                        instances.push((id, Some(Arc::clone(now))));
+                    }
                 }
                 (_, now) => instances.push((id, now.cloned())),
             }
         });
         hot.sort_unstable_by_key(|(number, _)| *number);
-        let put = |(number, instance): (u32, &Instance)| {
-            let mut one = Vec::new();
-            hot::put(&mut one, instance);
-            (number, one)
-        };
-        let bytes = written(hot.into_iter().map(put));
         Changed {
-            hot: bytes,
+            hot: written(hot.into_iter()),
             instances,
             tenants: changes(before.tenants.map(), now.tenants.map(), Arc::ptr_eq),
             deployments: changes(before.deployments.map(), now.deployments.map(), Arc::ptr_eq),
-            of_tenants: changes(before.deployments.of_tenants(), now.deployments.of_tenants(), PartialEq::eq),
+            of_tenants: changes(before.deployments.of_tenants(), now.deployments.of_tenants(), PartialEq::eq)
+                .into_iter()
+                .map(|(id, ids)| (id, ids.map(|ids| ids.into_iter().collect())))
+                .collect(),
             configurations: changes(before.configurations.map(), now.configurations.map(), PartialEq::eq),
         }
     }
 
-    /// What it takes as a sum of steps that are there as well, and share what is large with it.
-    pub(super) fn bytes_as_sum(&self) -> usize {
-        let entries = self.instances.len() + self.tenants.len() + self.deployments.len();
-        let others = self.of_tenants.len() + self.configurations.len();
-        self.hot.len() + entries * (2 * size_of::<u64>() + ENTRY_BYTES) + others * 2 * ENTRY_BYTES
-    }
-
     /// What it takes, more or less, with a World that is kept without what is packed.
     pub(super) fn bytes(&self) -> usize {
-        let deployment = size_of::<Deployment>() + STEPS * size_of::<Step>() + 2 * ENTRY_BYTES;
+        let tenant = size_of::<Tenant>() + DETAILS_BYTES;
+        let step = size_of::<Step>() + SEALED_BYTES;
+        let deployment = size_of::<Deployment>() + SEALED_BYTES + StepKind::ALL.len() * step;
+        let ids = self.of_tenants.iter().flat_map(|(_, ids)| ids).map(|ids| size_of_val(&**ids));
         size_of::<World>()
             + REST_BYTES
             + self.hot.len()
             + self.instances.len() * (size_of::<Instance>() + ENTRY_BYTES)
-            + self.tenants.len() * (size_of::<Tenant>() + 2 * ENTRY_BYTES)
-            + self.deployments.len() * deployment
-            + self
-                .of_tenants
-                .iter()
-                .map(|(_, ids)| 80 + 16 * ids.as_ref().map_or(0, Vector::len))
-                .sum::<usize>()
-            + self.configurations.len() * (size_of::<Configuration>() + 16)
+            + self.tenants.len() * (tenant + ENTRY_BYTES)
+            + self.deployments.len() * (deployment + ENTRY_BYTES)
+            + self.of_tenants.len() * ENTRY_BYTES
+            + ids.sum::<usize>()
+            + self.configurations.len() * (size_of::<Configuration>() + size_of::<TenantId>())
     }
 }
 
@@ -137,7 +130,7 @@ struct Gathered<'a> {
     instances: Last<'a, InstanceId, Arc<Instance>>,
     tenants: Last<'a, TenantId, Arc<Tenant>>,
     deployments: Last<'a, DeploymentId, Arc<Deployment>>,
-    of_tenants: Last<'a, TenantId, Vector<DeploymentId>>,
+    of_tenants: Last<'a, TenantId, Arc<[DeploymentId]>>,
     configurations: Last<'a, TenantId, Configuration>,
 }
 
@@ -145,15 +138,21 @@ struct Gathered<'a> {
 type Last<'a, K, V> = HashMap<K, &'a Option<V>>;
 
 impl<'a> Gathered<'a> {
-    fn of(steps: impl Iterator<Item = &'a Changed>, numbers: &Numbers) -> Gathered<'a> {
-        let mut hot: Vec<Option<&[u8]>> = vec![None; numbers.ids.len()];
+    /// What the steps say, after what was said of instances before them.
+    fn of(
+        before: Option<&'a HotBytes>,
+        steps: impl Iterator<Item = &'a Changed>,
+        numbers: &Numbers,
+    ) -> Gathered<'a> {
+        let said = |number| before.and_then(|before| before.get(number));
+        let mut hot: Vec<Option<&[u8]>> = (0..).map(said).take(numbers.0.len()).collect();
         let (mut instances, mut tenants, mut deployments) = (Last::new(), Last::new(), Last::new());
         let (mut of_tenants, mut configurations) = (Last::new(), Last::new());
         for step in steps {
             // In a step that is several, what is hot comes after what is not.
             for (id, instance) in &step.instances {
                 instances.insert(*id, instance);
-                if let Some(slot) = numbers.of.get(id).and_then(|number| hot.get_mut(*number as usize)) {
+                if let Some(slot) = numbers.0.get(id).and_then(|number| hot.get_mut(*number as usize)) {
                     *slot = None;
                 }
             }
@@ -174,7 +173,7 @@ impl<'a> Gathered<'a> {
 
 /// What several steps come to, as one.
 pub(super) fn summed<'a>(steps: impl Iterator<Item = &'a Changed>, numbers: &Numbers) -> Changed {
-    let all = Gathered::of(steps, numbers);
+    let all = Gathered::of(None, steps, numbers);
     let hot = (0..).zip(&all.hot).filter_map(|(number, bytes)| bytes.map(|bytes| (number, bytes)));
     Changed {
         hot: written(hot),
@@ -190,40 +189,62 @@ fn owned<K, V: Clone>(last: Last<'_, K, V>) -> Changes<K, V> {
     last.into_iter().map(|(key, now)| (key, now.clone())).collect()
 }
 
-/// The World of which `rest` is the rest: what `steps` changed, one after the other, on a whole
-/// one. Nothing where what is packed is not whole, which no one can bring about.
-pub(super) fn unpacked<'a>(
-    whole: &World,
+/// The World of which `rest` is the rest, and what became of its instances since they were as it
+/// has them: what `steps` changed, one after the other, on one that lies before, and on what had
+/// become of that one's instances.
+pub(super) fn put_together<'a>(
+    (base, hot): (&World, Option<&'a HotBytes>),
     steps: impl Iterator<Item = &'a Changed>,
     rest: &World,
     numbers: &Numbers,
-) -> Option<World> {
-    let all = Gathered::of(steps, numbers);
+) -> (World, HotBytes) {
+    let all = Gathered::of(hot, steps, numbers);
     let mut world = rest.clone();
-    *world.instances.map_mut() = whole.instances.map().clone();
-    *world.tenants.map_mut() = whole.tenants.map().clone();
-    *world.deployments.map_mut() = whole.deployments.map().clone();
-    *world.deployments.of_tenants_mut() = whole.deployments.of_tenants().clone();
-    *world.configurations.map_mut() = whole.configurations.map().clone();
+    *world.instances.map_mut() = base.instances.map().clone();
+    *world.tenants.map_mut() = base.tenants.map().clone();
+    *world.deployments.map_mut() = base.deployments.map().clone();
+    *world.deployments.of_tenants_mut() = base.deployments.of_tenants().clone();
+    *world.configurations.map_mut() = base.configurations.map().clone();
     apply(world.instances.map_mut(), all.instances);
     apply(world.tenants.map_mut(), all.tenants);
     apply(world.deployments.map_mut(), all.deployments);
-    apply(world.deployments.of_tenants_mut(), all.of_tenants);
+    apply_as(world.deployments.of_tenants_mut(), all.of_tenants, |ids| ids.iter().copied().collect());
     apply(world.configurations.map_mut(), all.configurations);
-    let map = world.instances.map_mut();
-    for (id, bytes) in numbers.ids.iter().zip(&all.hot) {
-        if let Some(mut bytes) = *bytes {
-            let slot = map.get_mut(id)?;
-            *slot = Arc::new(hot::take(&mut bytes, slot)?);
-        }
-    }
-    Some(world)
+    (world, HotBytes::of(&all.hot))
+}
+
+/// A World that was put together.
+pub(super) fn opened(world: &World, hot: &Arc<HotBytes>, numbers: &Numbers) -> World {
+    let mut world = world.clone();
+    world.instances.became(numbers.0.clone(), Arc::clone(hot));
+    world
+}
+
+/// What a World that was put together takes, more or less, where nearly each node of its maps is
+/// another than the one's before. Its values are the steps'.
+pub(super) fn bytes_of(world: &World, hot: &HotBytes) -> usize {
+    let entries = |count: usize, value: usize| count * (size_of::<[u64; 2]>() + value) * 8 / 5;
+    let pointer = size_of::<usize>();
+    size_of::<World>()
+        + hot.size()
+        + entries(world.tenants.len(), pointer)
+        + entries(world.deployments.map().len(), pointer)
+        + entries(world.deployments.of_tenants().len(), size_of::<Vector<DeploymentId>>())
+        + entries(world.configurations.map().len(), size_of::<Configuration>())
 }
 
 fn apply<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, last: Last<'_, K, V>) {
+    apply_as(map, last, V::clone);
+}
+
+fn apply_as<K: Ord + Clone, V: Clone, W>(
+    map: &mut OrdMap<K, V>,
+    last: Last<'_, K, W>,
+    value: impl Fn(&W) -> V,
+) {
     for (key, now) in last {
         match now {
-            Some(value) => drop(map.insert(key, value.clone())),
+            Some(now) => drop(map.insert(key, value(now))),
             None => drop(map.remove(&key)),
         }
     }

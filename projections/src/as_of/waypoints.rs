@@ -3,23 +3,25 @@
 //!
 //! They are clones of one World that is folded from the first event on, so each costs what
 //! changed since the one before, and no more. What all of them may take is bounded: when they
-//! take more, every other one that is whole is packed (`packed`); when few
-//! are whole, every other one is let go, and the distance doubles. They hold opened values, and
-//! nothing of them is ever written: a start folds them again, beside the present.
+//! take more, they are packed (`packed`), and from then on one in some dozen is there to put
+//! the next ones together from; when that takes more as well, every other one is let go, and the
+//! distance doubles. They hold opened values, and nothing of them is ever written: a start folds
+//! them again, beside the present.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use tenantry_journal::id::Seq;
 use tenantry_journal::recorded::Recorded;
 
-use super::packed::{Changed, Numbers, rest_of, summed, unpacked};
+use super::packed::{Changed, Numbers, bytes_of, opened, put_together, rest_of, summed};
 use super::{AsOfError, TimeTravel, fold_and_watch};
 use crate::world::World;
 use crate::world::deployments::{Deployment, Step};
 use crate::world::instances::Instance;
+use crate::world::instances::later::HotBytes;
 use crate::world::tenants::Tenant;
 
 /// The distance to begin with: some ten milliseconds of folding.
@@ -29,11 +31,8 @@ pub const MOST_BYTES: usize = 384 * 1024 * 1024;
 /// Events that are folded at a time: a few milliseconds, after which whoever does it looks
 /// whether it is still wanted.
 const STEP: u64 = 2048;
-/// One in so many is whole at least.
-const MOST_PACKED: u64 = 512;
-/// One in so many packed ones has a sum of all that changed since the last whole one: what lies
-/// between is put together from it and fewer than so many others.
-const BETWEEN_SUMS: u64 = 32;
+/// Where they are packed, one in so many is a base that the next ones are put together from.
+const BETWEEN_BASES: u64 = 64;
 /// What a request that is remembered by its key takes.
 const REQUEST_BYTES: usize = 256;
 
@@ -65,12 +64,6 @@ impl Touched {
         }
     }
 
-    fn add(&mut self, other: Touched) {
-        self.instances.extend(other.instances);
-        self.tenants.extend(other.tenants);
-        self.requests += other.requests;
-    }
-
     /// What a World takes that shares the rest with one in which this was otherwise.
     fn bytes(&self, world: &World) -> usize {
         let instance = size_of::<Instance>() + ENTRY_BYTES;
@@ -94,17 +87,25 @@ fn nodes(changed: usize, entries: usize) -> usize {
 /// How a World is kept.
 enum Form {
     Whole(World),
+    /// As it was put together: its instances as they once were, and what became of them.
+    Base(World, Arc<HotBytes>),
     /// Its rest; see [`packed`](super::packed).
     Packed(World),
+}
+
+impl Form {
+    fn world(self) -> World {
+        match self {
+            Form::Whole(world) | Form::Base(world, _) | Form::Packed(world) => world,
+        }
+    }
 }
 
 struct Waypoint {
     form: Form,
     /// What is otherwise than in the one before.
     changed: Changed,
-    /// What is otherwise than in the last one that is whole, where that is a sum of many.
-    sum: Option<Changed>,
-    /// Since the last one that is whole, where this one is.
+    /// Since the one before, where this one is whole.
     touched: Touched,
     /// Requests since the one before.
     requests: usize,
@@ -113,22 +114,21 @@ struct Waypoint {
 
 impl Waypoint {
     fn weigh(&mut self) -> usize {
-        let whole = match &self.form {
+        let form = match &self.form {
             Form::Whole(world) => self.touched.bytes(world),
+            Form::Base(world, hot) => bytes_of(world, hot),
             Form::Packed(_) => 0,
         };
-        let sum = self.sum.as_ref().map_or(0, Changed::bytes_as_sum);
-        self.bytes = whole + self.changed.bytes() + sum + self.requests * REQUEST_BYTES;
+        self.bytes = form + self.changed.bytes() + self.requests * REQUEST_BYTES;
         self.bytes
     }
 
     /// Packs it; gives what is let go.
-    fn pack(&mut self) -> Option<World> {
+    fn pack(&mut self) -> Option<Form> {
         let Form::Whole(world) = &self.form else { return None };
         let rest = Form::Packed(rest_of(world.clone()));
-        match std::mem::replace(&mut self.form, rest) {
-            Form::Whole(world) | Form::Packed(world) => Some(world),
-        }
+        self.touched = Touched::default();
+        Some(std::mem::replace(&mut self.form, rest))
     }
 }
 
@@ -136,16 +136,14 @@ impl Waypoint {
 pub(super) struct Waypoints {
     kept: BTreeMap<Seq, Waypoint>,
     spacing: u64,
-    /// Those at multiples of this are whole; a multiple of the spacing.
-    whole_every: u64,
+    /// Whether none is whole any more.
+    is_packed: bool,
     bytes: usize,
     most: usize,
     numbers: Numbers,
     /// The last World that was handed in, and what changed up to it since the last that is kept.
     last: World,
     pending: Option<(Changed, usize)>,
-    /// Since the last one that is whole.
-    touched: Touched,
 }
 
 impl Default for Waypoints {
@@ -160,13 +158,12 @@ impl Waypoints {
         Waypoints {
             kept: BTreeMap::new(),
             spacing,
-            whole_every: spacing,
+            is_packed: false,
             bytes: 0,
             most,
             numbers: Numbers::default(),
             last: World::default(),
             pending: None,
-            touched: Touched::default(),
         }
     }
 
@@ -177,51 +174,38 @@ impl Waypoints {
             return None;
         }
         let (at, waypoint) = self.kept.range(after.next()..=seq).next_back()?;
-        let rest = match &waypoint.form {
-            Form::Whole(world) => return Some(world.clone()),
-            Form::Packed(rest) => rest,
-        };
-        if after != Seq::ZERO && at.0 - after.0 < self.spacing / 2 {
-            return None;
+        match &waypoint.form {
+            Form::Whole(world) => Some(world.clone()),
+            Form::Base(world, hot) => Some(opened(world, hot, &self.numbers)),
+            Form::Packed(_) if after != Seq::ZERO && at.0 - after.0 < self.spacing / 2 => None,
+            Form::Packed(rest) => {
+                let (world, hot) = self.put_together(*at, rest);
+                Some(opened(&world, &Arc::new(hot), &self.numbers))
+            }
         }
-        let empty = World::default();
-        let (from, whole) = self.whole_before(*at).unwrap_or((Seq::ZERO, &empty));
-        let world = unpacked(whole, self.steps(from, *at), rest, &self.numbers);
-        if world.is_none() {
-            tracing::error!(
-                event.seq = at.0,
-                "a World of the past is packed badly; what follows an earlier one is folded"
-            );
-        }
-        world.or_else(|| (from > after).then(|| whole.clone()))
     }
 
-    fn whole_before(&self, at: Seq) -> Option<(Seq, &World)> {
-        self.kept.range(..at).rev().find_map(|(seq, waypoint)| match &waypoint.form {
-            Form::Whole(world) => Some((*seq, world)),
+    /// The World at a position of which this is the rest.
+    fn put_together(&self, at: Seq, rest: &World) -> (World, HotBytes) {
+        let nothing = World::default();
+        let base = self.kept.range(..at).rev().find_map(|(seq, waypoint)| match &waypoint.form {
+            Form::Whole(world) => Some((*seq, (world, None))),
+            Form::Base(world, hot) => Some((*seq, (world, Some(&**hot)))),
             Form::Packed(_) => None,
-        })
+        });
+        let (from, base) = base.unwrap_or((Seq::ZERO, (&nothing, None)));
+        let steps = self.kept.range(from.next()..=at).map(|(_, waypoint)| &waypoint.changed);
+        put_together(base, steps, rest, &self.numbers)
     }
 
-    /// What changed after the whole one at `from` up to `at`, in as few steps as there are.
-    fn steps(&self, from: Seq, at: Seq) -> impl Iterator<Item = &Changed> {
-        let sums = self.kept.range(from.next()..=at).rev();
-        let sum = sums.filter_map(|(seq, waypoint)| Some((*seq, waypoint.sum.as_ref()?))).next();
-        let after = sum.map_or(from, |(seq, _)| seq).next();
-        let single = self.kept.range(after..).take_while(move |(seq, _)| **seq <= at);
-        sum.map(|(_, sum)| sum).into_iter().chain(single.map(|(_, waypoint)| &waypoint.changed))
-    }
-
-    /// Sums up what changed up to one that is packed, where that is to be.
-    fn sum_up(&mut self, at: Seq) {
-        let every = self.spacing.saturating_mul(BETWEEN_SUMS);
-        if !at.0.is_multiple_of(every) || at.0.is_multiple_of(self.whole_every) {
-            return;
-        }
-        let from = self.whole_before(at).map_or(Seq::ZERO, |(seq, _)| seq);
-        let sum = summed(self.steps(from, at), &self.numbers);
+    /// Makes one that is packed a base, where there is to be one.
+    fn found(&mut self, at: Seq) {
+        let is_base = at.0.is_multiple_of(self.spacing.saturating_mul(BETWEEN_BASES));
+        let packed = self.kept.get(&at).map(|waypoint| &waypoint.form);
+        let Some(Form::Packed(rest)) = packed.filter(|_| is_base) else { return };
+        let (world, hot) = self.put_together(at, rest);
         if let Some(waypoint) = self.kept.get_mut(&at) {
-            waypoint.sum = Some(sum);
+            waypoint.form = Form::Base(world, Arc::new(hot));
         }
     }
 
@@ -236,47 +220,32 @@ impl Waypoints {
             requests += more;
         }
         let mut gone = vec![std::mem::replace(&mut self.last, world.clone())];
-        self.touched.add(touched);
-        let is_whole = world.seq.0.is_multiple_of(self.whole_every);
-        let (form, touched) = if is_whole {
-            (Form::Whole(world.clone()), std::mem::take(&mut self.touched))
-        } else {
+        let (form, touched) = if self.is_packed {
             (Form::Packed(rest_of(world.clone())), Touched::default())
+        } else {
+            (Form::Whole(world.clone()), touched)
         };
-        let waypoint = Waypoint { form, changed, sum: None, touched, requests, bytes: 0 };
+        let waypoint = Waypoint { form, changed, touched, requests, bytes: 0 };
         self.kept.insert(world.seq, waypoint);
-        self.sum_up(world.seq);
+        self.found(world.seq);
         self.bytes += self.kept.get_mut(&world.seq).map_or(0, Waypoint::weigh);
         while self.bytes > self.most && self.kept.len() > 1 {
-            if self.whole_every < self.spacing.saturating_mul(MOST_PACKED) {
-                self.pack_more(&mut gone);
-            } else {
+            if self.is_packed {
                 self.thin_out(&mut gone);
+            } else {
+                self.pack(&mut gone);
             }
         }
         gone
     }
 
-    /// Packs every other one that is whole. What was touched on the way to one that is packed is
-    /// the next whole one's.
-    fn pack_more(&mut self, gone: &mut Vec<World>) {
-        self.whole_every = self.whole_every.saturating_mul(2);
-        let mut on_the_way = Touched::default();
-        for (seq, waypoint) in &mut self.kept {
-            let touched = std::mem::take(&mut waypoint.touched);
-            on_the_way.add(touched);
-            if seq.0.is_multiple_of(self.whole_every) {
-                waypoint.touched = std::mem::take(&mut on_the_way);
-            } else {
-                gone.extend(waypoint.pack());
-            }
-            waypoint.sum = None;
-        }
-        on_the_way.add(std::mem::take(&mut self.touched));
-        self.touched = on_the_way;
+    /// Packs all of them.
+    fn pack(&mut self, gone: &mut Vec<World>) {
+        self.is_packed = true;
+        gone.extend(self.kept.values_mut().filter_map(Waypoint::pack).map(Form::world));
         let all: Vec<Seq> = self.kept.keys().copied().collect();
         for seq in all {
-            self.sum_up(seq);
+            self.found(seq);
         }
         self.weigh();
     }
@@ -293,14 +262,16 @@ impl Waypoints {
                 waypoint.requests += requests;
             }
             if seq.0.is_multiple_of(self.spacing) {
-                if !seq.0.is_multiple_of(self.spacing.saturating_mul(BETWEEN_SUMS)) {
-                    waypoint.sum = None;
+                if let Form::Base(world, _) = &waypoint.form
+                    && !seq.0.is_multiple_of(self.spacing.saturating_mul(BETWEEN_BASES))
+                {
+                    let rest = Form::Packed(rest_of(world.clone()));
+                    gone.push(std::mem::replace(&mut waypoint.form, rest).world());
                 }
                 kept.insert(seq, waypoint);
             } else {
-                let Waypoint { form: Form::Whole(world) | Form::Packed(world), changed, requests, .. } =
-                    waypoint;
-                gone.push(world);
+                let Waypoint { form, changed, requests, .. } = waypoint;
+                gone.push(form.world());
                 on_the_way = Some((changed, requests));
             }
         }
@@ -328,7 +299,7 @@ impl Waypoints {
     fn clear(&mut self) -> Waypoints {
         let fresh = Waypoints::new(self.spacing, self.most);
         let gone = std::mem::replace(self, fresh);
-        self.whole_every = gone.whole_every;
+        self.is_packed = gone.is_packed;
         gone
     }
 }
@@ -345,7 +316,7 @@ pub(super) struct Pathfinder {
 pub struct AtHand {
     /// How many Worlds.
     pub worlds: usize,
-    /// How many of them are whole; the others are packed.
+    /// How many of them are whole, or nearly so; the others are packed.
     pub whole: usize,
     /// Events between two of them.
     pub spacing: u64,
@@ -420,7 +391,11 @@ impl TimeTravel {
         let waypoints = self.waypoints();
         AtHand {
             worlds: waypoints.kept.len(),
-            whole: waypoints.kept.values().filter(|waypoint| matches!(waypoint.form, Form::Whole(_))).count(),
+            whole: waypoints
+                .kept
+                .values()
+                .filter(|waypoint| !matches!(waypoint.form, Form::Packed(_)))
+                .count(),
             spacing: waypoints.spacing,
             bytes: waypoints.bytes,
             upto: waypoints.kept.keys().next_back().copied().unwrap_or_default(),
@@ -465,8 +440,8 @@ mod tests {
             drop(gone);
             assert!(waypoints.bytes <= most, "{} bytes at {at}", waypoints.bytes);
         }
+        assert!(waypoints.is_packed);
         assert!(waypoints.spacing > 8);
-        assert!(waypoints.whole_every > waypoints.spacing);
         let (seqs, spacing): (Vec<u64>, u64) =
             (waypoints.kept.keys().map(|seq| seq.0).collect(), waypoints.spacing);
         let expected: Vec<u64> = (1..=at.0 / spacing).map(|n| n * spacing).collect();
@@ -479,21 +454,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_touched_twice_on_the_way_counts_once_when_the_way_is_one() {
+    fn where_they_are_packed_one_in_some_dozen_is_a_base() {
         let mut waypoints = Waypoints::new(10, usize::MAX);
-        for seq in [10, 20, 30, 40] {
-            drop(waypoints.keep(&world(seq), touched(0..100)));
-        }
-        let whole = |waypoints: &Waypoints| -> Vec<(u64, usize)> {
-            let whole = waypoints.kept.iter().filter(|(_, waypoint)| matches!(waypoint.form, Form::Whole(_)));
-            whole.map(|(seq, waypoint)| (seq.0, waypoint.bytes)).collect()
+        (1..=100).for_each(|n| drop(waypoints.keep(&world(n * 10), touched(0..100))));
+        let bases = |waypoints: &Waypoints| -> Vec<u64> {
+            let bases = waypoints.kept.iter().filter(|(_, waypoint)| matches!(waypoint.form, Form::Base(..)));
+            bases.map(|(seq, _)| seq.0).collect()
         };
-        let four = whole(&waypoints);
-        waypoints.pack_more(&mut Vec::new());
-        assert_eq!(whole(&waypoints), [four[1], four[3]]);
-        assert_eq!(waypoints.kept.len(), 4);
+        let wholes = waypoints.bytes;
+        let mut gone = Vec::new();
+        waypoints.pack(&mut gone);
+        assert_eq!((gone.len(), waypoints.kept.len()), (100, 100));
+        assert_eq!(bases(&waypoints), [640]);
+        assert!(waypoints.bytes < wholes, "{} of {wholes}", waypoints.bytes);
+        (101..=300).for_each(|n| drop(waypoints.keep(&world(n * 10), touched(0..100))));
+        assert_eq!(bases(&waypoints), [640, 1280, 1920, 2560]);
         waypoints.thin_out(&mut Vec::new());
-        assert_eq!((waypoints.kept.len(), whole(&waypoints).len()), (2, 2));
+        assert_eq!((waypoints.kept.len(), bases(&waypoints)), (150, vec![1280, 2560]));
     }
 
     #[test]

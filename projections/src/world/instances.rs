@@ -20,6 +20,10 @@ use tenantry_journal::sealed::Sealed;
 use tenantry_journal::time::Timestamp;
 
 use super::{Attention, ProcessMark, World};
+use later::Later;
+
+pub(crate) mod hot;
+pub(crate) mod later;
 
 /// What somebody wishes of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,20 +328,54 @@ fn first_name(service: &ServiceName) -> InstanceKey {
 }
 
 /// All instances, in the order in which they came.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct Instances {
     by_id: OrdMap<InstanceId, Arc<Instance>>,
+    /// What became of them, in a World of the past that was put together.
+    later: Option<Later>,
     /// Names of the ones that are gone, so that old events can still be shown by name.
     gone: OrdMap<InstanceId, Sealed<InstanceKey>>,
-    #[serde(skip)]
     by_key: OrdMap<InstanceKey, InstanceId>,
     /// Stored, though it follows from the sealed specs: ports are nobody's secret, and the
     /// specs are the largest values that would have to be opened for it.
     by_port: OrdMap<u16, InstanceId>,
 }
 
+/// What is written of them.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    by_id: OrdMap<InstanceId, Arc<Instance>>,
+    gone: OrdMap<InstanceId, Sealed<InstanceKey>>,
+    by_port: OrdMap<u16, InstanceId>,
+}
+
+impl From<Instances> for Stored {
+    fn from(all: Instances) -> Stored {
+        let by_id = match &all.later {
+            None => all.by_id,
+            Some(_) => all.iter().map(|instance| (instance.id, Arc::clone(instance))).collect(),
+        };
+        Stored { by_id, gone: all.gone, by_port: all.by_port }
+    }
+}
+
+impl From<Stored> for Instances {
+    fn from(Stored { by_id, gone, by_port }: Stored) -> Instances {
+        Instances { by_id, gone, by_port, ..Instances::default() }
+    }
+}
+
+impl PartialEq for Instances {
+    fn eq(&self, other: &Instances) -> bool {
+        self.iter().eq(other.iter())
+            && (&self.gone, &self.by_key, &self.by_port) == (&other.gone, &other.by_key, &other.by_port)
+    }
+}
+
 impl Instances {
-    /// All of them, for who packs a World.
+    /// All of them as the map has them, for who packs a World that was folded and not put
+    /// together.
     pub(crate) fn map(&self) -> &OrdMap<InstanceId, Arc<Instance>> {
         &self.by_id
     }
@@ -346,16 +384,37 @@ impl Instances {
         &mut self.by_id
     }
 
+    /// Says what became of those in the map.
+    pub(crate) fn became(&mut self, numbers: later::Numbers, hot: Arc<later::HotBytes>) {
+        self.later = Some(Later::new(numbers, hot));
+    }
+
+    /// One of the map as it is now.
+    fn now<'a>(&'a self, one: &'a Arc<Instance>) -> &'a Arc<Instance> {
+        self.later.as_ref().map_or(one, |later| later.of(one))
+    }
+
+    /// Has the map say the last word on an instance.
+    fn settle(&mut self, id: InstanceId) {
+        if let Some(later) = &mut self.later {
+            if let Some(one) = self.by_id.get_mut(&id) {
+                let now = Arc::clone(later.of(one));
+                *one = now;
+            }
+            later.settle(id);
+        }
+    }
+
     /// One instance.
     #[must_use]
     pub fn get(&self, id: InstanceId) -> Option<&Arc<Instance>> {
-        self.by_id.get(&id)
+        self.by_id.get(&id).map(|one| self.now(one))
     }
 
     /// The instance of this name.
     #[must_use]
     pub fn by_key(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
-        self.by_key.get(key).and_then(|id| self.by_id.get(id))
+        self.by_key.get(key).and_then(|id| self.get(*id))
     }
 
     /// The instances of a service, by name.
@@ -364,12 +423,12 @@ impl Instances {
         self.by_key
             .range(first..)
             .take_while(move |(key, _)| key.service == service)
-            .filter_map(|(_, id)| self.by_id.get(id))
+            .filter_map(|(_, id)| self.get(*id))
     }
 
     /// All instances, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Instance>> {
-        self.by_id.values()
+        self.by_id.values().map(|one| self.now(one))
     }
 
     /// How many there are.
@@ -466,6 +525,7 @@ impl World {
         applies: impl FnOnce(&Instance) -> bool,
         change: impl FnOnce(&mut Instance),
     ) -> bool {
+        self.instances.settle(id);
         let Some(instance) = self.instances.by_id.get_mut(&id).filter(|instance| applies(instance)) else {
             return false;
         };
@@ -592,6 +652,7 @@ impl World {
             beside: None,
         };
         self.instances.index(&instance);
+        self.instances.settle(event.instance_id);
         if let Some(before) = self.instances.by_id.insert(event.instance_id, Arc::new(instance)) {
             self.instance_replaced(&before);
         }
@@ -860,6 +921,7 @@ impl World {
     }
 
     pub(super) fn instance_removed(&mut self, id: InstanceId) {
+        self.instances.settle(id);
         let Some(instance) = self.instances.by_id.remove(&id) else { return };
         self.instances.unindex(&instance);
         self.instances.gone.insert(id, instance.name.clone());

@@ -7,11 +7,11 @@ use tenantry_journal::id::{RunId, Seq};
 use tenantry_journal::time::Timestamp;
 use uuid::Uuid;
 
+use super::{Desired, Instance, LastExit, Phase, Rest, Run};
 use crate::world::ProcessMark;
-use crate::world::instances::{Desired, Instance, LastExit, Phase, Rest, Run};
 
 /// Whether all that [`put`] does not say is the same of both.
-pub(super) fn differs_only_in_what_is_hot(before: &Instance, now: &Instance) -> bool {
+pub(crate) fn differs_only_in_what_is_hot(before: &Instance, now: &Instance) -> bool {
     // Every field is named, so that a new one has to be thought of.
     let Instance {
         id,
@@ -52,7 +52,7 @@ pub(super) fn differs_only_in_what_is_hot(before: &Instance, now: &Instance) -> 
 }
 
 /// Writes what is hot of an instance.
-pub(super) fn put(out: &mut Vec<u8>, instance: &Instance) {
+pub(crate) fn put(out: &mut Vec<u8>, instance: &Instance) {
     number(out, instance.changed.0);
     distance(out, instance.changed.0, instance.cause.0);
     out.push(of_desired(instance.desired) << 4 | of_phase(instance.phase));
@@ -93,7 +93,7 @@ pub(super) fn put(out: &mut Vec<u8>, instance: &Instance) {
 }
 
 /// The instance that was written, with what it shares with an earlier one of it.
-pub(super) fn take(bytes: &mut &[u8], earlier: &Instance) -> Option<Instance> {
+pub(crate) fn take(bytes: &mut &[u8], earlier: &Instance) -> Option<Instance> {
     let changed = take_number(bytes)?;
     let cause = take_distance(bytes, changed)?;
     let (desired, phase) = halves(bytes)?;
@@ -235,7 +235,7 @@ fn take_byte(bytes: &mut &[u8]) -> Option<u8> {
 }
 
 /// Seven bits a byte, the lowest first.
-pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -243,7 +243,7 @@ pub(super) fn number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-pub(super) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+pub(crate) fn take_number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = take_byte(bytes)?;
