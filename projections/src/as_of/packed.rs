@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::OrdMap;
 use tenantry_journal::event::deployment::StepKind;
 use tenantry_journal::id::{DeploymentId, InstanceId, TenantId};
 
@@ -56,7 +56,6 @@ pub(super) struct Changed {
     instances: Changes<InstanceId, Arc<Instance>>,
     tenants: Changes<TenantId, Arc<Tenant>>,
     deployments: Changes<DeploymentId, Arc<Deployment>>,
-    /// As slices: a vector that grows has room for more than most hold.
     of_tenants: Changes<TenantId, Arc<[DeploymentId]>>,
     configurations: Changes<TenantId, Configuration>,
 }
@@ -87,12 +86,18 @@ impl Changed {
             instances,
             tenants: changes(before.tenants.map(), now.tenants.map(), Arc::ptr_eq),
             deployments: changes(before.deployments.map(), now.deployments.map(), Arc::ptr_eq),
-            of_tenants: changes(before.deployments.of_tenants(), now.deployments.of_tenants(), PartialEq::eq)
-                .into_iter()
-                .map(|(id, ids)| (id, ids.map(|ids| ids.into_iter().collect())))
-                .collect(),
+            of_tenants: changes(before.deployments.of_tenants(), now.deployments.of_tenants(), Arc::ptr_eq),
             configurations: changes(before.configurations.map(), now.configurations.map(), PartialEq::eq),
         }
+    }
+
+    /// How many things it speaks of, besides what is hot.
+    pub(super) fn entries(&self) -> usize {
+        self.instances.len()
+            + self.tenants.len()
+            + self.deployments.len()
+            + self.of_tenants.len()
+            + self.configurations.len()
     }
 
     /// What it takes, more or less, with a World that is kept without what is packed.
@@ -208,7 +213,7 @@ pub(super) fn put_together<'a>(
     apply(world.instances.map_mut(), all.instances);
     apply(world.tenants.map_mut(), all.tenants);
     apply(world.deployments.map_mut(), all.deployments);
-    apply_as(world.deployments.of_tenants_mut(), all.of_tenants, |ids| ids.iter().copied().collect());
+    apply(world.deployments.of_tenants_mut(), all.of_tenants);
     apply(world.configurations.map_mut(), all.configurations);
     (world, HotBytes::of(&all.hot))
 }
@@ -229,22 +234,17 @@ pub(super) fn bytes_of(world: &World, hot: &HotBytes) -> usize {
         + hot.size()
         + entries(world.tenants.len(), pointer)
         + entries(world.deployments.map().len(), pointer)
-        + entries(world.deployments.of_tenants().len(), size_of::<Vector<DeploymentId>>())
+        + entries(world.deployments.of_tenants().len(), 2 * pointer)
         + entries(world.configurations.map().len(), size_of::<Configuration>())
 }
 
 fn apply<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, last: Last<'_, K, V>) {
-    apply_as(map, last, V::clone);
-}
-
-fn apply_as<K: Ord + Clone, V: Clone, W>(
-    map: &mut OrdMap<K, V>,
-    last: Last<'_, K, W>,
-    value: impl Fn(&W) -> V,
-) {
+    // Neighbours in the map one after the other.
+    let mut last: Vec<(K, &Option<V>)> = last.into_iter().collect();
+    last.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     for (key, now) in last {
         match now {
-            Some(now) => drop(map.insert(key, value(now))),
+            Some(value) => drop(map.insert(key, value.clone())),
             None => drop(map.remove(&key)),
         }
     }

@@ -31,8 +31,12 @@ pub const MOST_BYTES: usize = 384 * 1024 * 1024;
 /// Events that are folded at a time: a few milliseconds, after which whoever does it looks
 /// whether it is still wanted.
 const STEP: u64 = 2048;
-/// Where they are packed, one in so many is a base that the next ones are put together from.
-const BETWEEN_BASES: u64 = 64;
+/// Where they are packed, one in so many at least is a base that the next ones are put together
+/// from.
+const BETWEEN_BASES: usize = 64;
+/// Changes, besides what is hot of instances, after which there is a base: what is put together
+/// costs about a microsecond for each.
+const MOST_CHANGES: usize = 8192;
 /// What a request that is remembered by its key takes.
 const REQUEST_BYTES: usize = 256;
 
@@ -125,7 +129,7 @@ impl Waypoint {
 
     /// Packs it; gives what is let go.
     fn pack(&mut self) -> Option<Form> {
-        let Form::Whole(world) = &self.form else { return None };
+        let (Form::Whole(world) | Form::Base(world, _)) = &self.form else { return None };
         let rest = Form::Packed(rest_of(world.clone()));
         self.touched = Touched::default();
         Some(std::mem::replace(&mut self.form, rest))
@@ -138,6 +142,8 @@ pub(super) struct Waypoints {
     spacing: u64,
     /// Whether none is whole any more.
     is_packed: bool,
+    /// Packed ones since the last base, and how many changes they have.
+    since_base: (usize, usize),
     bytes: usize,
     most: usize,
     numbers: Numbers,
@@ -159,6 +165,7 @@ impl Waypoints {
             kept: BTreeMap::new(),
             spacing,
             is_packed: false,
+            since_base: (0, 0),
             bytes: 0,
             most,
             numbers: Numbers::default(),
@@ -198,14 +205,27 @@ impl Waypoints {
         put_together(base, steps, rest, &self.numbers)
     }
 
-    /// Makes one that is packed a base, where there is to be one.
+    /// Makes one that is packed a base, when the last one is far. For all of them in turn.
     fn found(&mut self, at: Seq) {
-        let is_base = at.0.is_multiple_of(self.spacing.saturating_mul(BETWEEN_BASES));
-        let packed = self.kept.get(&at).map(|waypoint| &waypoint.form);
-        let Some(Form::Packed(rest)) = packed.filter(|_| is_base) else { return };
+        let Some(waypoint) = self.kept.get(&at) else { return };
+        let Form::Packed(rest) = &waypoint.form else { return };
+        let (steps, changes) = self.since_base;
+        self.since_base = (steps + 1, changes + waypoint.changed.entries());
+        if self.since_base.0 < BETWEEN_BASES && self.since_base.1 < MOST_CHANGES {
+            return;
+        }
         let (world, hot) = self.put_together(at, rest);
         if let Some(waypoint) = self.kept.get_mut(&at) {
             waypoint.form = Form::Base(world, Arc::new(hot));
+            self.since_base = (0, 0);
+        }
+    }
+
+    fn found_all(&mut self) {
+        self.since_base = (0, 0);
+        let all: Vec<Seq> = self.kept.keys().copied().collect();
+        for seq in all {
+            self.found(seq);
         }
     }
 
@@ -243,10 +263,7 @@ impl Waypoints {
     fn pack(&mut self, gone: &mut Vec<World>) {
         self.is_packed = true;
         gone.extend(self.kept.values_mut().filter_map(Waypoint::pack).map(Form::world));
-        let all: Vec<Seq> = self.kept.keys().copied().collect();
-        for seq in all {
-            self.found(seq);
-        }
+        self.found_all();
         self.weigh();
     }
 
@@ -262,12 +279,7 @@ impl Waypoints {
                 waypoint.requests += requests;
             }
             if seq.0.is_multiple_of(self.spacing) {
-                if let Form::Base(world, _) = &waypoint.form
-                    && !seq.0.is_multiple_of(self.spacing.saturating_mul(BETWEEN_BASES))
-                {
-                    let rest = Form::Packed(rest_of(world.clone()));
-                    gone.push(std::mem::replace(&mut waypoint.form, rest).world());
-                }
+                gone.extend(waypoint.pack().map(Form::world));
                 kept.insert(seq, waypoint);
             } else {
                 let Waypoint { form, changed, requests, .. } = waypoint;
@@ -277,6 +289,7 @@ impl Waypoints {
         }
         self.pending = on_the_way;
         self.kept = kept;
+        self.found_all();
         self.weigh();
     }
 

@@ -141,7 +141,7 @@ impl Deployment {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Deployments {
     by_id: OrdMap<DeploymentId, Arc<Deployment>>,
-    by_tenant: OrdMap<TenantId, Vector<DeploymentId>>,
+    by_tenant: OrdMap<TenantId, Arc<[DeploymentId]>>,
     /// Those that have not ended, in the order in which they are done.
     open: OrdMap<TenantId, Vector<DeploymentId>>,
 }
@@ -156,11 +156,11 @@ impl Deployments {
         &mut self.by_id
     }
 
-    pub(crate) fn of_tenants(&self) -> &OrdMap<TenantId, Vector<DeploymentId>> {
+    pub(crate) fn of_tenants(&self) -> &OrdMap<TenantId, Arc<[DeploymentId]>> {
         &self.by_tenant
     }
 
-    pub(crate) fn of_tenants_mut(&mut self) -> &mut OrdMap<TenantId, Vector<DeploymentId>> {
+    pub(crate) fn of_tenants_mut(&mut self) -> &mut OrdMap<TenantId, Arc<[DeploymentId]>> {
         &mut self.by_tenant
     }
 
@@ -177,7 +177,7 @@ impl Deployments {
 
     /// A tenant's deployments, oldest first.
     pub fn of(&self, tenant: TenantId) -> impl DoubleEndedIterator<Item = &Arc<Deployment>> {
-        self.by_tenant.get(&tenant).into_iter().flatten().filter_map(|id| self.by_id.get(id))
+        self.by_tenant.get(&tenant).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.by_id.get(id))
     }
 
     /// A tenant's deployment that is under way: the oldest that has not ended. Those after it
@@ -209,7 +209,7 @@ impl Deployments {
     }
 
     pub(super) fn forget_tenant(&mut self, tenant: TenantId) -> Vec<DeploymentId> {
-        let ids: Vec<DeploymentId> = self.by_tenant.remove(&tenant).into_iter().flatten().collect();
+        let ids = self.by_tenant.remove(&tenant).unwrap_or_default().to_vec();
         for id in &ids {
             self.by_id.remove(id);
         }
@@ -268,8 +268,8 @@ impl World {
         };
         let deployments = &mut self.deployments;
         deployments.by_id.insert(event.deployment_id, Arc::new(deployment));
-        let mut ids = deployments.by_tenant.get(&event.tenant_id).cloned().unwrap_or_default();
-        ids.push_back(event.deployment_id);
+        let mut ids = deployments.by_tenant.get(&event.tenant_id).map_or(Vec::new(), |ids| ids.to_vec());
+        ids.push(event.deployment_id);
         let is_over = |id: &DeploymentId| deployments.get(*id).is_none_or(|deployment| deployment.is_over());
         if ids.len() > KEPT_PER_TENANT {
             // Of fifty none is under way that long; if one were, it would go too.
@@ -278,7 +278,7 @@ impl World {
             deployments.note_closed(event.tenant_id, oldest);
             self.attention.remove(&Attention::Deployment(oldest));
         }
-        deployments.by_tenant.insert(event.tenant_id, ids);
+        deployments.by_tenant.insert(event.tenant_id, ids.into());
         deployments.note_open(event.tenant_id, event.deployment_id);
         self.attention.insert(Attention::Deployment(event.deployment_id));
         self.tenants.change(event.tenant_id, recorded.seq, |tenant| {
