@@ -50,6 +50,7 @@ use crate::drivers::deploy_log::DeployLogs;
 use crate::engine::{Engine, Handle, JournalSource, Setup, Snapshotter, boot};
 use crate::http::api::Api;
 use crate::http::events::rendered::Rendered;
+use crate::http::events::rows::Rows;
 use crate::http::kept::Kept;
 use crate::http::observed::RequestCounts;
 use crate::http::repeat::Repeats;
@@ -307,6 +308,7 @@ impl App {
             token_key: TokenKey::new(*keyring.derive(TOKEN_KEY)),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            rows: Rows::default(),
             kept: Kept::default(),
             sites: Arc::clone(&sites),
             metrics,

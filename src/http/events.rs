@@ -13,6 +13,7 @@ mod journal;
 mod list;
 pub mod rendered;
 mod restore;
+pub mod rows;
 mod sse;
 mod subscription;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod why;
 mod ws;
 
 pub use rendered::Rendered;
+pub use rows::Rows;
 
 use tenantry_journal::event::access::Scope as Reach;
 use tenantry_journal::recorded::Recorded;

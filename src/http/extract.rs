@@ -32,14 +32,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// When an open stream's credential has to be looked at again.
 pub struct Looks {
     expiry: Interval,
-    /// Told when users or tokens changed; `None` before the first look.
-    access: Option<watch::Receiver<()>>,
+    access: AccessLooks,
 }
 
-impl Looks {
+/// Told when users or tokens changed; `None` before the first look.
+#[derive(Default)]
+pub(super) struct AccessLooks(Option<watch::Receiver<()>>);
+
+impl AccessLooks {
     /// Whether users or tokens changed since this was asked last, or may have.
-    fn access_changed(&mut self, app: &AppState) -> bool {
-        match &mut self.access {
+    fn changed(&mut self, app: &AppState) -> bool {
+        match &mut self.0 {
             Some(access) => {
                 let changed = access.has_changed().unwrap_or(false);
                 if changed {
@@ -48,7 +51,7 @@ impl Looks {
                 changed
             }
             None => {
-                self.access = Some(app.engine.access_changes());
+                self.0 = Some(app.engine.access_changes());
                 true
             }
         }
@@ -86,14 +89,19 @@ impl Scope {
         let mut expiry = interval(LOOK_AGAIN);
         expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         expiry.reset();
-        Looks { expiry, access: None }
+        Looks { expiry, access: AccessLooks::default() }
     }
 
     /// Whether the credential was revoked since it was looked at last. Asked before something
     /// is sent that came from the feed, nothing that was recorded after a revocation goes out.
     #[must_use]
     pub fn was_revoked(&self, app: &AppState, looks: &mut Looks) -> bool {
-        looks.access_changed(app) && !self.still_holds(app)
+        self.is_revoked(app, &mut looks.access)
+    }
+
+    /// The same for who never looks because of the time.
+    pub(super) fn is_revoked(&self, app: &AppState, looks: &mut AccessLooks) -> bool {
+        looks.changed(app) && !self.still_holds(app)
     }
 
     /// Resolves when an open stream has to end, and says why. `looks` comes from
@@ -103,7 +111,7 @@ impl Scope {
             if self.was_revoked(app, looks) {
                 return StreamEnd::Lapsed;
             }
-            let Looks { expiry, access: Some(access) } = looks else { continue };
+            let Looks { expiry, access: AccessLooks(Some(access)) } = looks else { continue };
             tokio::select! {
                 biased;
                 () = app.shutdown.cancelled() => return StreamEnd::Shutdown,

@@ -30,6 +30,7 @@ use crate::domain::policy::Policy;
 use crate::drivers::blob::Blobs;
 use crate::engine;
 use crate::http::events::rendered::Rendered;
+use crate::http::events::rows::Rows;
 use crate::http::kept::Kept;
 use crate::http::observed::{Checks, Measures, Outputs, UnitLogs};
 use crate::http::repeat::Repeats;
@@ -205,6 +206,8 @@ pub struct Parts {
     pub blobs: Arc<Blobs>,
     /// The recent events as JSON.
     pub rendered: Rendered,
+    /// Subscribers on sockets that have everything so far.
+    pub rows: Rows,
     /// Answers of the present World.
     pub kept: Kept,
     /// nginx sites and certificates.

@@ -36,6 +36,7 @@ use contract::{Contract, Given};
 
 use super::api::Api;
 use super::events::rendered::Rendered;
+use super::events::rows::Rows;
 use super::kept::Kept;
 use super::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, Source, UnitLogs};
 use super::repeat::Repeats;
@@ -179,6 +180,7 @@ impl TestApi {
             token_key: TokenKey::new([2; 32]),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            rows: Rows::default(),
             kept: Kept::default(),
             sites,
             metrics,

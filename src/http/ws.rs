@@ -5,17 +5,19 @@
 //! credential lapsed, or the control plane is ending. A client that reads slowly delays only
 //! its own handler, and what is written ahead for it is bounded.
 
+mod wire;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::recorded::Actor;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::auth_layer::{check_access, peer};
 use super::extract::{Looks, Scope, StreamEnd, parse_json};
@@ -24,12 +26,18 @@ use super::router::{Access, Listener};
 use super::state::AppState;
 use crate::auth::principal::authenticate;
 
+pub use wire::{Offered, Wire};
+
 /// How long a client may take to authenticate by its first message; the contract's.
 const AUTH_WAIT: Duration = Duration::from_secs(5);
 /// Sockets that wait for their first message at once; more are asked to try again.
 static UNAUTHENTICATED: Semaphore = Semaphore::const_new(256);
 /// The longest message of a client: subscriptions and filters have some hundred bytes.
 const LONGEST_MESSAGE: usize = 64 * 1024;
+/// How much is read at once, in bytes. The library clears as much before each try, also when
+/// nothing came, and keeps it for each socket: of its own 128 KiB a task that is woken to send
+/// would feel little else.
+const READ_AT_ONCE: usize = 2 * 1024;
 /// What is written ahead for a client that does not read, at most, in bytes.
 const WRITE_AHEAD: usize = 256 * 1024;
 /// Time between pings: below the idle timeouts of usual proxies (60 s).
@@ -126,6 +134,7 @@ impl FromRequestParts<AppState> for Upgrade {
             .map_err(IntoResponse::into_response)?
             .max_message_size(LONGEST_MESSAGE)
             .max_frame_size(LONGEST_MESSAGE)
+            .read_buffer_size(READ_AT_ONCE)
             .write_buffer_size(0)
             .max_write_buffer_size(WRITE_AHEAD);
         Ok(Upgrade { upgrade, app, listener, from, scope })
@@ -141,18 +150,19 @@ impl Upgrade {
         Fut: Future<Output = ()> + Send,
     {
         let Upgrade { upgrade, app, listener, from, scope } = self;
-        upgrade.on_upgrade(move |mut socket| async move {
+        upgrade.on_upgrade(move |socket| async move {
+            let socket = Wire::new(socket);
             let scope = match scope {
                 Some(scope) => scope,
                 None => {
                     let mut actor = None;
-                    match first_message(&mut socket, &app, listener, access, &mut actor).await {
+                    match first_message(&socket, &app, listener, access, &mut actor).await {
                         Ok(scope) => scope,
                         Err(close) => {
                             if let Some(status) = close.refusal() {
                                 app.denials.request(from, actor, (status, "GET", "websocket"), app.now());
                             }
-                            return finish(socket, close).await;
+                            return finish(&socket, close).await;
                         }
                     }
                 }
@@ -171,7 +181,7 @@ pub(super) enum First {
 }
 
 async fn first_message(
-    socket: &mut WebSocket,
+    socket: &Wire,
     app: &AppState,
     listener: Listener,
     access: Access,
@@ -194,7 +204,7 @@ async fn first_message(
     Ok(Scope { principal: principal.into(), world, as_of: None, listener, proof })
 }
 
-async fn text_message(socket: &mut WebSocket) -> Result<String, Close> {
+async fn text_message(socket: &Wire) -> Result<String, Close> {
     loop {
         match socket.recv().await {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
@@ -230,45 +240,47 @@ pub enum Incoming {
 
 /// An authenticated socket.
 pub struct Session {
-    socket: WebSocket,
+    socket: Wire,
     /// Whose it is. Its World is the one of the beginning.
     pub scope: Scope,
     app: AppState,
     ping: Interval,
     /// When to look at the credential again; kept here so that a busy stream looks no oftener.
     looks: Looks,
-    heard: Instant,
 }
 
 impl Session {
-    fn new(socket: WebSocket, scope: Scope, app: AppState) -> Session {
+    fn new(socket: Wire, scope: Scope, app: AppState) -> Session {
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ping.reset();
-        Session { socket, scope, app, ping, looks: Scope::looks(), heard: Instant::now() }
+        Session { socket, scope, app, ping, looks: Scope::looks() }
+    }
+
+    /// Where messages go out, for those who have the same for many.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        self.socket.clone()
     }
 
     /// The next message of the client, or why the socket has to end. Sends pings meanwhile.
     /// May be dropped and called again.
     pub async fn next(&mut self) -> Incoming {
-        let Session { socket, scope, app, ping, looks, heard } = self;
+        let Session { socket, scope, app, ping, looks } = self;
         loop {
             tokio::select! {
                 end = scope.ended(app, looks) => return Incoming::End(end.into()),
-                received = socket.recv() => {
-                    *heard = Instant::now();
-                    match received {
-                        Some(Ok(Message::Text(text))) => return Incoming::Text(text.to_string()),
-                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                        Some(Ok(Message::Binary(_))) => {
-                            return Incoming::End(Close::Policy("text messages only"));
-                        }
-                        Some(Ok(Message::Close(_))) | None => return Incoming::End(Close::Gone),
-                        Some(Err(error)) => return Incoming::End(close_for(&error)),
+                received = socket.recv() => match received {
+                    Some(Ok(Message::Text(text))) => return Incoming::Text(text.to_string()),
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(Message::Binary(_))) => {
+                        return Incoming::End(Close::Policy("text messages only"));
                     }
-                }
+                    Some(Ok(Message::Close(_))) | None => return Incoming::End(Close::Gone),
+                    Some(Err(error)) => return Incoming::End(close_for(&error)),
+                },
                 _ = ping.tick() => {
-                    if heard.elapsed() > SILENCE || socket.send(Message::Ping(Default::default())).await.is_err() {
+                    if socket.silence() > SILENCE || socket.send(Message::Ping(Default::default())).await.is_err() {
                         return Incoming::End(Close::Gone);
                     }
                 }
@@ -293,29 +305,24 @@ impl Session {
     /// # Errors
     /// Why the socket has to end.
     pub async fn send_text(&mut self, text: impl Into<axum::extract::ws::Utf8Bytes>) -> Result<(), Close> {
-        let Session { socket, scope, app, looks, heard, .. } = self;
+        let Session { socket, scope, app, looks, .. } = self;
         if scope.was_revoked(app, looks) {
             return Err(Close::Unauthorized);
         }
         tokio::select! {
             biased;
-            sent = socket.send(Message::Text(text.into())) => {
-                // It takes what is sent, so it is there. While it did not, nobody asked it for
-                // a pong, and its silence says nothing.
-                *heard = Instant::now();
-                sent.map_err(|_| Close::Gone)
-            }
+            sent = socket.send(Message::Text(text.into())) => sent.map_err(|_| Close::Gone),
             end = scope.ended(app, looks) => Err(end.into()),
         }
     }
 
     /// Ends the socket with the closing handshake.
     pub async fn end(self, close: Close) {
-        finish(self.socket, close).await;
+        finish(&self.socket, close).await;
     }
 }
 
-async fn finish(mut socket: WebSocket, close: Close) {
+async fn finish(socket: &Wire, close: Close) {
     let Some(frame) = close.frame() else { return };
     let handshake = async {
         if socket.send(Message::Close(Some(frame))).await.is_ok() {

@@ -37,6 +37,7 @@ use tenantry::drivers::blob::Blobs;
 use tenantry::engine::{Engine, Handle, JournalSource, Setup, boot};
 use tenantry::http;
 use tenantry::http::events::rendered::Rendered;
+use tenantry::http::events::rows::Rows;
 use tenantry::http::kept::Kept;
 use tenantry::http::observed::{Backwards, Checks, Line, Measures, OutputError, Outputs, UnitLogs};
 use tenantry::http::repeat::Repeats;
@@ -334,6 +335,7 @@ impl Api {
             token_key: TokenKey::new([5; 32]),
             blobs,
             rendered: Rendered::new(metrics.feed_rendered.clone()),
+            rows: Rows::default(),
             kept: Kept::default(),
             sites,
             metrics,

@@ -49,10 +49,13 @@ impl Json {
         Json(Utf8Bytes::try_from(Bytes::from(text)).unwrap_or_default())
     }
 
-    /// `{"type":"event","event":{...}}`
+    /// `{"type":"event","event":{...}}`, with the `sub` of a subscription that has a name; without
+    /// one it is shared by everybody.
     #[must_use]
-    pub fn frame(&self) -> Utf8Bytes {
-        self.0.clone()
+    pub fn frame(&self, sub: Option<&str>) -> Utf8Bytes {
+        let Some(sub) = sub else { return self.0.clone() };
+        let sub = serde_json::Value::from(sub);
+        format!(r#"{{"type":"event","sub":{sub},"event":{}}}"#, self.event()).into()
     }
 
     /// The event alone.
@@ -162,7 +165,7 @@ mod tests {
         for _ in 0..1000 {
             let json = rendered.of(&recorded(5), &world);
             assert!(json.event().starts_with(r#"{"seq":5,"#));
-            assert_eq!(json.frame().as_str(), format!(r#"{{"type":"event","event":{}}}"#, json.event()));
+            assert_eq!(json.frame(None).as_str(), format!(r#"{{"type":"event","event":{}}}"#, json.event()));
         }
         assert_eq!(rendered.count.get(), 1);
     }

@@ -3,9 +3,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt as _};
 use tenantry_journal::feed::Slice;
 use tenantry_journal::id::Seq;
@@ -22,7 +22,9 @@ use crate::http::state::AppState;
 /// One subscriber's place in the feed.
 pub(super) struct Subscription {
     slices: BoxStream<'static, Result<Slice, ScanError>>,
-    filter: EventFilter,
+    /// The first position that was not read yet.
+    next: Seq,
+    filter: Arc<EventFilter>,
     /// The position at which to tell that it has caught up, until that was told.
     pub(super) catching_up: Option<Seq>,
 }
@@ -33,7 +35,29 @@ impl Subscription {
     pub(super) fn new(app: &AppState, from: Option<Seq>, filter: EventFilter, head: Seq) -> Subscription {
         let first = from.unwrap_or(head.next());
         let slices = app.engine.feed().follow(first).boxed();
-        Subscription { slices, filter, catching_up: from.map(|_| head) }
+        let catching_up = from.map(|_| head);
+        Subscription { slices, next: first.max(Seq(1)), filter: filter.into(), catching_up }
+    }
+
+    /// What is sent of it.
+    pub(super) fn wants(&self) -> &Arc<EventFilter> {
+        &self.filter
+    }
+
+    /// The first position that was not read yet, when there is nothing to read.
+    pub(super) fn at_head(&self, app: &AppState) -> Option<Seq> {
+        (self.catching_up.is_none() && self.next > app.engine.feed().head()).then_some(self.next)
+    }
+
+    /// Reads nothing more, and is not woken by the feed, until it goes on.
+    pub(super) fn pause(&mut self) {
+        self.slices = stream::pending().boxed();
+    }
+
+    /// Reads on from a position.
+    pub(super) fn go_on(&mut self, app: &AppState, next: Seq) {
+        self.slices = app.engine.feed().follow(next).boxed();
+        self.next = next;
     }
 
     /// The event as JSON, if this subscriber wants it and may see it.
@@ -60,7 +84,13 @@ impl Subscription {
 impl Stream for Subscription {
     type Item = Result<Slice, ScanError>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.slices.poll_next_unpin(cx)
+        let slice = ready!(self.slices.poll_next_unpin(cx));
+        if let Some(Ok(read)) = &slice
+            && let Some(last) = read.last()
+        {
+            self.next = last.seq.next();
+        }
+        Poll::Ready(slice)
     }
 }
 

@@ -210,6 +210,107 @@ async fn a_subscriber_that_never_reads_delays_nobody_and_misses_nothing() {
     }
 }
 
+/// Waits until so many subscriptions sit in rows.
+async fn seated(api: &TestApi, count: usize) {
+    let waited = async {
+        while api.app.rows.seated() != count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let seated = || format!("{} sit, not {count}", api.app.rows.seated());
+    tokio::time::timeout(PATIENCE, waited).await.unwrap_or_else(|_| panic!("{}", seated()));
+}
+
+#[tokio::test]
+async fn rows_take_each_event_to_all_who_want_it_and_may_see_it() {
+    let mut api = TestApi::start().await;
+    let address = api.listen().await;
+    let admin = api.token.clone();
+    let mut everything = Vec::new();
+    for n in 0..70 {
+        let mut socket = connect(&api, address).await;
+        // Some sit down at once, the others when they have the past.
+        let wanted = if n % 2 == 0 {
+            json!({"type": "subscribe"})
+        } else {
+            json!({"type": "subscribe", "from_seq": 1})
+        };
+        say(&mut socket, wanted).await;
+        everything.push(socket);
+    }
+    let mut named = connect(&api, address).await;
+    say(&mut named, json!({"type": "subscribe", "sub": "t", "filter": {"kind": "token."}})).await;
+    api.token = api.token_for(Role::Viewer, Scope::Service("worker".parse().unwrap())).await;
+    let mut limited = connect(&api, address).await;
+    say(&mut limited, json!({"type": "subscribe"})).await;
+    api.token = admin;
+    seated(&api, 72).await;
+
+    let before = api.app.engine.world().seq.0;
+    api.post("/api/instances", json!({"service": "worker", "id": "w"})).await.expect(201);
+    api.post("/api/tokens", json!({"name": "x"})).await.expect(201);
+    let head = api.app.engine.world().seq.0;
+    for socket in &mut everything {
+        let mut next = before + 1;
+        while next <= head {
+            let message = hear(socket).await;
+            let seq = message["event"]["seq"].as_u64();
+            if seq.is_some_and(|seq| seq > before) {
+                assert_eq!(seq, Some(next), "no gap and no repeat");
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(hear(&mut named).await["type"], "subscribed");
+    let message = loop {
+        let message = hear(&mut named).await;
+        if message["event"]["seq"].as_u64() > Some(before) {
+            break message;
+        }
+    };
+    assert_eq!((&message["sub"], &message["event"]["kind"]), (&json!("t"), &json!("token.created")));
+    assert_eq!(hear(&mut limited).await["type"], "subscribed");
+    assert_eq!(hear(&mut limited).await["event"]["instance"], "worker:w");
+    seated(&api, 72).await;
+    drop((everything, named));
+    seated(&api, 1).await;
+}
+
+#[tokio::test]
+async fn who_does_not_read_gets_up_and_sits_down_again_without_a_gap() {
+    let api = TestApi::start().await;
+    let address = api.listen().await;
+    let (mut stalled, mut reading) = (connect(&api, address).await, connect(&api, address).await);
+    let mut next = 0;
+    for socket in [&mut stalled, &mut reading] {
+        say(socket, json!({"type": "subscribe"})).await;
+        next = hear(socket).await["head_seq"].as_u64().unwrap() + 1;
+    }
+    seated(&api, 2).await;
+    let first = next;
+    let mut pid = 0;
+    // Until the stalled one's connection takes no more; the other reads along.
+    while api.app.rows.seated() == 2 {
+        let submit = |pid| api.tell(crate::domain::command::Command::NoteKeeper { pid, start_ticks: 0 });
+        futures_util::future::join_all((pid..pid + 100).map(submit)).await;
+        pid += 100;
+        while next <= api.app.engine.world().seq.0 {
+            assert_eq!(hear(&mut reading).await["event"]["seq"], next);
+            next += 1;
+        }
+    }
+    for seq in first..next {
+        assert_eq!(hear(&mut stalled).await["event"]["seq"], seq);
+    }
+    seated(&api, 2).await;
+    api.fill(2).await;
+    for socket in [&mut stalled, &mut reading] {
+        for seq in [next, next + 1] {
+            assert_eq!(hear(socket).await["event"]["seq"], seq);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_revoked_token_ends_its_streams_and_so_does_the_end_of_the_program() {
     let mut api = TestApi::start().await;

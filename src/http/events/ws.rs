@@ -1,24 +1,29 @@
 //! `WS /ws/events`: any number of subscriptions on one socket.
 //!
-//! Each message is sent before the next event is looked at, so there is no queue: a client
-//! that does not read holds one page for each subscription, and its place in the journal.
+//! A subscription reads the journal by itself until it has everything, then it sits in one of
+//! the [`rows`](super::rows). Each message is sent before the next event is looked at, so there
+//! is no queue: a client that does not read holds one page for each subscription, and its place
+//! in the journal.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::extract::State;
-use axum::extract::ws::Utf8Bytes;
 use axum::response::Response;
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use tenantry_journal::feed::Slice;
 use tenantry_journal::id::Seq;
+use tenantry_journal::scan::ScanError;
 use tokio_stream::StreamMap;
 
 use super::filter::Said;
-use super::rendered::Json;
+use super::rows::{Listener, Seat};
 use super::subscription::{Counted, Subscription};
-use crate::http::extract::{NoQuery, parse_json};
+use crate::http::extract::{NoQuery, Scope, parse_json};
 use crate::http::router::Access;
 use crate::http::state::AppState;
-use crate::http::ws::{Close, Incoming, Session, Upgrade};
+use crate::http::ws::{Close, Incoming, Session, Upgrade, Wire};
 
 /// Subscriptions on one socket: more than a page shows at once.
 const MOST_SUBSCRIPTIONS: usize = 32;
@@ -84,13 +89,54 @@ type Sub = Option<String>;
 struct Client {
     session: Session,
     app: AppState,
-    subscriptions: StreamMap<Sub, Subscription>,
+    subscriptions: StreamMap<Sub, Follower>,
 }
 
-async fn serve(session: Session, app: AppState) {
+/// A subscription of a socket.
+struct Follower {
+    subscription: Subscription,
+    /// Where it sits while it has everything.
+    seat: Option<Seat>,
+    app: AppState,
+    wire: Wire,
+    scope: Scope,
+    sub: Sub,
+}
+
+impl Stream for Follower {
+    type Item = Result<Slice, ScanError>;
+
+    /// What it has to send by itself.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Follower { subscription, seat, app, wire, scope, sub } = &mut *self;
+        if let Some(taken) = seat {
+            let Some(next) = taken.left_at() else { return Poll::Pending };
+            *seat = None;
+            subscription.go_on(app, next);
+        }
+        let polled = subscription.poll_next_unpin(cx);
+        if polled.is_pending()
+            && let Some(next) = subscription.at_head(app)
+        {
+            let (handler, filter) = (cx.waker().clone(), subscription.wants().clone());
+            let listener = Listener::new(wire.clone(), handler, scope.clone(), sub.clone(), filter, next);
+            *seat = app.rows.sit(app, listener);
+            if seat.is_some() {
+                subscription.pause();
+            }
+        }
+        polled
+    }
+}
+
+async fn serve(mut session: Session, app: AppState) {
     let _counted = Counted::new(&app);
+    // Its World was that of the beginning, and would be held for as long as the socket.
+    session.scope.world = Default::default();
     let mut client = Client { session, app, subscriptions: StreamMap::new() };
     let close = client.run().await;
+    // Nobody offers it anything more.
+    client.subscriptions.clear();
     client.session.end(close).await;
 }
 
@@ -156,7 +202,15 @@ impl Client {
             subscription.catching_up = None;
             self.session.send(&Told::CaughtUp { seq: head, sub: sub.as_deref() }).await?;
         }
-        self.subscriptions.insert(sub, subscription);
+        let follower = Follower {
+            subscription,
+            seat: None,
+            app: self.app.clone(),
+            wire: self.session.wire(),
+            scope: self.session.scope.clone(),
+            sub: sub.clone(),
+        };
+        self.subscriptions.insert(sub, follower);
         Ok(())
     }
 
@@ -168,7 +222,7 @@ impl Client {
             let json = subscription.shows(&self.app, &self.session.scope.principal, recorded, &world);
             let caught_up = subscription.catching_up.take_if(|head| is_past || recorded.seq >= *head);
             if let Some(json) = json {
-                self.session.send_text(frame(&json, sub.as_deref())).await?;
+                self.session.send_text(json.frame(sub.as_deref())).await?;
             }
             if caught_up.is_some() {
                 self.session.send(&Told::CaughtUp { seq: recorded.seq, sub: sub.as_deref() }).await?;
@@ -186,17 +240,6 @@ impl Client {
     }
 }
 
-fn find<'a>(subscriptions: &'a mut StreamMap<Sub, Subscription>, sub: &Sub) -> Option<&'a mut Subscription> {
-    subscriptions.iter_mut().find(|(name, _)| name == sub).map(|(_, subscription)| subscription)
-}
-
-/// The message of an event; the unnamed subscription's is shared by everybody.
-fn frame(json: &Json, sub: Option<&str>) -> Utf8Bytes {
-    match sub {
-        None => json.frame(),
-        Some(sub) => {
-            let sub = serde_json::Value::from(sub);
-            format!(r#"{{"type":"event","sub":{sub},"event":{}}}"#, json.event()).into()
-        }
-    }
+fn find<'a>(subscriptions: &'a mut StreamMap<Sub, Follower>, sub: &Sub) -> Option<&'a mut Subscription> {
+    subscriptions.iter_mut().find(|(name, _)| name == sub).map(|(_, follower)| &mut follower.subscription)
 }
