@@ -6,7 +6,11 @@
 //! growing file. The events are encoded, sealed and hashed as the engine does it; a writer
 //! is a task that submits one event, waits until it is durable and visible, and goes on.
 //!
-//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS [all|append|read|writers=N [DIR]]]`
+//! The journal has no switch for its Merkle tree. What the tree costs is the difference between
+//! two pipelines in short of the journal's public parts ([`support::pipeline`]), one with the
+//! tree and one without, beside the journal's own.
+//!
+//! `cargo bench -p tenantry-journal --bench append [-- SECONDS ROUNDS [all|append|tree|read|writers=N [DIR]]]`
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use support::pipeline::{Pipeline, Tree};
 use tenantry_journal::event::setting::SettingChanged;
 use tenantry_journal::feed::Feed;
 use tenantry_journal::group::{Author, Committed, GroupCommit, Poisoned, Publisher, Refused, Stage, Start};
@@ -28,12 +33,22 @@ use tenantry_journal::time::Timestamp;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+mod support {
+    pub(crate) mod pipeline;
+}
+
 const EVENT_BYTES: usize = 256;
 const SECONDS: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 const WRITERS: [usize; 4] = [1, 64, 256, 1024];
 /// Multiples of the bare loop that the journal must reach, for each number of writers.
 const GOALS: [f64; 4] = [0.5, 11.0, 20.0, 30.0];
+/// Writers with which the tree's share is measured.
+const TREE_WRITERS: [usize; 2] = [64, 256];
+/// What is left of the rate with the tree, at least.
+const TREE_GOAL: f64 = 0.9;
+/// How far the case without may be from itself, at the median, for that to be told.
+const TREE_NOISE: f64 = 0.05;
 /// Goal for the p99 of an acknowledgement, as a multiple of its p50.
 const TAIL_GOAL: f64 = 5.0;
 /// Events a second that a cold journal must be folded at.
@@ -55,10 +70,14 @@ fn main() {
         println!("{run:?}");
         return;
     }
-    if arg(2) != Some("read") {
+    let asked = |what| arg(2).is_none_or(|only| only == what || only == "all");
+    if asked("append") {
         append(dir.path(), seconds, rounds);
     }
-    if arg(2) != Some("append") {
+    if asked("tree") {
+        tree(dir.path(), seconds, rounds);
+    }
+    if asked("read") {
         read(dir.path());
     }
 }
@@ -308,22 +327,56 @@ fn pipeline(dir: &Path) -> (Arc<SledJournal>, Arc<dyn Vault>, GroupCommit<Scribe
 
 async fn journal(dir: &Path, writers: usize, seconds: Duration) -> Run {
     let (store, _, group) = pipeline(dir);
+    let run = submit_all(writers, seconds, || {
+        let submitter = group.submitter();
+        move |draft| {
+            let (caller, answer) = oneshot::channel();
+            match submitter.submit((draft, caller)) {
+                Ok(()) => {}
+                Err(Refused::Busy(_)) => panic!("the queue is longer than the writers are many"),
+                Err(Refused::Stopped(_)) => panic!("stopped"),
+            }
+            async { answer.await.expect("an answer").expect("durable") }
+        }
+    })
+    .await;
+    let bytes: usize = scan::raw(&*store, store.head()).map(|record| record.len()).unwrap_or(0);
+    assert!((EVENT_BYTES - 8..=EVENT_BYTES + 16).contains(&bytes), "a record takes {bytes} bytes");
+    run
+}
+
+/// The same by a pipeline in short.
+async fn in_short(dir: &Path, tree: Tree, writers: usize, seconds: Duration) -> Run {
+    let opened = tenantry_journal::open(dir).expect("a data directory");
+    opened.keyring.create(tenant().into());
+    opened.keyring.sync().expect("a key");
+    let pipeline = Pipeline::start(opened.store, opened.keyring, tree);
+    submit_all(writers, seconds, || {
+        let submitter = pipeline.submitter();
+        move |draft| {
+            let (caller, answer) = oneshot::channel();
+            submitter.try_send((draft, caller)).expect("the queue is longer than the writers are many");
+            async { answer.await.expect("an answer") }
+        }
+    })
+    .await
+}
+
+/// Writers that each submit an event, wait until it is durable, and go on.
+async fn submit_all<S, F>(writers: usize, seconds: Duration, submitter: impl Fn() -> S) -> Run
+where
+    S: Fn(Draft) -> F + Send + 'static,
+    F: Future<Output = Seq> + Send,
+{
     let start = Stopwatch::now();
     let tasks: Vec<_> = (0..writers as u64)
         .map(|writer| {
-            let submitter = group.submitter();
+            let submit = submitter();
             tokio::spawn(async move {
                 let mut waits = Vec::with_capacity(1 << 10);
                 while start.0.elapsed() < seconds {
-                    let (caller, answer) = oneshot::channel();
                     let before = Instant::now();
-                    let request = (event(writer << 32 | waits.len() as u64), caller);
-                    match submitter.submit(request) {
-                        Ok(()) => {}
-                        Err(Refused::Busy(_)) => panic!("the queue is longer than the writers are many"),
-                        Err(Refused::Stopped(_)) => panic!("stopped"),
-                    }
-                    answer.await.expect("an answer").expect("durable");
+                    submit(event(writer << 32 | waits.len() as u64)).await;
                     waits.push(units(before.elapsed()));
                 }
                 waits
@@ -334,10 +387,64 @@ async fn journal(dir: &Path, writers: usize, seconds: Duration) -> Run {
     for task in tasks {
         waits.extend(task.await.expect("a writer"));
     }
-    let run = Run::of(waits.len(), start, waits);
-    let bytes: usize = scan::raw(&*store, store.head()).map(|record| record.len()).unwrap_or(0);
-    assert!((EVENT_BYTES - 8..=EVENT_BYTES + 16).contains(&bytes), "a record takes {bytes} bytes");
-    run
+    Run::of(waits.len(), start, waits)
+}
+
+/// What the tree of hashes costs. Rounds take turns, and each has the case without it twice: when
+/// that differs from itself, the disk is busy with something else and nothing is concluded.
+fn tree(dir: &Path, seconds: Duration, rounds: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    println!("\n| appends with and without the tree | events/s | x without (quartiles) | CPU | goal |");
+    println!("| --- | ---: | ---: | ---: | --- |");
+    for writers in TREE_WRITERS {
+        let mut runs = [const { Vec::new() }; 4];
+        for round in 0..rounds {
+            // Whoever comes first finds another disk than whoever comes last.
+            for turn in 0..runs.len() {
+                let case = (turn + round) % runs.len();
+                let path = dir.join(format!("tree-{writers}-{round}-{case}"));
+                let run = runtime.block_on(async {
+                    match case {
+                        0 | 1 => in_short(&path, Tree::LeftOut, writers, seconds).await,
+                        2 => in_short(&path, Tree::Kept, writers, seconds).await,
+                        _ => journal(&path, writers, seconds).await,
+                    }
+                });
+                let _ = std::fs::remove_dir_all(&path);
+                if let Some(runs) = runs.get_mut(case) {
+                    runs.push(run);
+                }
+            }
+        }
+        let [without, again, with, journal] = &runs;
+        let ratios = |runs: &[Run]| -> Vec<f64> {
+            runs.iter().zip(without).map(|(run, base)| run.rate / base.rate).collect()
+        };
+        let is_quiet = (median(ratios(again)) - 1.0).abs() < TREE_NOISE;
+        let verdict = match median(ratios(with)) {
+            _ if !is_quiet => "UNDECIDED: without differs from itself",
+            ratio if ratio >= TREE_GOAL => "met",
+            _ => "MISSED",
+        };
+        for (name, runs, goal) in [
+            ("in short, without the tree", without, String::new()),
+            ("the same again", again, String::new()),
+            ("in short, with the tree", with, format!("{TREE_GOAL} {verdict}")),
+            ("the journal, which has more to do", journal, String::new()),
+        ] {
+            let mut ratios = ratios(runs);
+            ratios.sort_by(f64::total_cmp);
+            let quartile = |n: usize| ratios.get(ratios.len() * n / 4).copied().unwrap_or(0.0);
+            println!(
+                "| {name}, {writers} writers | {:.0} | {:.2} ({:.2} to {:.2}) | {:.2?} | {goal} |",
+                median(runs.iter().map(|run| run.rate).collect()),
+                quartile(2),
+                quartile(1),
+                quartile(3),
+                Duration::from_secs_f64(median(runs.iter().map(|run| run.cpu.as_secs_f64()).collect())),
+            );
+        }
+    }
 }
 
 /// Events that are written to be read.

@@ -20,8 +20,10 @@ use tenantry::telemetry::metrics::Metrics;
 use tenantry_journal::event::Event;
 use tenantry_journal::event::instance::{Limits, Listen, RestartPolicy};
 use tenantry_journal::id::{Seq, TenantId};
+use tenantry_journal::lock::LockError;
 use tenantry_journal::sealed::Vault;
 use tenantry_journal::store::Journal;
+use tenantry_journal::{OpenError, Opened};
 use tenantry_projections::snapshot::Snapshots;
 use tenantry_projections::world::World;
 use tenantry_projections::world::deployments::Deployment;
@@ -155,7 +157,7 @@ impl Bench {
     pub(crate) async fn start(&self) -> Life {
         let policy = self.policy.lock().unwrap().clone();
         let data = policy.data_dir.clone();
-        let opened = tenantry_journal::open(&data).unwrap();
+        let opened = opened(&data).await;
         let store: Arc<dyn Journal> = opened.store;
         let keyring = opened.keyring;
         let vault = Arc::clone(&keyring) as Arc<dyn Vault>;
@@ -192,6 +194,22 @@ impl Bench {
         ];
         Life { handle, supervisor, logs, engine, shutdown, tasks, _lock: Box::new(opened.lock) }
     }
+}
+
+/// Opens a data directory that this process let go of. A program that another test begins just now
+/// holds copies of what is open here until it runs, and the lock file is among them.
+async fn opened(data: &Path) -> Opened {
+    let opened = async {
+        loop {
+            match tenantry_journal::open(data) {
+                Err(OpenError::Lock(LockError::Held { pid, .. })) if pid == Some(std::process::id()) => {
+                    tokio::task::yield_now().await;
+                }
+                other => return other.unwrap(),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), opened).await.expect("nobody else has it")
 }
 
 impl Drop for Bench {

@@ -27,7 +27,7 @@ use crate::world::tenants::Tenant;
 /// The distance to begin with: some ten milliseconds of folding.
 const FIRST_SPACING: u64 = 8192;
 /// What all of them may take together, by estimate, where nobody says something else.
-pub const MOST_BYTES: usize = 384 * 1024 * 1024;
+pub const MOST_BYTES: usize = 512 * 1024 * 1024;
 /// Events that are folded at a time: a few milliseconds, after which whoever does it looks
 /// whether it is still wanted.
 const STEP: u64 = 2048;
