@@ -1,5 +1,6 @@
 // Times and lengths of time. The clock ticks once for the whole page, and not while it is hidden.
-import { signal } from '@preact/signals'
+import { computed, signal } from '@preact/signals'
+import { useMemo } from 'preact/hooks'
 
 const TICK_MS = 1000
 const now = signal(Date.now())
@@ -25,12 +26,18 @@ export function duration(ms: number): string {
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'medium' })
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' })
 
-/** How long ago; the exact time where the pointer rests. */
-export function Ago({ at }: { at: string }) {
-  const then = Date.parse(at)
+function since(then: number): string {
   const passed = now.value - then
-  const words = passed < 2000 ? 'now' : `${duration(passed).split(' ').slice(0, 2).join(' ')} ago`
-  return <time dateTime={at} title={whole.format(then)}>{words}</time>
+  return passed < 2000 ? 'now' : `${duration(passed).split(' ').slice(0, 2).join(' ')} ago`
+}
+
+/** How long ago; the exact time where the pointer rests. A tick of the clock touches only the words that became others. */
+export function Ago({ at }: { at: string }) {
+  const { title, words } = useMemo(() => {
+    const then = Date.parse(at)
+    return { title: whole.format(then), words: computed(() => since(then)) }
+  }, [at])
+  return <time dateTime={at} title={title}>{words}</time>
 }
 
 /** A moment as it stands, in the reader's time zone. */

@@ -2,6 +2,7 @@
 import { get } from '../api/client'
 import type { Event, EventList } from '../api/types'
 import { firstFrom } from './clock'
+import { atRest } from './rest'
 
 export type MarkType = 'deployment' | 'failure' | 'restore'
 export type Mark = { seq: number; at: number; type: MarkType }
@@ -35,12 +36,13 @@ export function merged(known: readonly Mark[], more: readonly Mark[]): readonly 
   return [...bySeq.values()].sort((a, b) => a.seq - b.seq)
 }
 
-/** Reads the marks behind `after`, the newest first, one request after another. */
+/** Reads the marks behind `after`, the newest first, one request after another, while nobody does anything. */
 export async function readMarks(after: number, take: (marks: Mark[]) => void, signal: AbortSignal): Promise<void> {
   for (const kind of Object.keys(OF)) {
     let from: number | undefined
     for (let page = 0; page < MOST_PAGES; page += 1) {
       const query = { kind, order: 'desc', limit: PAGE, to_seq: after + 1, ...(from === undefined ? {} : { from_seq: from }) }
+      await atRest(signal)
       const list = await get<EventList>('/api/events', { query, now: true, signal })
       take(marksOf(list.events))
       if (list.next_seq === null || list.next_seq <= after) break
