@@ -316,3 +316,59 @@ fn a_full_disk_ends_writing_and_loses_nothing() {
     let vault = opened.keyring as _;
     assert_eq!(read_all(&*opened.store, &vault).len() as u64, opened.tail.head.0);
 }
+
+/// Enough to open a journal, and less than has to stay free.
+const LEFT: u64 = 40 << 20;
+
+#[test]
+fn plain_files_are_not_made_of_the_last_of_a_disk() {
+    let Some(disk) = Disk::new(160) else {
+        return;
+    };
+    let dir = disk.path().join("data");
+    let sizes = Sizes { volume: 3000, ..Sizes::default() };
+    let begin = || {
+        let store = SledJournal::open_with(&dir.join("journal"), sizes).unwrap();
+        Rig::start(Arc::new(store), keyring(&dir))
+    };
+    let plain = || {
+        let entries = std::fs::read_dir(dir.join("journal/plain"));
+        entries.map_or(0, |entries| entries.filter(|entry| entry.is_ok()).count())
+    };
+    let rig = begin();
+    (0..20).for_each(|i| drop(rig.record((0..10).map(|j| numbered(i * 10 + j)).collect()).unwrap()));
+    drop(rig);
+    let _ = std::fs::remove_dir_all(dir.join("journal/plain"));
+    let filler = disk.path().join("filler");
+    let free = || rustix::fs::statvfs(disk.path()).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    std::fs::write(&filler, vec![7; usize::try_from(free() - LEFT).unwrap()]).unwrap();
+    let look = |rig: &Rig| {
+        let head = rig.store.head();
+        for seq in 1..=head.0 {
+            let page = scan::page(&*rig.store, &rig.vault, Seq(seq), head, 1).unwrap();
+            assert_eq!(number_of(page.first().unwrap()), seq as u16 - 1);
+        }
+    };
+    let rig = begin();
+    look(&rig);
+    // Whoever makes them has ended, in the other tests of this process too.
+    while threads().iter().any(|name| name == "journal-plain") {
+        std::thread::yield_now();
+    }
+    assert_eq!(plain(), 0, "{} bytes are free", free());
+    drop(rig);
+    std::fs::remove_file(&filler).unwrap();
+    let rig = begin();
+    let begun = std::time::Instant::now();
+    while plain() < 2 {
+        assert!(begun.elapsed().as_secs() < 60);
+        look(&rig);
+    }
+}
+
+/// The names of this process's threads.
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().filter_map(Result::ok);
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.map(|name| name.trim_end().to_owned()).collect()
+}

@@ -18,6 +18,9 @@ use crate::store::StoredCommit;
 /// Files that stay open, with their index of some 100 kB each: enough for 25 million events, and
 /// few beside the connections that a process may have.
 const OPEN_FILES: usize = 64;
+/// What has to stay free on the disk when a file is made: the last of it is for the journal itself,
+/// which takes some MiB to open.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// What is read from sled at a time while a file is made.
 const PAGE_BYTES: usize = 512 * 1024;
 
@@ -81,6 +84,9 @@ impl Work {
 
     /// Writes the file of a volume; `false` when that was called off.
     fn make(&self, volume: &Volume, ends: Seq) -> Result<bool, Box<dyn std::error::Error>> {
+        if !has_room(volume)? {
+            return Err("too little is free on the disk".into());
+        }
         let mut maker = Maker::begin(&plain::path_of(volume.dir()))?;
         let mut next = volume.first();
         while next <= ends {
@@ -200,6 +206,13 @@ impl Shelf {
     pub(super) fn bytes(volume: &Volume) -> u64 {
         size(&plain::path_of(volume.dir()))
     }
+}
+
+fn has_room(volume: &Volume) -> Result<bool, Box<dyn std::error::Error>> {
+    let disk = rustix::fs::statvfs(volume.dir())?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    // It takes less than the volume, but where that is nearly empty.
+    Ok(free >= ROOM_BYTES.saturating_add(volume.size_on_disk()?))
 }
 
 fn size(path: &Path) -> u64 {

@@ -1,10 +1,12 @@
 // A new token.
+import { useSignal } from '@preact/signals'
 import { write } from '../../api/client'
 import type { CreatedToken, NewToken, Role, TenantLine } from '../../api/types'
 import { needed, optional, whole } from '../../kit/checks'
 import { Dialog, DialogEnd } from '../../kit/dialog'
 import { Field, FormMistake, focusMistake, useForm } from '../../kit/form'
 import { Select } from '../../kit/select'
+import { More, SearchTenants, offered } from './offered'
 import { ROLES } from './rules'
 
 type TokenFormProps = { tenants: readonly TenantLine[]; onClose: () => void; onCreated: (token: CreatedToken) => void }
@@ -35,7 +37,9 @@ export function TokenForm({ tenants, onClose, onCreated }: TokenFormProps) {
     onClose()
     onCreated(created)
   }
-  const some = tenants.map((tenant): [string, string] => [tenant.id, tenant.name])
+  const search = useSignal('')
+  const { shown, more } = offered(tenants, search.value, [form.text('tenant_id')])
+  const some = shown.map((tenant): [string, string] => [tenant.id, tenant.name])
   return (
     <Dialog title="Create token" onClose={onClose}>
       <form onSubmit={(event) => void submit(event)} noValidate>
@@ -43,7 +47,9 @@ export function TokenForm({ tenants, onClose, onCreated }: TokenFormProps) {
           <Field field={fields.name} label="Name" hint="What it is for." focus />
           <Select field={fields.role} label="Role" options={ROLES} />
           <Field field={fields.expires_in_days} label="Days until it ends (optional)" hint="Without it, never." />
+          <SearchTenants search={search} count={tenants.length} />
           <Select field={fields.tenant_id} label="Tenant" options={[['', 'All'], ...some]} />
+          <More more={more} />
           <Field field={fields.service} label="Service (optional)" hint="Limits it to the instances of one service." />
           <FormMistake form={form} />
         </div>
