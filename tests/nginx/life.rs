@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::front::{Front, deploy, exists, metric, step, tenant};
 use crate::support::app::PATIENCE;
+use crate::support::ports::free_block;
 
 const RELOADS: &str = "tenantry_nginx_reloads_total{result=\"passed\"}";
 
@@ -158,10 +159,11 @@ async fn twenty_deployments_at_once_are_a_few_reloads() {
     let Some(front) = Front::start() else { return };
     let app = front.app().await;
     let mut tenants = Vec::new();
+    let ports = free_block();
     for n in 0..20 {
         let slug = format!("t{n}");
         let body = json!({"name": slug, "slug": slug, "domain": format!("{slug}.example.com"),
-            "github_repo": app.home().campaign(), "frontend_port": 20_000 + 2 * n, "backend_port": 20_001 + 2 * n});
+            "github_repo": app.home().campaign(), "frontend_port": ports + 2 * n, "backend_port": ports + 2 * n + 1});
         let made = app.post("/api/tenants", body).await.expect(201);
         tenants.push(made["id"].as_str().unwrap().to_owned());
     }
