@@ -9,9 +9,6 @@ use tokio_stream::{Stream, StreamExt};
 
 use crate::support::*;
 
-/// Longest time that a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// Reads a subscriber up to `last` and checks every position on the way.
 async fn follow_to(
     stream: impl Stream<Item = Result<tenantry_journal::feed::Slice, tenantry_journal::scan::ScanError>>,

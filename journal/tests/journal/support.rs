@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use tenantry_journal::codec::EncodedCommit;
 use tenantry_journal::event::Event;
@@ -22,6 +23,9 @@ use tenantry_journal::store::memory::MemoryJournal;
 use tenantry_journal::store::{Journal, StoreError, StoredCommit};
 use tenantry_journal::time::Timestamp;
 use uuid::Uuid;
+
+/// Longest time that a test waits for what must come, on a machine that is busy with other things.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) fn uuid(number: u128) -> Uuid {
     Uuid::from_u128(number)
