@@ -46,6 +46,8 @@ pub(super) struct Listed<'a> {
     total: usize,
     /// The next `after`; `null` when this was the last page.
     next: Option<TenantId>,
+    /// The last event that the page knows of; `null` beside those that are named.
+    seq: Option<u64>,
 }
 
 pub(super) async fn list(
@@ -62,7 +64,7 @@ pub(super) async fn list(
         let found = all.iter().filter_map(|name| scope.tenant(name.id(world)?).ok());
         let tenants = found.map(|tenant| TenantLine::new(world, tenant)).collect();
         let total = scope.visible_tenants().count();
-        return Ok(answer(StatusCode::OK, &Listed { tenants, total, next: None }));
+        return Ok(answer(StatusCode::OK, &Listed { tenants, total, next: None, seq: None }));
     }
     let limit = limit(wanted.limit)?;
     let is_kept = scope.principal.is_unlimited() && !scope.is_past();
@@ -85,7 +87,7 @@ pub(super) async fn list(
             has_more = true;
         }
     }
-    let listed = Listed { tenants, total, next: last.filter(|_| has_more) };
+    let listed = Listed { tenants, total, next: last.filter(|_| has_more), seq: Some(world.seq.0) };
     let Some(question) = question else { return Ok(answer(StatusCode::OK, &listed)) };
     let json = encode(&listed)?;
     app.kept.keep(world.seq, question, &json);

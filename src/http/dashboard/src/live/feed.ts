@@ -7,7 +7,8 @@ import { asOf } from './moment'
 import { shut } from './socket'
 import { effect } from '@preact/signals'
 
-type Listener = (events: Event[]) => void
+/** `head` is the position that the feed has come to. */
+type Listener = (events: Event[], head: number) => void
 
 /** Events are handed on together, so that a burst is one rendering. */
 const TOGETHER_MS = 100
@@ -22,14 +23,14 @@ let waiting: Event[] = []
 function handOn(): void {
   const events = waiting
   waiting = []
-  for (const listener of listeners) listener(events)
+  for (const listener of listeners) listener(events, last ?? 0)
 }
 
 function take(message: FeedMessage): void {
   if (message.type === 'subscribed' && last === null) {
     last = message.head_seq
-    // What happened while the feed was being opened comes to nobody: whoever has read something reads it again.
-    for (const listener of listeners) listener([])
+    // What happened up to here comes to nobody: whoever has read less than that reads it again.
+    for (const listener of listeners) listener([], last)
   }
   if (message.type !== 'event') return
   last = message.event.seq

@@ -15,18 +15,22 @@ const TOGETHER_MS = 300
 /** How long after a failure it is tried again. */
 const AGAIN_MS = 5000
 
-async function readAll(signal: AbortSignal): Promise<Map<string, TenantLine>> {
-  const found = new Map<string, TenantLine>()
-  for (let after: string | undefined; ; ) {
-    const page = await get<FleetTenants>('/api/fleet/tenants', { query: { after }, signal })
-    for (const tenant of page.tenants) found.set(tenant.id, tenant)
-    if (page.next === null) return found
+type All = { tenants: Map<string, TenantLine>; seq: number }
+
+/** Everything up to `seq` is in it, and of what came later some. */
+async function readAll(atLeast: number, signal: AbortSignal): Promise<All> {
+  const tenants: All['tenants'] = new Map()
+  for (let after: string | undefined, first: number | null = null; ; ) {
+    const page = await get<FleetTenants>('/api/fleet/tenants', { query: { after }, atLeast, signal })
+    first ??= page.seq ?? 0
+    for (const tenant of page.tenants) tenants.set(tenant.id, tenant)
+    if (page.next === null) return { tenants, seq: first }
     after = page.next
   }
 }
 
 /** Brings those that are named up to date, in place. */
-async function readSome(all: Map<string, TenantLine>, ids: readonly string[], atLeast: number, signal: AbortSignal): Promise<void> {
+async function readSome(all: All['tenants'], ids: readonly string[], atLeast: number, signal: AbortSignal): Promise<void> {
   for (let from = 0; from < ids.length; from += NAMED) {
     const some = ids.slice(from, from + NAMED)
     const page = await get<FleetTenants>('/api/fleet/tenants', { query: { named: some.join(',') }, atLeast, signal })
@@ -42,36 +46,36 @@ async function readSome(all: Map<string, TenantLine>, ids: readonly string[], at
 /** Keeps the list until `signal` ends it, and shows each state. */
 function keep(show: (state: { data?: TenantLine[]; error: unknown }) => void, signal: AbortSignal): void {
   const touched = new Set<string>()
-  let all: Map<string, TenantLine> | undefined
-  let [isBusy, isStale, seen] = [false, true, 0]
+  let all: All | undefined
+  // What all of them must know, since the feed does not tell it.
+  let [isBusy, needed, seen] = [false, 0, 0]
+  const isStale = (): boolean => all === undefined || all.seq < needed
   const look = async (): Promise<void> => {
     if (isBusy || signal.aborted) return
     isBusy = true
     try {
-      while (isStale || touched.size > 0) {
+      while (isStale() || touched.size > 0) {
         const ids = [...touched]
         touched.clear()
-        if (isStale || all === undefined || ids.length > MOST_NAMED) {
-          isStale = false
-          all = await readAll(signal)
-        } else await readSome(all, ids, seen, signal)
-        if (!signal.aborted) show({ data: [...all.values()], error: undefined })
+        if (all === undefined || isStale() || ids.length > MOST_NAMED) all = await readAll(Math.max(needed, seen), signal)
+        else await readSome(all.tenants, ids, seen, signal)
+        if (!signal.aborted) show({ data: [...all.tenants.values()], error: undefined })
       }
     } catch (error) {
       if (signal.aborted) return
-      isStale = true
+      all = undefined
       show({ error })
       setTimeout(() => void look(), AGAIN_MS)
     } finally {
       isBusy = false
     }
   }
-  signal.addEventListener('abort', follow((events) => {
+  signal.addEventListener('abort', follow((events, head) => {
     // None at all: the feed has just begun, and what happened before that came to nobody.
-    if (events.length === 0) isStale = true
+    if (events.length === 0) needed = head
     for (const { tenant_id: id } of events) if (id !== null) touched.add(id)
-    seen = events.at(-1)?.seq ?? seen
-    if (isStale || touched.size > 0) setTimeout(() => void look(), TOGETHER_MS)
+    seen = head
+    if (isStale() || touched.size > 0) setTimeout(() => void look(), TOGETHER_MS)
   }))
   void look()
 }

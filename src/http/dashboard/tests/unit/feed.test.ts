@@ -1,20 +1,7 @@
 import { afterEach, expect, it, vi } from 'vitest'
 import { begin, end } from '../../src/api/session'
 import { follow } from '../../src/live/feed'
-
-class Socket extends EventTarget {
-  static readonly CONNECTING = 0
-  static last: Socket
-  readyState = 1
-  constructor() {
-    super()
-    Socket.last = this
-  }
-  send(): void {}
-  close(): void {
-    this.dispatchEvent(Object.assign(new Event('close'), { code: 1000 }))
-  }
-}
+import { Socket } from './socket'
 
 afterEach(() => end())
 
@@ -23,10 +10,10 @@ it('tells its listeners when it begins, so that what happened meanwhile is read 
   begin({ token: 't', user: { id: 'u', username: 'admin', email: '', role: 'admin' } })
   const heard = vi.fn()
   const stop = follow(heard)
-  const subscribed = (): boolean => Socket.last.dispatchEvent(new MessageEvent('message', { data: '{"type":"subscribed","head_seq":7}' }))
+  const subscribed = (): void => Socket.says({ type: 'subscribed', head_seq: 7 })
   expect(heard).not.toHaveBeenCalled()
   subscribed()
-  expect(heard).toHaveBeenCalledExactlyOnceWith([])
+  expect(heard).toHaveBeenCalledExactlyOnceWith([], 7)
   // Taken up again behind its last event, it misses nothing.
   subscribed()
   expect(heard).toHaveBeenCalledOnce()
