@@ -152,16 +152,20 @@ fn a_damaged_file_is_made_again_and_looks_are_right_meanwhile() {
     // Another volume's, in the place of this one's.
     fs::write(first, &whole).unwrap();
     let rig = self::rig(dir.path());
-    let begun = Instant::now();
-    look(&rig);
-    while fs::read(middle).is_ok_and(|now| now == bent)
-        || plain(dir.path()).len() + 1 < volumes(dir.path()).len()
-    {
-        assert!(begun.elapsed() < PATIENCE);
+    // The second time in a program that has mended it before.
+    for _ in 0..2 {
+        let begun = Instant::now();
         look(&rig);
+        while fs::read(middle).is_ok_and(|now| now == bent)
+            || plain(dir.path()).len() + 1 < volumes(dir.path()).len()
+        {
+            assert!(begun.elapsed() < PATIENCE);
+            look(&rig);
+        }
+        assert_eq!(fs::read(middle).unwrap(), whole);
+        look(&rig);
+        fs::write(middle, &bent).unwrap();
     }
-    assert_eq!(fs::read(middle).unwrap(), whole);
-    look(&rig);
 }
 
 #[test]

@@ -138,6 +138,19 @@ fn an_event_of_another_journal_is_told_by_the_root_though_its_own_hash_is_right(
 }
 
 #[test]
+fn an_event_in_the_place_of_another_is_told_by_its_own_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = filled(dir.path(), 4);
+    let export = String::from_utf8(exported(&rig, dir.path(), Form::Jsonl, rig.store.head())).unwrap();
+    let mut lines: Vec<String> = export.split_inclusive('\n').map(str::to_owned).collect();
+    lines[3] = lines[4].replacen("\"seq\":4,", "\"seq\":3,", 1);
+    assert_ne!(lines[3], lines[4]);
+    let error = arrived(lines.concat().as_bytes()).unwrap_err();
+    assert_eq!(error.seq(), Some(Seq(3)));
+    assert!(error.to_string().contains("the record is of event 4"), "{error}");
+}
+
+#[test]
 fn a_part_goes_on_where_the_one_before_ended() {
     let dir = tempfile::tempdir().unwrap();
     let rig = filled(dir.path(), 12);

@@ -9,6 +9,7 @@
 mod arbitrary;
 mod as_of;
 mod audit_log;
+mod by_tenant;
 mod erasures;
 mod event_view;
 mod golden;

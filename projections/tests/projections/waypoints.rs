@@ -253,6 +253,33 @@ fn packed_ones_give_the_same_worlds_and_take_less() {
     }
 }
 
+#[test]
+fn what_changes_with_every_event_of_an_instance_takes_some_fifty_bytes_of_it() {
+    const INSTANCES: u8 = 200;
+    let number = |name| Event::KINDS.iter().position(|(kind, _)| *kind == name).unwrap();
+    let spawned = number("instance.spawned");
+    let life = ["instance.starting", "instance.started", "instance.exited", "instance.restart_scheduled"]
+        .map(number);
+    // Between one World and the next, each of them begins a run.
+    let seeds =
+        (0..INSTANCES)
+            .map(|n| (spawned, n, n, 0))
+            .chain((0..20).flat_map(|round| {
+                (0..INSTANCES).flat_map(move |n| life.map(|kind| (kind, n, n, round % 4)))
+            }));
+    let source = Listed::new(events(&seeds.collect::<Vec<_>>()));
+    let between = 4 * u64::from(INSTANCES);
+    let taken = |most| {
+        let (_dir, time) = travel(source.clone(), between, most);
+        prepare(&time, source.head());
+        time.at_hand()
+    };
+    let whole = taken(PLENTY);
+    let packed = taken(whole.bytes / 3);
+    // As it is, an instance alone takes more than that.
+    assert!(packed.spacing == between && packed.whole == 0, "{packed:?}");
+}
+
 /// The World as it comes back from what a snapshot of it would hold.
 fn stored(world: &World) -> World {
     let config = bincode::config::standard();
