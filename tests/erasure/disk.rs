@@ -162,6 +162,7 @@ async fn an_erased_tenant_is_in_no_byte_on_the_disk_and_in_no_answer() {
     ] {
         assert!(found.is_empty(), "{what}: {found:?}");
     }
+    assert_eq!(look::spools(&data, &TEXTS).1, 0, "nor is what nobody can read any more left");
     assert!(!data.join("blobs").join(&tenant).exists());
     let keeps =
         |path: &std::path::PathBuf| memchr::memmem::find(&std::fs::read(path).unwrap(), &key).is_some();
@@ -202,4 +203,17 @@ async fn a_tenant_that_was_deleted_long_ago_is_erased_from_the_command_line() {
     assert!(opened.is_empty(), "{opened:?}");
     let nobody = run(&["tenants", "delete", "zyxquux", "--erase", "--confirm", "zyxquux"]);
     assert_eq!(code(&nobody), Some(6), "nobody knows that name any more: {nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_tenant_whose_directory_is_kept_leaves_no_log_of_a_deployment() {
+    let app = TestApp::start().await;
+    let tenant = quux(&app).await;
+    let deployment = app.deploy(&tenant).await;
+    assert_eq!(app.deployed(&deployment).await["status"], "success", "{}", app.log());
+    assert!(look::spools(&app.data_dir(), &TEXTS).1 >= 1);
+    let erased = app.delete(&format!("/api/tenants/{tenant}?erase=true")).await.expect(200);
+    assert_eq!((&erased["erased"], &erased["removed"]["files"]), (&json!(true), &json!(false)), "{erased}");
+    assert!(app.data_dir().join("tenants/zyxquux").is_dir());
+    assert_eq!(look::spools(&app.data_dir(), &TEXTS), (vec![], 0));
 }

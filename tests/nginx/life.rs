@@ -72,6 +72,10 @@ async fn what_is_asked_not_to_be_done_is_skipped_and_kept_with_the_reason() {
     };
     assert_eq!(of("smith.example.com")["tenant_id"], json!(null));
     assert_eq!(of("smith.example.com")["managed"], true);
+    // Its names stand in them, so they go when it is to be forgotten.
+    app.delete(&format!("/api/tenants/{id}?erase=true")).await.expect(200);
+    assert_eq!(front.files("sites-available"), ["tenantry-shared"]);
+    assert_eq!(front.files("sites-enabled"), ["tenantry-shared"]);
 }
 
 #[tokio::test]

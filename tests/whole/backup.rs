@@ -9,16 +9,20 @@ use serde_json::json;
 use crate::support::app::{TestApp, signal};
 use crate::tools::{head, note, run, said, serve, text, verified};
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_under_load_is_consistent_incremental_and_serves_after_a_restore() {
-    let app = TestApp::start().await;
-    let (tenant, gone) = (app.tenant("smith").await, app.tenant("jones").await);
+async fn logo(app: &TestApp, tenant: &str) {
     let logo = reqwest::multipart::Part::bytes(
         br#"<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><text>smith</text></svg>"#.to_vec(),
     );
     let logo = logo.file_name("logo.svg").mime_str("image/svg+xml").unwrap();
     let form = reqwest::multipart::Form::new().part("logo_full", logo);
     app.send(app.request("PUT", &format!("/api/tenants/{tenant}/theme")).multipart(form)).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_under_load_is_consistent_incremental_and_serves_after_a_restore() {
+    let app = TestApp::start().await;
+    let (tenant, gone) = (app.tenant("smith").await, app.tenant("jones").await);
+    logo(&app, &tenant).await;
     let home = Arc::clone(app.home());
     let into = home.path().join("backup");
     let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -188,9 +192,11 @@ async fn a_whole_control_plane_goes_back_to_a_moment_and_never_into_a_command() 
     let app = TestApp::start().await;
     let tenant = app.tenant("smith").await;
     note(&app, &tenant, "then").await;
+    logo(&app, &tenant).await;
     let then = head(&app).await;
     let events = app.events(1).await;
     let later = app.tenant("later").await;
+    logo(&app, &later).await;
     note(&app, &tenant, "now").await;
     let home = Arc::clone(app.home());
     let restore = |until: &str, into: &str| {
@@ -211,15 +217,44 @@ async fn a_whole_control_plane_goes_back_to_a_moment_and_never_into_a_command() 
         assert!(String::from_utf8_lossy(&refused.stderr).contains(word), "{refused:?}");
     }
     assert!(!home.path().join("nothing").exists());
+    // Of a tenant that there was not yet nothing comes along.
+    let place = home.path().join("then");
+    let keys = std::fs::read(place.join("keyring")).unwrap();
+    for (id, is_there) in [(&tenant, true), (&later, false)] {
+        let uuid = id.parse::<uuid::Uuid>().unwrap();
+        assert_eq!(memchr::memmem::find(&keys, uuid.as_bytes()).is_some(), is_there, "{id}");
+        assert_eq!(place.join("blobs").join(id).exists(), is_there, "{id}");
+    }
+    // A backup goes on with its own journal, and not with an earlier one of it.
+    let into = home.path().join("backup");
+    let backup = |data: &str| run(&home, &["backup", text(&into), "--data-dir", data, "--json"]);
+    let whole = said(&backup("data"), 0)["events"].clone();
+    let earlier = backup("then");
+    assert_eq!(earlier.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&earlier.stderr).contains(&format!("ends at {then}")), "{earlier:?}");
+    assert_eq!(said(&backup("data"), 0)["events"], whole, "it is as it was");
     let dump = run(&home, &["replay", "--until", "0s ago", "--dump", "json", "--data-dir", "data"]);
     assert_eq!(said(&dump, 0)["tenants"].as_array().unwrap().len(), 2, "now is a moment too");
     app.terminate();
-    let place = home.path().join("then");
     let app = serve(&home, &place).await;
     assert_eq!(app.get(&format!("/api/tenants/{tenant}")).await.expect(200)["notes"], "then");
+    assert_eq!(app.get(&format!("/api/tenants/{tenant}/theme/logos/full")).await.status, 200);
     app.get(&format!("/api/tenants/{later}")).await.expect(404);
     note(&app, &tenant, "another future").await;
     app.terminate();
     verified(&home, &place);
     said(&run(&home, &["stop", "--all", "--data-dir", text(&place)]), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_another_control_plane_is_not_written_over() {
+    let (app, other) = (TestApp::start().await, TestApp::start().await);
+    let (home, into) = (Arc::clone(app.home()), app.home().path().join("backup"));
+    let backup =
+        |data: &std::path::Path| run(&home, &["backup", text(&into), "--data-dir", text(data), "--json"]);
+    let own = said(&backup(&app.data_dir()), 0);
+    let refused = backup(&other.data_dir());
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another control plane"), "{refused:?}");
+    assert_eq!(said(&backup(&app.data_dir()), 0)["master_key"], own["master_key"]);
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tenantry_journal::codec;
+use tenantry_journal::event::Event;
+use tenantry_journal::event::instance::InstanceStarting;
 use tenantry_journal::event::system::SystemStarted;
-use tenantry_journal::id::{CommandId, EventId, KeyId, Seq};
+use tenantry_journal::id::{CommandId, EventId, InstanceId, KeyId, RunId, Seq};
 use tenantry_journal::keyring::{Keyring, MasterKey};
 use tenantry_journal::recorded::{Draft, Recorded};
 use tenantry_journal::sealed::{Vault, with_vault};
 use tenantry_journal::time::Timestamp;
-use tenantry_journal::transfer::Builder;
+use tenantry_journal::transfer::{Builder, Built};
 use tenantry_projections::snapshot::{Snapshots, TreeState};
 use tenantry_projections::world::World;
 
@@ -54,23 +56,30 @@ async fn a_journal_of_this_very_program_holds_no_difference() {
     assert!(snapshots.values().all(|one| one == "same" || one == "same_but_erased"), "{after}");
 }
 
-/// A data directory that another version served last, with a snapshot that is not what this one folds.
-fn upgraded(data: &Path) {
+/// A data directory that another version served last, in which these events follow its start.
+fn written(data: &Path, more: Vec<Event>) -> (Arc<dyn Vault>, World, Built) {
     std::fs::create_dir_all(data).unwrap();
     let keyring = Keyring::open(data, MasterKey::load_or_create(data).unwrap()).unwrap();
     assert!(keyring.contains(KeyId::CONTROL_PLANE));
     let vault: Arc<dyn Vault> = Arc::new(keyring);
     let started = SystemStarted { version: "0.0.9".into(), boot_id: "b".into() };
-    let draft = Draft::of_system(EventId(uuid::Uuid::now_v7()), Timestamp(1_763_726_400_000), started);
-    let draft = Draft { command_id: CommandId(uuid::Uuid::now_v7()), ..draft };
-    let recorded = Recorded { seq: Seq(1), draft };
-    let mut record = Vec::new();
-    with_vault(&vault, || codec::encode_record(&recorded, &mut Vec::new(), &mut record)).unwrap();
-    let mut builder = Builder::begin(data).unwrap();
-    builder.push(Seq(1), &record).unwrap();
-    let built = builder.finish().unwrap();
     let mut world = World::default();
-    world.evolve(&recorded);
+    let mut builder = Builder::begin(data).unwrap();
+    for (event, seq) in std::iter::once(started.into()).chain(more).zip(1..) {
+        let draft = Draft::of_system(EventId(uuid::Uuid::now_v7()), Timestamp(1_763_726_400_000), event);
+        let draft = Draft { command_id: CommandId(uuid::Uuid::now_v7()), ..draft };
+        let recorded = Recorded { seq: Seq(seq), draft };
+        let mut record = Vec::new();
+        with_vault(&vault, || codec::encode_record(&recorded, &mut Vec::new(), &mut record)).unwrap();
+        builder.push(Seq(seq), &record).unwrap();
+        world.evolve(&recorded);
+    }
+    (vault, world, builder.finish().unwrap())
+}
+
+/// One with a snapshot that is not what this version folds.
+fn upgraded(data: &Path) {
+    let (vault, mut world, built) = written(data, vec![]);
     world.boot_id = "another".into();
     let tree = TreeState { size: 1, peaks: built.frontier.peaks().to_vec() };
     Snapshots::open(data.join("snapshots"), vault).unwrap().write(&world, &tree).unwrap();
@@ -103,4 +112,16 @@ async fn an_upgrade_that_sees_the_journal_differently_refuses_to_start_until_tha
     assert!(!app.log().contains("rehearsed"), "this version has served it by now");
     app.terminate();
     assert_eq!(rehearsed(&home, 0)["differences"], json!([]));
+}
+
+#[test]
+fn an_effect_that_this_program_would_not_have_begun_is_told_with_its_event() {
+    let home = Home::new();
+    let instance_id = InstanceId(uuid::Uuid::now_v7());
+    let starting = InstanceStarting { instance_id, run_id: RunId(uuid::Uuid::now_v7()) };
+    written(&home.data_dir(), vec![starting.into()]);
+    let told = rehearsed(&home, 3);
+    let what = told["differences"][0]["what"].as_str().unwrap();
+    assert!(what.contains("instance.starting") && what.contains("would not have begun"), "{told}");
+    assert_eq!((&told["differences"][0]["seq"], &told["effects"]), (&json!(2), &json!(0)), "{told}");
 }

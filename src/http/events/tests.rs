@@ -271,6 +271,16 @@ async fn rows_take_each_event_to_all_who_want_it_and_may_see_it() {
     assert_eq!((&message["sub"], &message["event"]["kind"]), (&json!("t"), &json!("token.created")));
     assert_eq!(hear(&mut limited).await["type"], "subscribed");
     assert_eq!(hear(&mut limited).await["event"]["instance"], "worker:w");
+    // What is somebody else's comes between that and the next of its own, and not to it.
+    api.post("/api/tokens", json!({"name": "y"})).await.expect(201);
+    api.post("/api/instances", json!({"service": "api", "id": "a"})).await.expect(201);
+    api.post("/api/instances", json!({"service": "worker", "id": "last"})).await.expect(201);
+    let mut heard = String::new();
+    while heard != "worker:last" {
+        let message = hear(&mut limited).await;
+        heard = message["event"]["instance"].as_str().unwrap_or_default().to_owned();
+        assert!(heard.starts_with("worker:"), "{message}");
+    }
     seated(&api, 72).await;
     drop((everything, named));
     seated(&api, 1).await;

@@ -119,11 +119,39 @@ impl<'a> Quotas<'a> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::http::testing::TestApi;
 
     #[test]
     fn what_takes_four_fifths_of_its_quota_is_near_it() {
         let of = |used_bytes| Storage { used_bytes, quota_bytes: 1000 };
         assert!(!is_near(&of(799)) && is_near(&of(800)) && is_near(&of(1001)));
+    }
+
+    #[tokio::test]
+    async fn the_fullest_are_told_first_and_only_some() {
+        let api = TestApi::start().await;
+        for n in 0..=SHOWN {
+            api.post("/api/instances", json!({"service": "worker", "id": format!("w{n}")})).await.expect(201);
+        }
+        let world = api.app.engine.world();
+        let mib = 1 << 20;
+        let all = world.instances.iter().map(|instance| {
+            let key = instance.name.open().unwrap();
+            let used_bytes = match key.to_string().as_str() {
+                "worker:w7" => 3 * mib,
+                "worker:w8" => 2 * mib,
+                _ => mib,
+            };
+            (&**instance, key, Storage { used_bytes, quota_bytes: 2 * mib })
+        });
+        let told = serde_json::to_value(Quotas::of(all.collect())).unwrap();
+        assert_eq!((&told["near"], &told["over"]), (&json!(SHOWN + 1), &json!(1)));
+        let first = told["first"].as_array().unwrap();
+        assert_eq!(first.len(), SHOWN);
+        let fullest = json!({"instance": "worker:w7", "tenant_id": null, "used_mb": 3.0, "quota_mb": 2.0});
+        assert_eq!((&first[0], &first[1]["instance"]), (&fullest, &json!("worker:w8")));
     }
 }

@@ -58,6 +58,19 @@ async fn the_fleet_is_counted_and_what_is_not_well_is_named() {
     assert_eq!(fleet["certificates"]["total"], 2);
     assert_eq!(names(&fleet["certificates"]["first"], "domain"), ["jones.example.com", "smith.example.com"]);
     assert_eq!(fleet["certificates"]["first"][0]["not_after"], "1970-03-02T00:00:00.000Z");
+    api.tell(Command::CertificateRefused {
+        tenant_id: smith,
+        detail: "no".into(),
+        barred_ms: None,
+    })
+    .await;
+    let failed = api.get("/api/fleet").await.expect(200)["certificates"]["first"].clone();
+    assert_eq!(
+        names(&failed, "domain"),
+        ["smith.example.com", "jones.example.com"],
+        "what fails comes first"
+    );
+    assert_eq!((&failed[0]["failures"], &failed[1]["failures"]), (&json!(1), &json!(0)));
     // Nothing of it stands still: the answer is kept for one position alone.
     health(&api, smith, TenantHealth::Healthy).await;
     assert_eq!(api.get("/api/fleet").await.expect(200)["unwell"]["total"], 0);
@@ -112,7 +125,14 @@ async fn whoever_is_limited_sees_what_is_theirs_and_no_disk() {
     assert_eq!((&usage["usage"][0]["memory_mb"], &usage["interval_seconds"]), (&Value::Null, &json!(10)));
     api.get("/api/fleet/usage?limit=0").await.expect(400);
 
-    api.token = api.token_for(Role::Viewer, Scope::Tenant(smith)).await;
+    let limited = api.token_for(Role::Viewer, Scope::Tenant(smith)).await;
+    // What is kept of an answer to somebody who sees everything is for nobody else.
+    for path in ["/api/fleet", "/api/fleet/tenants", "/api/tenants"] {
+        let whole = api.get(path).await.expect(200);
+        assert!(whole["total"] == 2 || whole["tenants"]["total"] == 2, "{whole}");
+    }
+    api.token = limited;
+    assert_eq!(api.get("/api/tenants").await.expect(200)["total"], 1);
     let fleet = api.get("/api/fleet").await.expect(200);
     assert_eq!((&fleet["tenants"]["total"], &fleet["unwell"]["total"]), (&json!(1), &json!(0)));
     assert_eq!((&fleet["certificates"]["total"], &fleet["instances"]["total"]), (&json!(0), &json!(0)));
