@@ -403,6 +403,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::telemetry::labels::{Passed, ResultLabel};
 
     /// A journal of so many events, in commits of ten; `other` makes another one of the same length.
     fn journal(events: u64, other: u32) -> (Arc<dyn Journal>, Frontier) {
@@ -424,6 +425,22 @@ mod tests {
             store.append(&commit.finish()).unwrap();
         }
         (Arc::new(store), frontier)
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_before_a_run_begins_shares_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, known) = journal(100, 0);
+        let audit = Arc::new(Audit::open(dir.path(), store, &known).unwrap());
+        let runs = || audit.counts.verifications.get_or_create(&ResultLabel { result: Passed::passed }).get();
+        for round in 1..=2 {
+            // On one thread all have asked before the first run begins.
+            let asked = (0..20).map(|_| Arc::clone(&audit).verify_once());
+            for report in futures_util::future::join_all(asked).await {
+                assert_eq!(report.unwrap().checked, 100);
+            }
+            assert_eq!(runs(), round, "and who asks later does not");
+        }
     }
 
     #[test]

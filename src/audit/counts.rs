@@ -14,7 +14,7 @@ pub struct Counts {
     checkpoint_size: Gauge,
     contradicted: Gauge,
     rebuilt: Gauge,
-    verifications: Family<ResultLabel, Counter>,
+    pub(super) verifications: Family<ResultLabel, Counter>,
     /// Receipts that were written.
     pub receipts: Counter,
 }

@@ -58,12 +58,7 @@ async fn the_fleet_is_counted_and_what_is_not_well_is_named() {
     assert_eq!(fleet["certificates"]["total"], 2);
     assert_eq!(names(&fleet["certificates"]["first"], "domain"), ["jones.example.com", "smith.example.com"]);
     assert_eq!(fleet["certificates"]["first"][0]["not_after"], "1970-03-02T00:00:00.000Z");
-    api.tell(Command::CertificateRefused {
-        tenant_id: smith,
-        detail: "no".into(),
-        barred_ms: None,
-    })
-    .await;
+    api.tell(Command::CertificateRefused { tenant_id: smith, detail: "no".into(), barred_ms: None }).await;
     let failed = api.get("/api/fleet").await.expect(200)["certificates"]["first"].clone();
     assert_eq!(
         names(&failed, "domain"),
