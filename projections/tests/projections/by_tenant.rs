@@ -20,7 +20,8 @@ fn of_tenants(count: u64) -> Vec<Recorded> {
         if seq <= count {
             return record_about(seq, Some(tenant(n)), None, created(n));
         }
-        let overall = if seq / count % 2 == 0 { TenantHealth::Healthy } else { TenantHealth::Degraded };
+        let overall =
+            if (seq / count).is_multiple_of(2) { TenantHealth::Healthy } else { TenantHealth::Degraded };
         let state = || format!("state {seq}");
         let (frontend, backend, database) = (state(), state(), state());
         let changed = HealthChanged { tenant_id: tenant(n), overall, frontend, backend, database };
